@@ -1,0 +1,5 @@
+"""Games with leaders and followers: PettingZoo `ParallelEnv`s and their batched forms. Imports neither ray nor torch."""
+
+from rllib_biac.envs.registry import game_ids, make, make_batched
+
+__all__ = ["game_ids", "make", "make_batched"]

@@ -1,0 +1,64 @@
+"""The batched form of a game: N independent copies stepped as arrays, with no per-game Python objects in between."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedStep:
+    """What one joint step of N games returns. `outcome` indexes `BatchedGame.outcome_names`, -1 where a game goes on or names none."""
+
+    rewards: dict[str, np.ndarray]  # agent -> (N,) float32
+    terminated: np.ndarray  # (N,) bool
+    truncated: np.ndarray  # (N,) bool
+    outcome: np.ndarray  # (N,) int64
+
+
+class BatchedGame(abc.ABC):
+    """N games of one kind, stepped together.
+
+    A finished game is not restarted behind the caller's back: `step` leaves the final observation in place, the caller
+    reads it (it is the `next_obs` of the last transition) and then calls `reset` with the mask of finished games.
+
+    Attributes:
+        num_games: N.
+        possible_agents: agent names in the game's own order (never a set's).
+        observation_spaces, action_spaces: per agent, of ONE game; always the same objects.
+        state_space: of ONE game, or None where the game has no `state()`.
+        outcome_names: what can become of an episode (`"main_first"`, `"C-Z"`); may be empty, may grow in a wrapped game.
+    """
+
+    num_games: int
+    possible_agents: list[str]
+    observation_spaces: dict[str, gym.Space]
+    action_spaces: dict[str, gym.Space]
+    state_space: gym.Space | None = None
+    outcome_names: list[str]
+
+    @abc.abstractmethod
+    def reset(self, mask: np.ndarray | None = None) -> None:
+        """Starts the games of `mask`, (N,) bool, anew; all of them by default. Draws from the generator handed in at construction."""
+
+    @abc.abstractmethod
+    def observe(self) -> dict[str, np.ndarray]:
+        """Returns every agent's observations now, agent -> (N, *observation shape). The arrays are the caller's to keep."""
+
+    def state(self) -> np.ndarray | None:
+        """Returns the games' states now, (N, *state shape), or None where the game has none."""
+        return None
+
+    def action_masks(self) -> dict[str, np.ndarray] | None:
+        """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where all always are."""
+        return None
+
+    @abc.abstractmethod
+    def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
+        """Plays one joint action in every game, agent -> (N, *action shape)."""
+
+    def close(self) -> None:  # noqa: B027  (most games hold nothing to close)
+        """Frees what the games hold."""
