@@ -1,0 +1,112 @@
+"""Joint transitions: one row per game step, all agents side by side, and the one function that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Columns of a joint transition. Per-agent columns are keyed (column, agent).
+STATE = "state"
+NEXT_STATE = "next_state"
+ACTIONS = "actions"
+REWARDS = "rewards"
+ACTION_MASK = "action_mask"
+NEXT_ACTION_MASK = "next_action_mask"
+TERMINATED = "terminated"
+TRUNCATED = "truncated"
+
+# Key of the observation inside the Dict observation an agent's module receives, beside STATE and ACTION_MASK.
+OBSERVATION = "observation"
+
+PerAgent = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class JointTransitions:
+    """Rows of joint transitions, as columns of one length.
+
+    Attributes:
+        columns: STATE, NEXT_STATE (rows, *state shape); (ACTIONS, i) (rows, *action shape) in the agent's own dtype;
+            (REWARDS, i) (rows,) float32; TERMINATED, TRUNCATED (rows,) bool; where the game masks actions also
+            (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool.
+        num_agents: how many agents act in a row.
+    """
+
+    columns: dict[Hashable, np.ndarray]
+    num_agents: int
+
+    def env_steps(self) -> int:
+        """Returns the number of game steps: the rows."""
+        return len(self.columns[TERMINATED])
+
+    def agent_steps(self) -> int:
+        """Returns the number of agents' steps."""
+        return self.env_steps() * self.num_agents
+
+    def __len__(self) -> int:
+        return self.env_steps()
+
+    @staticmethod
+    def concatenate(parts: Sequence[JointTransitions]) -> JointTransitions:
+        """Puts rows below one another. Parts must have the same columns; at least one part."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return JointTransitions(
+            {key: np.concatenate([part.columns[key] for part in parts]) for key in first.columns}, first.num_agents
+        )
+
+
+def joint_state(observations: PerAgent, agents: Sequence[str]) -> np.ndarray:
+    """Concatenates all agents' flattened observations in the order given.
+
+    Args:
+        observations: agent -> (rows, *observation shape).
+        agents: the game's own order.
+
+    Returns:
+        (rows, sum of observation sizes) float32.
+    """
+    return np.concatenate(
+        [np.asarray(observations[agent], np.float32).reshape(len(observations[agent]), -1) for agent in agents], axis=1
+    )
+
+
+def join(
+    agents: Sequence[str],
+    *,
+    states: np.ndarray,
+    next_states: np.ndarray,
+    actions: PerAgent,
+    rewards: PerAgent,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    action_masks: PerAgent | None = None,
+    next_action_masks: PerAgent | None = None,
+) -> JointTransitions:
+    """Turns per-agent data of the same game steps into joint transitions: the only place where that happens.
+
+    Args:
+        agents: the game's own order.
+        states, next_states: (rows, *state shape); `next_states` holds the final state where a game ended.
+        actions, rewards, action_masks, next_action_masks: agent -> (rows, ...).
+        terminated, truncated: (rows,) bool, of the game: no bootstrap after `terminated`.
+
+    Returns:
+        The joint transitions, rows in the order given.
+    """
+    columns: dict[Hashable, np.ndarray] = {
+        STATE: states,
+        NEXT_STATE: next_states,
+        TERMINATED: np.asarray(terminated, bool),
+        TRUNCATED: np.asarray(truncated, bool),
+    }
+    for agent in agents:
+        columns[ACTIONS, agent] = np.asarray(actions[agent])
+        columns[REWARDS, agent] = np.asarray(rewards[agent], np.float32)
+        if action_masks is not None and next_action_masks is not None:
+            columns[ACTION_MASK, agent] = np.asarray(action_masks[agent], bool)
+            columns[NEXT_ACTION_MASK, agent] = np.asarray(next_action_masks[agent], bool)
+    return JointTransitions(columns, len(agents))
