@@ -7,7 +7,7 @@ target update of all of them is one operation. State dicts, learning rates and e
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,52 +75,47 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
 class NetworkGroup:
     """Networks of one shape, computed together.
 
-    After construction the parameters of network g are views of row g of `flat`, their gradients views of row g of
-    `grad`. Equal `MLP`s are computed as one batched product; any other kind of network forms a group of one and is
-    simply called (the plain form, to which the stacked one is equal).
+    After construction the parameters of network g are views of row g of `flat`, and `rows[g]` is that row as one leaf
+    for an optimizer, with its gradient. Equal `MLP`s are computed as one batched product; any other kind of network
+    forms a group of one and is simply called (the plain form, to which the stacked one is equal).
 
     Args:
         networks: G networks, on their final device. Networks may not share parameters.
+
+    Attributes:
+        flat, grad: (G, parameters of one network).
+        rows: G leaves (parameters of one network,), whose `.grad` is the row of `grad`.
+        leaves: what the networks' outputs are differentiated by.
+        grads: views of `grad` in the leaves' shapes, for `torch.autograd.grad`'s results.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = list(networks)
         parameters = [list(network.parameters()) for network in self.networks]
-        first = parameters[0][0]
-        size = sum(p.numel() for p in parameters[0])
-        self.flat = first.new_empty(len(self.networks), size).detach()  # (G, parameters of one network)
+        shapes = [p.shape for p in parameters[0]]
+        stops = list(itertools.accumulate(shape.numel() for shape in shapes))
+        spans = [slice(stop - shape.numel(), stop) for stop, shape in zip(stops, shapes, strict=True)]
+        self.flat = parameters[0][0].new_empty(len(self.networks), stops[-1]).detach()
         self.grad = torch.zeros_like(self.flat)
-        spans: list[tuple[int, torch.Size]] = []
-        for row, ps in enumerate(parameters):
-            start = 0
-            for p in ps:
-                view = self.flat[row, start : start + p.numel()].view_as(p)
-                view.copy_(p.detach())
-                p.data = view
-                p.grad = self.grad[row, start : start + p.numel()].view_as(p)
-                if row == 0:
-                    spans.append((start, p.shape))
-                start += p.numel()
-        # One leaf per network for the optimizer: the whole row, with its gradient.
-        self.rows = [self._leaf(self.flat[row], self.grad[row]) for row in range(len(self.networks))]
+        for row, own in zip(self.flat, parameters, strict=True):
+            for p, span in zip(own, spans, strict=True):
+                row[span] = p.detach().flatten()
+                p.data = row[span].view(p.shape)
+        self.rows = [row.detach().requires_grad_() for row in self.flat]
+        for leaf, grad in zip(self.rows, self.grad, strict=True):
+            leaf.grad = grad
         self._stacked = len(self.networks) > 1
         if self._stacked:
-            # Leaves are (G, ...) views that skip from row to row, so that autograd writes straight into `grad`.
-            self._leaves = [
-                self._leaf(self._columns(self.flat, start, shape), self._columns(self.grad, start, shape))
-                for start, shape in spans
-            ]
+            self.leaves = [self._columns(self.flat, *at).requires_grad_() for at in zip(spans, shapes, strict=True)]
+            self.grads = [self._columns(self.grad, *at) for at in zip(spans, shapes, strict=True)]
             self._nonlinearity = self.networks[0].nonlinearity
+        else:
+            self.leaves = [p for p in parameters[0] if p.requires_grad]
+            self.grads = [self.grad[0, span].view(shape) for span, shape in zip(spans, shapes, strict=True)]
 
     @staticmethod
-    def _leaf(data: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-        leaf = data.detach().requires_grad_()
-        leaf.grad = grad
-        return leaf
-
-    @staticmethod
-    def _columns(flat: torch.Tensor, start: int, shape: torch.Size) -> torch.Tensor:
-        columns = flat[:, start : start + math.prod(shape)]
+    def _columns(flat: torch.Tensor, span: slice, shape: torch.Size) -> torch.Tensor:
+        columns = flat[:, span].detach()
         return columns.view(len(flat), *shape) if len(shape) > 1 else columns.unsqueeze(1)  # (G, out, in) or (G, 1, out)
 
     def __call__(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -135,12 +130,11 @@ class NetworkGroup:
         if not self._stacked:
             return [network(x) for network in self.networks]
         h = x.expand(len(self.networks), *x.shape)  # (G, batch, in)
-        last = len(self._leaves) - 2
-        for layer in range(0, len(self._leaves), 2):
-            weight, bias = self._leaves[layer], self._leaves[layer + 1]
-            h = torch.baddbmm(bias, h, weight.transpose(1, 2))  # (G, batch, out)
-            if layer < last:
-                h = self._nonlinearity(h)
+        layers = list(zip(self.leaves[::2], self.leaves[1::2], strict=True))  # (G, out, in), (G, 1, out)
+        for weight, bias in layers[:-1]:
+            h = self._nonlinearity(torch.baddbmm(bias, h, weight.transpose(1, 2)))  # (G, batch, out)
+        weight, bias = layers[-1]
+        h = torch.baddbmm(bias, h, weight.transpose(1, 2))
         return h
 
 

@@ -1,0 +1,168 @@
+"""Bi-level Actor-Critic (Zhang et al., AAAI 2020): a leader that commits, a follower that best-responds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.utils.annotations import override
+
+from rllib_biac.algorithms.biac.biac_learner import BiACLearner
+from rllib_biac.algorithms.biac.biac_rl_module import BiACFollower, BiACLeader, BiACModule
+from rllib_biac.core.algorithm import JointAlgorithm
+from rllib_biac.core.config import JointConfig, load_object
+from rllib_biac.core.hierarchy import Hierarchy
+from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
+from rllib_biac.envs.batched import BatchedGame
+
+
+class BiACConfig(JointConfig):
+    """Config of Bi-AC, for one leader and one follower with discrete actions.
+
+    .. code-block:: python
+
+        from rllib_biac import BiACConfig
+
+        algo = BiACConfig().environment("escape_v0").hierarchy([["player_0"], ["player_1"]]).build_algo()
+        for _ in range(3):
+            algo.train()
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or BiAC)
+        self.actor_loss: str = "expectation"
+        self.response: str = "greedy"
+        self.entropy_coeff: float = 0.05
+        self.gumbel_temperature: float = 1.0
+        self.leader_module_class: type[JointRLModule] | str = BiACLeader
+        self.follower_module_class: type[JointRLModule] | str = BiACFollower
+
+    @override(JointConfig)
+    def training(
+        self,
+        *,
+        actor_loss: Literal["expectation", "gumbel_softmax", "score_function"] = NotProvided,
+        response: Literal["greedy", "sampled", "enumerated"] = NotProvided,
+        entropy_coeff: float = NotProvided,
+        gumbel_temperature: float = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets how Bi-AC learns.
+
+        Args:
+            actor_loss: how the follower's actor climbs its critic: `expectation` over all its actions (exact, no sample
+                variance; the default), `gumbel_softmax` (a relaxed sample, as the paper says), or `score_function`
+                (Eq. 16, on actions drawn afresh, with a baseline).
+            response: the follower's answer in play and in targets: `greedy`, `sampled` (Eq. 12 to the letter), or
+                `enumerated`, the best by its critic (Eq. 8; the actor is then not played).
+            entropy_coeff: weight of the actor's entropy bonus, in units of the spread of Q-values, at least 0.
+            gumbel_temperature: of `gumbel_softmax`, greater than 0.
+            kwargs: as for `JointConfig.training`.
+
+        Returns:
+            This config.
+        """
+        super().training(**kwargs)
+        if actor_loss is not NotProvided:
+            self.actor_loss = actor_loss
+        if response is not NotProvided:
+            self.response = response
+        if entropy_coeff is not NotProvided:
+            self.entropy_coeff = entropy_coeff
+        if gumbel_temperature is not NotProvided:
+            self.gumbel_temperature = gumbel_temperature
+        return self
+
+    @override(JointConfig)
+    def rl_module(
+        self,
+        *,
+        leader_module_class: type | str = NotProvided,
+        follower_module_class: type | str = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets the networks.
+
+        Args:
+            leader_module_class: a subclass of `BiACLeader`, or its name as `package.module:Class`.
+            follower_module_class: a subclass of `BiACFollower`, or its name.
+            kwargs: RLlib's, of which `model_config` (`fcnet_hiddens`, `fcnet_activation`, `conv_filters`) and
+                `rl_module_spec` count.
+
+        Returns:
+            This config.
+        """
+        super().rl_module(**kwargs)
+        if leader_module_class is not NotProvided:
+            self.leader_module_class = leader_module_class
+        if follower_module_class is not NotProvided:
+            self.follower_module_class = follower_module_class
+        return self
+
+    @override(JointConfig)
+    def get_default_learner_class(self) -> type[BiACLearner]:
+        return BiACLearner
+
+    @override(JointConfig)
+    def hierarchy_module_class(self) -> type[HierarchyModule]:
+        return BiACModule
+
+    @override(JointConfig)
+    def module_classes(self) -> dict[str, type[JointRLModule]]:
+        assert self.levels is not None
+        leader, follower = Hierarchy(self.levels).agents
+        return {leader: _loaded(self.leader_module_class), follower: _loaded(self.follower_module_class)}
+
+    @override(JointConfig)
+    def module_settings(self) -> dict[str, Any]:
+        return super().module_settings() | {"response": self.response}
+
+    @override(JointConfig)
+    def validate(self) -> None:
+        self.validate_choice("actor_loss", ("expectation", "gumbel_softmax", "score_function"))
+        self.validate_choice("response", ("greedy", "sampled", "enumerated"))
+        if not self.entropy_coeff >= 0:
+            self._value_error(f"entropy_coeff: {self.entropy_coeff!r} must be at least 0.")
+        if not self.gumbel_temperature > 0:
+            self._value_error(f"gumbel_temperature: {self.gumbel_temperature!r} must be greater than 0.")
+        for key, base in (("leader_module_class", BiACLeader), ("follower_module_class", BiACFollower)):
+            given = _loaded(getattr(self, key))
+            if not (isinstance(given, type) and issubclass(given, base)):
+                self._value_error(f"{key}: {getattr(self, key)!r} is no subclass of {base.__name__}.")
+        super().validate()
+        assert self.levels is not None
+        self._validate_two_levels(Hierarchy(self.levels))
+
+    @override(JointConfig)
+    def _validate_game(self, games: BatchedGame, hierarchy: Hierarchy) -> None:
+        self._validate_two_levels(hierarchy, games.possible_agents)
+        super()._validate_game(games, hierarchy)
+
+    def _validate_two_levels(self, hierarchy: Hierarchy, agents: list[str] | None = None) -> None:
+        if agents is not None and len(agents) != 2:
+            self._value_error(
+                f"BiAC plays one leader against one follower, but the game {self.env!r} has {len(agents)} agent(s): "
+                f"{', '.join(agents)}."
+            )
+        if [len(level) for level in hierarchy.levels] != [1, 1]:
+            self._value_error(
+                f"BiAC plays one leader and one follower, but the hierarchy is {self.levels!r}: write two levels of "
+                "one agent, [[leader], [follower]]."
+            )
+
+
+class BiAC(JointAlgorithm):
+    """Bi-level Actor-Critic.
+
+    The leader's critic enumerates the leader's actions, the follower's actor answering each (Eq. 12); both critics
+    learn by TD from the answered joint action (Eqs. 13-15), the actor from the follower's critic (Eq. 16).
+    """
+
+    @classmethod
+    @override(JointAlgorithm)
+    def get_default_config(cls) -> BiACConfig:
+        return BiACConfig()
+
+
+def _loaded(given: Any) -> Any:
+    return load_object(given) if isinstance(given, str) else given

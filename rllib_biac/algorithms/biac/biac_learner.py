@@ -1,0 +1,125 @@
+"""The losses of Bi-AC: TD for both critics (Eqs. 12-15), the follower's actor (Eq. 16 and its low-variance forms)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from ray.rllib.utils.annotations import override
+
+from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
+from rllib_biac.core.learner import JointLearner, Outputs
+from rllib_biac.core.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
+
+Rows = dict[Hashable, torch.Tensor]
+
+
+class BiACLearner(JointLearner):
+    """Learner of one leader and one follower with discrete actions."""
+
+    @override(JointLearner)
+    def build(self) -> None:
+        super().build()
+        self.leader, self.follower = self.agents
+        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
+
+    def _table(self, output: torch.Tensor) -> torch.Tensor:
+        return output.view(-1, *self.agent_module(self.leader).num_actions)  # (batch, |A_1|, |A_2|)
+
+    @torch.no_grad()
+    def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
+        """The joint action of the next state (Eqs. 12-13), chosen by the online networks, as an index into |A_1| · |A_2|.
+
+        Args:
+            rows: minibatch, for its action masks.
+            outputs: of the online networks in the next state.
+
+        Returns:
+            (batch, 1) int64.
+        """
+        mask1 = rows.get((NEXT_ACTION_MASK, self.leader))
+        mask2 = rows.get((NEXT_ACTION_MASK, self.follower))
+        response = self.config.response
+        preferences = self._table(outputs[self.follower, "critic" if response == "enumerated" else "actor"])
+        if response == "sampled":
+            responses = sample_responses(preferences, mask2, self._generator)
+        else:
+            responses = best_responses(preferences, mask2)  # (batch, |A_1|)
+        q1 = self._table(outputs[self.leader, "critic"])
+        a1 = leader_values(q1, responses, mask1).argmax(1, keepdim=True)  # (batch, 1)  Eq. 12
+        a2 = responses.gather(1, a1)  # (batch, 1)  Eq. 13
+        return a1 * q1.shape[2] + a2
+
+    @override(JointLearner)
+    @torch.no_grad()
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
+        terminated = rows[TERMINATED]
+        if bool(terminated.all()):  # nothing to bootstrap from: one-step games, say
+            return rewards
+        goes_on = (~terminated).to(torch.float32)  # (batch,)
+        joint = self.next_joint_actions(rows, self.forward(rows[NEXT_STATE]))  # (batch, 1)
+        next_q = self.forward(rows[NEXT_STATE], target=True)
+        targets = {}
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            value = module.q_std * next_q[agent, "critic"].gather(1, joint).squeeze(1) + module.q_mean
+            # r_i + gamma Q_i(s', a'): the first two terms of Eq. 14.
+            targets[agent] = rewards[agent] + self.config.gamma * goes_on * value  # (batch,)
+        return targets
+
+    @override(JointLearner)
+    def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        losses = {}
+        num_actions2 = self.agent_module(self.leader).num_actions[1]
+        joint = (batch[ACTIONS, self.leader] * num_actions2 + batch[ACTIONS, self.follower]).unsqueeze(1)  # (batch, 1)
+        targets = self.compute_targets(batch)
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            q = fwd_out[agent, "critic"].gather(1, joint).squeeze(1)  # (batch,), normalised
+            delta = (targets[agent] - module.q_mean) / module.q_std - q  # Eq. 14, in units of the targets' spread
+            losses[agent, "qf_loss"] = delta.square().mean()  # its gradient step is Eq. 15
+        losses[self.follower, "actor_loss"] = self.actor_loss(fwd_out, batch)
+        return losses
+
+    def actor_loss(self, outputs: Outputs, batch: Rows) -> torch.Tensor:
+        """The follower's loss: its answer to a commitment a_1 should maximise Q_2(s, a_1, ·), plus an entropy bonus.
+
+        Q_2 is normalised, so that `entropy_coeff` means the same in any unit of reward. No gradient reaches the critic.
+        """
+        mask2 = batch.get((ACTION_MASK, self.follower))
+        q2 = self._table(outputs[self.follower, "critic"]).detach()  # (batch, |A_1|, |A_2|)
+        logits = restrict(self._table(outputs[self.follower, "actor"]), mask2, dim=2)
+        log_pi = logits.log_softmax(2)
+        pi = log_pi.exp()
+        if mask2 is not None:
+            log_pi = restrict_to_zero(log_pi, mask2)
+        entropy = -(pi * log_pi).sum(2)  # (batch, |A_1|)
+        if self.config.actor_loss == "expectation":
+            value = (pi * q2).sum(2)  # E_{a_2 ~ pi_2(s, a_1)} Q_2(s, a_1, a_2), exact, for every commitment a_1
+        elif self.config.actor_loss == "gumbel_softmax":
+            noise = -torch.empty_like(logits).exponential_(generator=self._generator).log()
+            soft = ((logits + noise) / self.config.gumbel_temperature).softmax(2)  # Jang et al. 2016, a relaxed sample
+            value = (soft * q2).sum(2)
+        else:  # "score_function", Eq. 16, with a_2 drawn afresh and the policy's own value as baseline
+            a2 = sample_responses(log_pi.detach() if mask2 is None else logits.detach(), None, self._generator)
+            a2 = a2.unsqueeze(2)  # (batch, |A_1|, 1)
+            baseline = (pi * q2).sum(2).detach()
+            value = log_pi.gather(2, a2).squeeze(2) * (q2.gather(2, a2).squeeze(2) - baseline)
+        return -(value + self.config.entropy_coeff * entropy).mean()
+
+    @override(JointLearner)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
+
+    @override(JointLearner)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        if "generator" in state:
+            self._generator.set_state(torch.as_tensor(state["generator"]))
+
+
+def restrict_to_zero(log_pi: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Sets forbidden actions' log-probability to 0, so that 0 · log 0 counts as 0: (batch, |A_1|, |A_2|)."""
+    return log_pi.masked_fill(~mask.unsqueeze(1), 0.0)

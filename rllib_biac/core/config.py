@@ -1,0 +1,526 @@
+"""The config that every centrally trained algorithm here shares. Values are validated once, in `validate()`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import gymnasium as gym
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.policy.policy import PolicySpec
+from ray.rllib.utils import force_list
+from ray.rllib.utils.annotations import override
+from ray.util.debug import log_once
+
+from rllib_biac.core.env_runner import JointEnvRunner
+from rllib_biac.core.games import StateReader, is_rllib_env, make_games
+from rllib_biac.core.hierarchy import Hierarchy
+from rllib_biac.core.networks import ACTIVATIONS
+from rllib_biac.core.rl_module import MODEL_DEFAULTS, HierarchyModule, JointRLModule, state_space_of
+from rllib_biac.envs.batched import BatchedGame
+
+Schedule = float | list[list[float]]
+LearningRate = float | list[list[float]] | dict[str, Any]
+
+RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": MultiAgentEnvRunner}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A setting of RLlib's that would silently do nothing.
+
+    Attributes:
+        key: the config's attribute.
+        instead: what to write instead.
+        joint_only: whether only the batched runner does not honour it.
+    """
+
+    key: str
+    instead: str
+    joint_only: bool = False
+
+
+_STOCK = "write env_runner_cls: stock to use RLlib's own runner, which honours it (and is slower)"
+
+# A setting stands here if changing it from RLlib's default would have no effect; `validate()` refuses the change.
+REFUSED: tuple[Refused, ...] = (
+    Refused("_env_to_module_connector", _STOCK, joint_only=True),
+    Refused("_module_to_env_connector", _STOCK, joint_only=True),
+    Refused("add_default_connectors_to_env_to_module_pipeline", _STOCK, joint_only=True),
+    Refused("add_default_connectors_to_module_to_env_pipeline", _STOCK, joint_only=True),
+    Refused("gym_env_vectorize_mode", "games are stepped as arrays here; leave it out, or " + _STOCK, joint_only=True),
+    Refused("batch_mode", "rows, not episodes, go into replay; leave it out, or " + _STOCK, joint_only=True),
+    Refused("episodes_to_numpy", "there are no episode objects; leave it out, or " + _STOCK, joint_only=True),
+    Refused("restart_failed_sub_environments", _STOCK, joint_only=True),
+    Refused("use_env_runner_state_server", _STOCK, joint_only=True),
+    Refused("count_steps_by", "steps are the game's, 'env_steps'; leave it out"),
+    Refused("compress_observations", "replay holds plain arrays; leave it out"),
+    Refused("_learner_connector", "agents are joined on the way into replay, not on the way out of it; leave it out"),
+    Refused("add_default_connectors_to_learner_pipeline", "no learner pipeline is used; leave it out"),
+    Refused("num_epochs", "write training_intensity: rows trained per row sampled"),
+    Refused("minibatch_size", "write train_batch_size_per_learner: rows of one update"),
+    Refused("shuffle_batch_per_epoch", "minibatches are drawn at random from replay; leave it out"),
+    Refused("policies_to_train", "all agents learn together; leave it out"),
+    Refused("algorithm_config_overrides_per_module", "write critic_lr or actor_lr as {agent: rate}"),
+    Refused("torch_compile_learner", "the update is stacked by hand; leave it out"),
+    Refused("torch_compile_worker", "leave it out"),
+    Refused("input_", "offline data is not supported"),
+    Refused("offline_data_class", "offline data is not supported"),
+    Refused("_torch_grad_scaler_class", "mixed precision is not supported"),
+    Refused("_torch_lr_scheduler_classes", "write lr as a schedule, [[step, rate], ...]"),
+    Refused("observation_filter", "write normalize_observations: true"),
+    Refused("train_batch_size", "write train_batch_size_per_learner: rows of one update"),
+    Refused("optimizer", "the optimizer is Adam; write lr, critic_lr, actor_lr, adam_epsilon"),
+)
+# Callbacks that hang on RLlib's episodes or environments, which the batched runner never makes.
+RUNNER_CALLBACKS = (
+    "on_episode_created",
+    "on_episode_start",
+    "on_episode_step",
+    "on_episode_end",
+    "on_environment_created",
+    "on_sample_end",
+)
+
+
+def agent_is_module(agent_id: str, *args: Any, **kwargs: Any) -> str:
+    """Maps agents to RLModules: each has its own, under its own name."""
+    return agent_id
+
+
+def load_object(name: str) -> Any:
+    """Loads `package.module:name`.
+
+    Raises:
+        ValueError: if there is no such object.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"{name!r} names no object; write 'package.module:name'.")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name!r} cannot be loaded: {error}.") from error
+
+
+class JointConfig(AlgorithmConfig):
+    """Config of an algorithm that learns centrally from joint transitions."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        # Who plays what.
+        self.levels: list[list[str]] | None = None
+        self.state: str = "env"
+        # Sampling.
+        self.env_runner_cls = JointEnvRunner
+        self.num_envs_per_env_runner = 10
+        self.rollout_fragment_length = 1
+        self.epsilon: Schedule = [[0, 1.0], [2000, 0.1]]
+        self.exploration: str = "per_agent"
+        # Replay and updates.
+        self.replay_buffer_config = {"capacity": 50_000}
+        self.num_steps_sampled_before_learning_starts = 100
+        self.train_batch_size_per_learner = 64
+        self.training_intensity: float | None = None
+        # Networks.
+        self.lr = 1e-3
+        self.critic_lr: LearningRate | None = None
+        self.actor_lr: LearningRate | None = None
+        self.adam_epsilon = 1e-8
+        self.tau = 0.01
+        self.target_network_update_freq = 1
+        self.normalize_targets = True
+        self.normalizer_horizon = 100_000
+        self.normalize_observations = False
+        # Reporting.
+        self.min_sample_timesteps_per_iteration = 1000
+        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def hierarchy(self, levels: list[list[str]]) -> Self:
+        """Sets who leads whom.
+
+        Args:
+            levels: levels of agents, top first, e.g. `[["main_0"], ["auxiliary_0"]]`. Swap them to swap roles.
+
+        Returns:
+            This config.
+        """
+        self.levels = levels
+        # Each agent has an RLModule of its own; a dict keeps their order, as RLlib's default, a set, would not.
+        if isinstance(levels, list | tuple) and all(isinstance(level, list | tuple) for level in levels):
+            agents = [agent for level in levels for agent in level]
+            self.multi_agent(policies={agent: PolicySpec() for agent in agents}, policy_mapping_fn=agent_is_module)
+        return self
+
+    @override(AlgorithmConfig)
+    def environment(
+        self, env: Any = NotProvided, *, state: Literal["env", "observations"] = NotProvided, **kwargs: Any
+    ) -> Self:
+        """Sets the game.
+
+        Args:
+            env: a game's id such as `merge_v0`; anybody's as `package.module:factory`; in Python also a factory of
+                PettingZoo `ParallelEnv`s or, with the stock runner, an RLlib `MultiAgentEnv` class.
+            state: what critics see: `env`, the game's own `state()`, or `observations`, all agents' side by side.
+            kwargs: RLlib's other settings; `env_config` is handed to the game.
+
+        Returns:
+            This config.
+        """
+        super().environment(env, **kwargs)
+        if state is not NotProvided:
+            self.state = state
+        return self
+
+    @override(AlgorithmConfig)
+    def env_runners(
+        self,
+        *,
+        env_runner_cls: Literal["joint", "stock"] | type | None = NotProvided,
+        epsilon: float | list[list[float]] = NotProvided,
+        exploration: Literal["per_agent", "joint"] = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets how games are played while learning.
+
+        Args:
+            env_runner_cls: `joint` (default), which steps `num_envs_per_env_runner` games as arrays, or `stock`,
+                RLlib's own `MultiAgentEnvRunner`.
+            epsilon: probability of a random action, in [0, 1], or its schedule [[env step, value], ...]; hold 1.0 for a
+                while to explore fully first.
+            exploration: `per_agent`, each agent by itself, lower levels answering the explored action; or `joint`, all
+                or none.
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().env_runners(**kwargs)
+        if env_runner_cls is not NotProvided:
+            if isinstance(env_runner_cls, str) and env_runner_cls not in RUNNERS:
+                raise ValueError(f"env_runner_cls {env_runner_cls!r}: write 'joint' or 'stock'.")
+            self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
+        if epsilon is not NotProvided:
+            self.epsilon = epsilon
+        if exploration is not NotProvided:
+            self.exploration = exploration
+        return self
+
+    @override(AlgorithmConfig)
+    def training(
+        self,
+        *,
+        replay_buffer_config: dict[str, int] = NotProvided,
+        num_steps_sampled_before_learning_starts: int = NotProvided,
+        training_intensity: float | None = NotProvided,
+        critic_lr: float | list[list[float]] | dict[str, Any] | None = NotProvided,
+        actor_lr: float | list[list[float]] | dict[str, Any] | None = NotProvided,
+        adam_epsilon: float = NotProvided,
+        tau: float = NotProvided,
+        target_network_update_freq: int = NotProvided,
+        normalize_targets: bool = NotProvided,
+        normalizer_horizon: int = NotProvided,
+        normalize_observations: bool = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets how networks learn.
+
+        Args:
+            replay_buffer_config: `{"capacity": rows}`.
+            num_steps_sampled_before_learning_starts: env steps before the first update.
+            training_intensity: rows trained per row sampled; None: one update per env step, that is
+                `train_batch_size_per_learner`.
+            critic_lr: learning rate of critics where it differs from `lr`: a number, a schedule, or {agent: either}.
+            actor_lr: the same for actors.
+            adam_epsilon: Adam's epsilon.
+            tau: share by which target networks move towards the online ones, in (0, 1].
+            target_network_update_freq: updates between such moves.
+            normalize_targets: whether critics learn targets of mean 0 and spread 1, which makes learning independent
+                of the unit of reward; Q-values are reported in the game's own unit either way.
+            normalizer_horizon: targets after which older ones fade from that mean and spread.
+            normalize_observations: whether states are shifted and scaled to mean 0 and spread 1.
+            kwargs: RLlib's other settings, such as `lr`, `gamma`, `grad_clip`, `train_batch_size_per_learner`.
+
+        Returns:
+            This config.
+        """
+        super().training(**kwargs)
+        given = {name: value for name, value in locals().items() if name in _TRAINING and value is not NotProvided}
+        for name, value in given.items():
+            setattr(self, name, value)
+        return self
+
+    # What an algorithm says about itself.
+
+    def module_classes(self) -> dict[str, type[JointRLModule]]:
+        """Returns the RLModule class of every agent."""
+        raise NotImplementedError
+
+    def hierarchy_module_class(self) -> type[HierarchyModule]:
+        """Returns the class that walks the hierarchy."""
+        raise NotImplementedError
+
+    def module_settings(self) -> dict[str, Any]:
+        """Returns what modules need to know of this config beside spaces, hierarchy and model config."""
+        return {"epsilon": self.epsilon, "exploration": self.exploration}
+
+    def network_lr(self, agent: str, network: str) -> Schedule:
+        """Returns the learning rate (or its schedule) of an agent's network, `"critic"` or `"actor"`."""
+        own = self.critic_lr if network == "critic" else self.actor_lr
+        if isinstance(own, dict):
+            own = own.get(agent)
+        return self.lr if own is None else own
+
+    @property
+    @override(AlgorithmConfig)
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return dict(MODEL_DEFAULTS)
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        # RLlib asks for it on its way to a learner connector; agents' modules come from `get_multi_rl_module_spec`.
+        return RLModuleSpec(module_class=JointRLModule)
+
+    @override(AlgorithmConfig)
+    def get_multi_rl_module_spec(
+        self,
+        *,
+        env: Any = None,
+        spaces: Mapping[str, tuple[gym.Space, gym.Space]] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> MultiRLModuleSpec:
+        assert spaces is not None and self.levels is not None
+        hierarchy = Hierarchy(self.levels)
+        agents = [agent for agent in spaces if agent in hierarchy.agents]  # in the game's own order
+        state = state_space_of({agent: spaces[agent][0] for agent in agents}, agents)
+        model_config = {
+            **MODEL_DEFAULTS,
+            **self._given_model_config(),
+            **self.module_settings(),
+            "hierarchy": [list(level) for level in hierarchy.levels],
+            "agents": agents,
+            "num_actions": [int(spaces[agent][1].n) for agent in hierarchy.agents],
+            "state_shape": list(state.shape),
+        }
+        own = self._rl_module_spec
+        specs = {
+            agent: RLModuleSpec(
+                module_class=self._module_class(own, agent),
+                observation_space=spaces[agent][0],
+                action_space=spaces[agent][1],
+                inference_only=inference_only,
+                model_config=dict(model_config),
+            )
+            for agent in hierarchy.agents
+        }
+        return MultiRLModuleSpec(
+            multi_rl_module_class=self.hierarchy_module_class(),
+            rl_module_specs=specs,
+            model_config=model_config,
+            inference_only=inference_only,
+        )
+
+    def _module_class(self, own: Any, agent: str) -> type[JointRLModule]:
+        if isinstance(own, MultiRLModuleSpec) and agent in own.rl_module_specs:
+            given = own.rl_module_specs[agent].module_class
+            if given is not None:
+                return given
+        return self.module_classes()[agent]
+
+    def _given_model_config(self) -> dict[str, Any]:
+        given = self._model_config
+        return dict(given if isinstance(given, Mapping) else vars(given)) if given else {}
+
+    # Validation.
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        # RLlib advises once to switch its old API stack back on, on which nothing here runs: count that as said.
+        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
+        super().validate()
+        if not self._validate_config:
+            return
+        self._refuse_what_does_nothing()
+        self._validate_numbers()
+        self._validate_model_config()
+        if self.levels is None:
+            self._value_error("no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first.")
+        hierarchy = Hierarchy(self.levels)
+        if self.env is None:
+            self._value_error("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
+        if is_rllib_env(self.env):
+            if issubclass(self.env_runner_cls, JointEnvRunner):
+                self._value_error(f"{self.env.__name__} is an RLlib MultiAgentEnv: write env_runner_cls: stock.")
+            if self.state == "env":
+                self._value_error(f"{self.env.__name__} is an RLlib MultiAgentEnv: write state: observations.")
+            return
+        games = make_games(self.env, 1, np.random.default_rng(0), self._game_settings())
+        try:
+            self._validate_game(games, hierarchy)
+        finally:
+            games.close()
+
+    def _game_settings(self) -> dict[str, Any]:
+        return dict(self.env_config)
+
+    def _validate_game(self, games: BatchedGame, hierarchy: Hierarchy) -> None:
+        hierarchy.check_against(games.possible_agents)
+        StateReader(games, self.state)
+        for agent, space in games.action_spaces.items():
+            if not isinstance(space, gym.spaces.Discrete):
+                self._value_error(
+                    f"agent {agent!r} has action space {space}: {type(self).__name__.removesuffix('Config')} supports "
+                    "discrete actions (gymnasium.spaces.Discrete) only."
+                )
+            if space.start != 0:
+                self._value_error(f"agent {agent!r} has action space {space}: its actions must start at 0.")
+
+    def _refuse_what_does_nothing(self) -> None:
+        joint = issubclass(self.env_runner_cls, JointEnvRunner)
+        plain = AlgorithmConfig()
+        for refused in REFUSED:
+            if refused.joint_only and not joint:
+                continue
+            if refused.key == "batch_mode" and self.in_evaluation:
+                continue  # RLlib sets it for evaluation by itself, where whole episodes are counted here too
+            value, default = getattr(self, refused.key, None), getattr(plain, refused.key, None)
+            if value != default:
+                self._value_error(
+                    f"{refused.key.removeprefix('_')}: {value!r} would silently do nothing here: {refused.instead}."
+                )
+        if joint:
+            for name in self._runner_callbacks():
+                self._value_error(f"callback {name} would never be called: {_STOCK}.")
+        if self.num_learners > 1:
+            self._value_error(f"num_learners: {self.num_learners} is not supported: write 0 (local) or 1 (remote).")
+
+    def _runner_callbacks(self) -> list[str]:
+        overridden = [
+            name
+            for cls in force_list(self.callbacks_class)
+            for name in RUNNER_CALLBACKS
+            if inspect.isclass(cls) and getattr(cls, name, None) is not getattr(RLlibCallback, name)
+        ]
+        return overridden + [name for name in RUNNER_CALLBACKS if getattr(self, f"callbacks_{name}", None)]
+
+    def _validate_numbers(self) -> None:
+        for key, low, high, open_low in (
+            ("tau", 0.0, 1.0, True),
+            ("gamma", 0.0, 1.0, False),
+            ("training_intensity", 0.0, np.inf, True),
+            ("num_envs_per_env_runner", 1, np.inf, False),
+            ("train_batch_size_per_learner", 1, np.inf, False),
+            ("num_steps_sampled_before_learning_starts", 0, np.inf, False),
+            ("target_network_update_freq", 1, np.inf, False),
+            ("normalizer_horizon", 1, np.inf, False),
+            ("adam_epsilon", 0.0, np.inf, True),
+            ("grad_clip", 0.0, np.inf, True),
+            ("min_sample_timesteps_per_iteration", 1, np.inf, False),
+        ):
+            value = getattr(self, key)
+            if value is None and key in ("training_intensity", "grad_clip"):
+                continue
+            fits = isinstance(value, int | float) and (low < value if open_low else low <= value) and value <= high
+            if not fits:
+                bounds = f"{'greater than' if open_low else 'at least'} {low}" + (
+                    "" if high == np.inf else f" and at most {high}"
+                )
+                self._value_error(f"{key}: {value!r} must be a number {bounds}.")
+        self._validate_schedule("epsilon", self.epsilon, 0.0, 1.0)
+        for agent in [agent for level in self.levels or [] for agent in level]:
+            for network in ("critic", "actor"):
+                self._validate_schedule("lr", self.network_lr(agent, network), 0.0, np.inf)
+        for key in ("critic_lr", "actor_lr"):
+            given = getattr(self, key)
+            agents = [agent for level in self.levels or [] for agent in level]
+            if isinstance(given, dict) and (unknown := [agent for agent in given if agent not in agents]):
+                self._value_error(f"{key} names {', '.join(map(str, unknown))}; the agents are {', '.join(agents)}.")
+        for key, options in (
+            ("state", ("env", "observations")),
+            ("exploration", ("per_agent", "joint")),
+            ("grad_clip_by", ("value", "norm", "global_norm")),
+        ):
+            self.validate_choice(key, options)
+        buffer = self.replay_buffer_config
+        if not isinstance(buffer, Mapping) or set(buffer) != {"capacity"} or not _is_count(buffer["capacity"]):
+            self._value_error(f"replay_buffer_config: {buffer!r}: write {{capacity: rows}}, with rows a whole number.")
+        if buffer["capacity"] < self.train_batch_size_per_learner:
+            self._value_error(
+                f"replay_buffer_config: a capacity of {buffer['capacity']} holds less than one update's "
+                f"{self.train_batch_size_per_learner} rows (train_batch_size_per_learner)."
+            )
+        if not isinstance(self.rollout_fragment_length, int) or self.rollout_fragment_length < 1:
+            self._value_error(
+                f"rollout_fragment_length: {self.rollout_fragment_length!r}: write a whole number of steps per game "
+                "and call, e.g. 1."
+            )
+
+    def validate_choice(self, key: str, options: tuple[str, ...]) -> None:
+        """Refuses a setting that is none of the options."""
+        if (value := getattr(self, key)) not in options:
+            self._value_error(f"{key}: {value!r} is none of {', '.join(options)}.")
+
+    def _validate_schedule(self, key: str, schedule: Any, low: float, high: float) -> None:
+        points = [[0, schedule]] if isinstance(schedule, int | float) else schedule
+        try:
+            steps = [float(step) for step, _ in points]
+            values = [float(value) for _, value in points]
+        except (TypeError, ValueError):
+            self._value_error(f"{key}: {schedule!r} is neither a number nor a schedule [[env step, value], ...].")
+        if not points or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+            self._value_error(f"{key}: the steps of {schedule!r} must rise from 0.")
+        if not all(low <= value <= high for value in values):
+            self._value_error(f"{key}: {schedule!r} must stay within [{low}, {high}].")
+
+    def _validate_model_config(self) -> None:
+        given = self._given_model_config()
+        for key, value in given.items():
+            if key in MODEL_DEFAULTS:
+                continue
+            if not isinstance(self._model_config, Mapping):
+                from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+                if value == getattr(DefaultModelConfig(), key, None):
+                    continue
+            near = difflib.get_close_matches(key, MODEL_DEFAULTS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            self._value_error(f"model_config: {key} is unknown here: {hint}Known: {', '.join(MODEL_DEFAULTS)}.")
+        model = {**MODEL_DEFAULTS, **given}
+        hiddens = model["fcnet_hiddens"]
+        if not isinstance(hiddens, list | tuple) or not all(_is_count(size) for size in hiddens):
+            self._value_error(f"model_config: fcnet_hiddens: {hiddens!r}: write a list of widths, e.g. [64, 64].")
+        if model["fcnet_activation"] not in ACTIVATIONS:
+            self._value_error(
+                f"model_config: fcnet_activation: {model['fcnet_activation']!r} is none of {', '.join(ACTIVATIONS)}."
+            )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_TRAINING = (
+    "replay_buffer_config",
+    "num_steps_sampled_before_learning_starts",
+    "training_intensity",
+    "critic_lr",
+    "actor_lr",
+    "adam_epsilon",
+    "tau",
+    "target_network_update_freq",
+    "normalize_targets",
+    "normalizer_horizon",
+    "normalize_observations",
+)
+
+GameFactory = Callable[..., Any]

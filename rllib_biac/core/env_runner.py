@@ -1,0 +1,343 @@
+"""An EnvRunner that steps N games as arrays and returns joint transitions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.framework import get_device
+from ray.rllib.utils.metrics import (
+    EPISODE_AGENT_RETURN_MEAN,
+    EPISODE_LEN_MAX,
+    EPISODE_LEN_MEAN,
+    EPISODE_LEN_MIN,
+    EPISODE_MODULE_RETURN_MEAN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+
+from rllib_biac.core.games import StateReader, make_games
+from rllib_biac.core.rl_module import HierarchyModule, piecewise
+from rllib_biac.core.transitions import JointTransitions, join
+from rllib_biac.envs.errors import check_finite
+
+OUTCOME_SHARE = "outcome_share"
+EPSILON = "epsilon"
+# A game with more possible outcomes than this has no share of each among its metrics.
+MAX_OUTCOMES_LOGGED = 32
+
+
+class FinishedEpisodes:
+    """The last `window` finished episodes, for smoothed metrics, and how many there were in all."""
+
+    def __init__(self, window: int, agents: list[str]) -> None:
+        self.agents = agents
+        self._returns = np.zeros((window, len(agents)))
+        self._lengths = np.zeros(window, np.int64)
+        self._outcomes = np.full(window, -1)
+        self.count = 0
+
+    def add(self, returns: np.ndarray, lengths: np.ndarray, outcomes: np.ndarray) -> None:
+        """Takes episodes in: returns (n, agents), lengths (n,), outcomes (n,)."""
+        window = len(self._lengths)
+        n = len(lengths)
+        kept = slice(max(n - window, 0), n)
+        at = (self.count + np.arange(n)[kept]) % window
+        self._returns[at], self._lengths[at], self._outcomes[at] = returns[kept], lengths[kept], outcomes[kept]
+        self.count += n
+
+    def returns(self) -> np.ndarray:
+        """Returns (episodes, agents)."""
+        return self._returns[: self.count]
+
+    def lengths(self) -> np.ndarray:
+        """Returns (episodes,)."""
+        return self._lengths[: self.count]
+
+    def outcome_shares(self, names: list[str]) -> dict[str, float]:
+        """Returns the share of each outcome among the episodes that name one."""
+        named = self._outcomes[: self.count]
+        named = named[named >= 0]
+        counts = np.bincount(named, minlength=len(names))
+        return {name: counts[i] / max(len(named), 1) for i, name in enumerate(names)}
+
+
+class JointEnvRunner(EnvRunner, Checkpointable):
+    """Plays `num_envs_per_env_runner` games at once.
+
+    The policies walk the hierarchy once per step for all games. Plain form: RLlib's `MultiAgentEnvRunner` followed by
+    `JointTransitionsConnector`, which gives the same rows.
+    """
+
+    @override(EnvRunner)
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        self.worker_index: int = kwargs.get("worker_index") or 0
+        self.spaces = kwargs.get("spaces") or {}
+        self._device = get_device(self.config, 0 if not self.worker_index else self.config.num_gpus_per_env_runner)
+        if self.worker_index:
+            torch.set_num_threads(1)  # worker processes share the machine's cores
+        streams = np.random.SeedSequence(self._seed).spawn(2)
+        self._game_rng = np.random.default_rng(streams[0])
+        self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
+        self.num_envs = self.config.num_envs_per_env_runner
+        self.module: HierarchyModule | None = None
+        self._weights_seq_no = 0
+        self._needs_reset = True
+        self._steps_logged = 0
+        self._steps_since_metrics = 0
+        self._episodes_since_metrics = 0
+        self._seconds_sampling = 0.0
+        self._epsilon = 0.0
+        if self.worker_index or self.config.create_env_on_local_worker or self.config.num_env_runners == 0:
+            self.make_env()
+        self.make_module()
+
+    @override(EnvRunner)
+    def make_env(self) -> None:
+        if self.env is not None:
+            self.env.close()
+        self.env = make_games(self.config.env, self.num_envs, self._game_rng, dict(self.config.env_config))
+        self._state = StateReader(self.env, self.config.state)
+        window = max(1, self.config.metrics_num_episodes_for_smoothing // max(self.config.num_env_runners, 1))
+        self._finished = FinishedEpisodes(window, self.env.possible_agents)
+        self._needs_reset = True
+
+    @override(EnvRunner)
+    def make_module(self) -> None:
+        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        self.module = spec.build()
+        for agent in self.module.hierarchy.agents:
+            self.module[agent].to(self._device)
+
+    @override(EnvRunner)
+    def get_spaces(self) -> dict[str, tuple[Any, Any]]:
+        if self.env is None:
+            return self.spaces
+        modules = self._state.module_spaces()
+        observation = {agent: o for agent, (o, _) in modules.items()}
+        action = {agent: a for agent, (_, a) in modules.items()}
+        both = (_dict_space(observation), _dict_space(action))
+        return {INPUT_ENV_SPACES: both, INPUT_ENV_SINGLE_SPACES: both, **modules}
+
+    def _reset(self) -> None:
+        self.env.reset()
+        self._states = self._state()
+        self._masks = self.env.action_masks()
+        self._returns = np.zeros((self.num_envs, len(self.env.possible_agents)))
+        self._lengths = np.zeros(self.num_envs, np.int64)
+        self._needs_reset = False
+
+    @override(EnvRunner)
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[JointTransitions]:
+        """Plays on and returns what happened.
+
+        Args:
+            num_timesteps: env steps to take, rounded up to a multiple of the number of games; default: the
+                config's rollout fragment length in every game.
+            num_episodes: episodes to finish instead. Each game plays its share of them from a fresh start, so that
+                short episodes are not counted more often than long ones.
+            explore: whether to follow the epsilon schedule; default: the config's `explore`.
+            random_actions: whether to act uniformly at random.
+            force_reset: whether to restart all games first.
+
+        Returns:
+            A list of one element: the joint transitions, step by step, within a step game by game.
+
+        Raises:
+            GameError: if a game returns NaN or infinity. Nothing of the call is then returned.
+        """
+        begin = time.perf_counter()
+        explore = self.config.explore if explore is None else explore
+        if self._needs_reset or force_reset or num_episodes is not None:
+            self._reset()
+        if num_episodes is None:
+            wanted = num_timesteps or self.config.get_rollout_fragment_length(self.worker_index) * self.num_envs
+            rows = [self._step(explore, random_actions) for _ in range(-(-wanted // self.num_envs))]
+        else:
+            self._needs_reset = True  # the games are left somewhere in the middle
+            quota = np.full(self.num_envs, num_episodes // self.num_envs)
+            quota[: num_episodes % self.num_envs] += 1
+            rows = []
+            while quota.any():
+                rows.append(self._step(explore, random_actions, counted=quota > 0, quota=quota))
+        transitions = _concatenate(rows, self.env.possible_agents)
+        self._steps_since_metrics += len(transitions)
+        if explore:
+            self.num_env_steps_sampled_lifetime += len(transitions) * max(self.config.num_env_runners, 1)
+        self._seconds_sampling += time.perf_counter() - begin
+        return [transitions]
+
+    def _step(
+        self, explore: bool, random_actions: bool, counted: np.ndarray | None = None, quota: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        games, agents = self.env, self.env.possible_agents
+        self._epsilon = 1.0 if random_actions else 0.0
+        if explore and not random_actions:
+            self._epsilon = piecewise(self.config.epsilon, self.num_env_steps_sampled_lifetime)
+        with torch.no_grad():
+            taken = self.module.act(
+                torch.from_numpy(self._states).to(self._device),
+                masks=self._masks and {a: torch.from_numpy(m).to(self._device) for a, m in self._masks.items()},
+                epsilon=self._epsilon,
+                generator=self._generator,
+            )
+        actions = {agent: action.cpu().numpy() for agent, action in taken.items()}
+        step = games.step(actions)
+        next_states, next_masks = self._state(), games.action_masks()
+        self._lengths += 1
+        check_finite("reward", step.rewards, self._lengths)
+        self._check_states(next_states)
+        row = {
+            "states": self._states,
+            "next_states": next_states,
+            "actions": actions,
+            "rewards": step.rewards,
+            "terminated": step.terminated,
+            "truncated": step.truncated,
+            "action_masks": self._masks,
+            "next_action_masks": next_masks,
+        }
+        for i, agent in enumerate(agents):
+            self._returns[:, i] += step.rewards[agent]
+        done = step.terminated | step.truncated
+        self._states, self._masks = next_states, next_masks
+        if done.any():
+            over = done if counted is None else done & counted
+            self._finished.add(self._returns[over], self._lengths[over], step.outcome[over])
+            self._episodes_since_metrics += int(over.sum())
+            if quota is not None:
+                quota -= over
+            self._returns[done] = 0.0
+            self._lengths[done] = 0
+            games.reset(done)
+            self._states, self._masks = self._state(), games.action_masks()
+            self._check_states(self._states)
+        return row
+
+    def _check_states(self, states: np.ndarray) -> None:
+        # One pass over the joint state; which agent saw the fault is looked up only if there is one.
+        if not np.isfinite(states).all():
+            check_finite("observation", self.env.observe(), self._lengths)
+            check_finite("state", {"of the game": states}, self._lengths)
+
+    @override(EnvRunner)
+    def get_metrics(self) -> dict[str, Any]:
+        log, steps = self.metrics.log_value, self._steps_since_metrics
+        if self.env is None:
+            return self.metrics.reduce()
+        agents = self.env.possible_agents
+        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        log(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
+        log(NUM_EPISODES, self._episodes_since_metrics, reduce="sum")
+        log(NUM_EPISODES_LIFETIME, self._episodes_since_metrics, reduce="lifetime_sum")
+        for agent in agents:
+            log((NUM_AGENT_STEPS_SAMPLED, agent), steps, reduce="sum")
+            log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, agent), steps, reduce="lifetime_sum")
+        log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        log(EPSILON, self._epsilon, window=1)
+        log(SAMPLE_TIMER, self._seconds_sampling, reduce="sum")
+        if self._finished.count:
+            # Smoothed here, over the last episodes as arrays: a value per episode in RLlib's logger costs more than play.
+            returns, lengths = self._finished.returns(), self._finished.lengths()
+            window = max(self.config.num_env_runners, 1)
+            total = returns.sum(1)
+            log(EPISODE_LEN_MEAN, float(lengths.mean()), window=window)
+            log(EPISODE_RETURN_MEAN, float(total.mean()), window=window)
+            for i, agent in enumerate(agents):
+                log((EPISODE_AGENT_RETURN_MEAN, agent), float(returns[:, i].mean()), window=window)
+                log((EPISODE_MODULE_RETURN_MEAN, agent), float(returns[:, i].mean()), window=window)
+            log(EPISODE_LEN_MIN, int(lengths.min()), reduce="min", window=window)
+            log(EPISODE_LEN_MAX, int(lengths.max()), reduce="max", window=window)
+            log(EPISODE_RETURN_MIN, float(total.min()), reduce="min", window=window)
+            log(EPISODE_RETURN_MAX, float(total.max()), reduce="max", window=window)
+            names = self.env.outcome_names
+            if 0 < len(names) <= MAX_OUTCOMES_LOGGED:
+                for name, share in self._finished.outcome_shares(names).items():
+                    log((OUTCOME_SHARE, name), share, window=window)
+        self._steps_since_metrics = self._episodes_since_metrics = 0
+        self._seconds_sampling = 0.0
+        return self.metrics.reduce()
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
+            "game_rng": self._game_rng.bit_generator.state,
+            "generator": self._generator.get_state().numpy(),
+        }
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    @override(Checkpointable)
+    def set_state(self, state: dict[str, Any]) -> None:
+        if COMPONENT_RL_MODULE in state:
+            weights = state[COMPONENT_RL_MODULE]
+            self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+            self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
+        if "game_rng" in state:
+            self._game_rng.bit_generator.state = state["game_rng"]
+            self._generator.set_state(torch.as_tensor(state["generator"]))
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        return (), {"config": self.config}
+
+    @override(Checkpointable)
+    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    @override(EnvRunner)
+    def assert_healthy(self) -> None:
+        assert self.env is not None and self.module is not None
+
+    @override(EnvRunner)
+    def stop(self) -> None:
+        if self.env is not None:
+            self.env.close()
+
+
+def _concatenate(rows: list[dict[str, Any]], agents: list[str]) -> JointTransitions:
+    return JointTransitions.concatenate([join(agents, **row) for row in rows])
+
+
+def _dict_space(parts: dict[str, Any]) -> Any:
+    from gymnasium.spaces import Dict
+
+    return Dict(parts)

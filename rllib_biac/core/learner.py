@@ -1,0 +1,334 @@
+"""The learner of centrally trained algorithms: K minibatches of joint transitions per call, one metrics flush."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
+from torch import nn
+
+from rllib_biac.core.networks import NetworkGroup, group_networks
+from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
+from rllib_biac.core.transitions import (
+    ACTION_MASK,
+    ACTIONS,
+    NEXT_ACTION_MASK,
+    NEXT_STATE,
+    REWARDS,
+    STATE,
+    TERMINATED,
+    JointTransitions,
+)
+
+NUM_UPDATES_LIFETIME = "num_updates_lifetime"
+
+_SHARED = (STATE, NEXT_STATE, TERMINATED)
+_PER_AGENT = (ACTIONS, REWARDS, ACTION_MASK, NEXT_ACTION_MASK)
+
+Outputs = dict[tuple[str, str], torch.Tensor]  # (agent, network name) -> (batch, outputs)
+
+
+def as_multi_agent_batch(rows: JointTransitions, agents: tuple[str, ...]) -> MultiAgentBatch:
+    """Lays joint transitions out as RLlib's batch: one module id per agent, rows aligned, shared columns not copied."""
+    shared = {column: rows.columns[column] for column in _SHARED}
+    batches = {
+        agent: SampleBatch(
+            shared | {column: rows.columns[column, agent] for column in _PER_AGENT if (column, agent) in rows.columns}
+        )
+        for agent in agents
+    }
+    return MultiAgentBatch(batches, env_steps=len(rows))
+
+
+class JointLearner(TorchLearner):
+    """Updates all agents' networks together from joint transitions.
+
+    An algorithm says what it learns in two methods: `compute_targets` (for all K minibatches of a call, before the first
+    gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here: stacked
+    networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
+    """
+
+    @override(TorchLearner)
+    def build(self) -> None:
+        super().build()
+        self.num_updates = 0
+        self._target_statistics = {agent: RunningMoments(self.config.normalizer_horizon) for agent in self.agents}
+        self._state_statistics = RunningMoments(float("inf"))
+        self._reported: dict[tuple[str, str], list[float]] = {}
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """All agents, top level first."""
+        return self.module.hierarchy.agents
+
+    def agent_module(self, agent: str) -> JointRLModule:
+        """Returns an agent's own module."""
+        return self.module[agent].unwrapped()
+
+    @override(TorchLearner)
+    def rl_module_is_compatible(self, module: RLModule) -> bool:
+        return isinstance(module, JointRLModule)
+
+    @override(TorchLearner)
+    def configure_optimizers(self) -> None:
+        assert isinstance(self.module, HierarchyModule)
+        networks: dict[str, nn.Module] = {}
+        targets: dict[str, nn.Module] = {}
+        where: dict[str, tuple[str, str]] = {}
+        for agent in self.agents:
+            module = self.agent_module(agent).to(self._device)
+            for name, network in module.networks().items():
+                where[f"{agent}/{name}"] = (agent, name)
+                networks[f"{agent}/{name}"] = network
+            for name, network in module.target_networks().items():
+                targets[f"{agent}/{name}"] = network
+        self._groups = [([where[n] for n in names], group) for names, group in group_networks(networks)]
+        self._target_groups = [([where[n] for n in names], group) for names, group in group_networks(targets)]
+        self._leaves = [leaf for _, group in self._groups for leaf in group.leaves]
+        self._grads = [grad for _, group in self._groups for grad in group.grads]
+        # Rows whose targets follow them, group by group: online rows and the target matrix of equal shape.
+        self._followed = self._pair_targets()
+        for keys, group in self._groups:
+            for (agent, name), row in zip(keys, group.rows, strict=True):
+                self.register_optimizer(
+                    module_id=agent,
+                    optimizer_name=name,
+                    optimizer=torch.optim.Adam([row], lr=1e-3, eps=self.config.adam_epsilon, fused=True),
+                    params=[row],
+                    lr_or_lr_schedule=self.config.network_lr(agent, name),
+                )
+
+    def _pair_targets(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        pairs = []
+        for keys, targets in self._target_groups:
+            for online_keys, group in self._groups:
+                rows = [online_keys.index(key) for key in keys if key in online_keys]
+                if not rows:
+                    continue
+                start, stop = rows[0], rows[-1] + 1
+                if rows == list(range(start, stop)) and len(rows) == len(keys):
+                    pairs.append((targets.flat, group.flat[start:stop]))
+                else:
+                    pairs += [(targets.flat[keys.index(online_keys[r])], group.flat[r]) for r in rows]
+        return pairs
+
+    def forward(self, x: torch.Tensor, *, target: bool = False) -> Outputs:
+        """Computes all (target) networks on normalised states: (batch, *state shape) -> key -> (batch, outputs)."""
+        outputs: Outputs = {}
+        for keys, group in self._target_groups if target else self._groups:
+            outputs.update(zip(keys, group(x), strict=True))
+        return outputs
+
+    # What an algorithm implements.
+
+    def compute_targets(self, rows: dict[Hashable, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns each critic's raw targets, agent -> (rows,), for the rows given."""
+        raise NotImplementedError
+
+    @override(TorchLearner)
+    def compute_losses(
+        self, *, fwd_out: Outputs, batch: dict[Hashable, torch.Tensor]
+    ) -> dict[tuple[str, str], torch.Tensor]:
+        """Returns the losses of one minibatch, (agent, loss name) -> scalar; their sum is minimised."""
+        raise NotImplementedError
+
+    @override(TorchLearner)
+    def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
+        raise NotImplementedError("agents' losses hang together; see `compute_losses`")
+
+    # The update.
+
+    @override(TorchLearner)
+    def update(
+        self,
+        batch: MultiAgentBatch | None = None,
+        *,
+        training_data: Any = None,
+        timesteps: dict[str, Any] | None = None,
+        minibatch_size: int | None = None,
+        report: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs one update per minibatch, in the batch's own order.
+
+        Args:
+            batch: K · `minibatch_size` joint transitions, one module id per agent, rows aligned.
+            training_data: RLlib's wrapper around `batch`, as its LearnerGroup sends it.
+            timesteps: RLlib's; drives the learning rate schedules.
+            minibatch_size: rows per update; all of them by default.
+            report: whether to flush the metrics gathered since the last flush.
+            kwargs: RLlib's other options, which replace nothing here.
+
+        Returns:
+            The reduced metrics, an empty dict if not `report`.
+        """
+        if training_data is not None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        assert batch is not None, "a JointLearner learns from a batch of joint transitions"
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        self._weights_seq_no += 1
+        rows = self._to_tensors(batch)
+        total = batch.env_steps()
+        size = minibatch_size or total
+        self._normalise_states(rows)
+        self._normalise_targets(rows)
+        for start in range(0, total, size):
+            minibatch = {key: column[start : start + size] for key, column in rows.items()}
+            losses = self._update_once(minibatch)
+        for key, loss in losses.items():
+            self._reported.setdefault(key, []).append(loss.item())
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), total, reduce="sum")
+        self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), total, reduce="lifetime_sum")
+        self.after_gradient_based_update(timesteps=timesteps or {})
+        return self._flush() if report else {}
+
+    def _to_tensors(self, batch: MultiAgentBatch) -> dict[Hashable, torch.Tensor]:
+        rows: dict[Hashable, torch.Tensor] = {}
+        for agent in self.agents:
+            for column, values in batch[agent].items():
+                key = column if column in _SHARED else (column, agent)
+                if key not in rows:
+                    rows[key] = torch.from_numpy(np.ascontiguousarray(values)).to(self._device, non_blocking=True)
+        return rows
+
+    def _update_once(self, minibatch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
+        losses = self.compute_losses(fwd_out=self.forward(minibatch[STATE]), batch=minibatch)
+        gradients = torch.autograd.grad(sum(losses.values()), self._leaves)
+        torch._foreach_copy_(self._grads, gradients)
+        if self.config.grad_clip is not None:
+            for _, group in self._groups:
+                self._clip(group)
+        for optimizer in self._named_optimizers.values():
+            optimizer.step()
+        self.num_updates += 1
+        if self.num_updates % self.config.target_network_update_freq == 0:
+            with torch.no_grad():
+                for target, online in self._followed:
+                    target.lerp_(online, self.config.tau)
+        return losses
+
+    def _clip(self, group: NetworkGroup) -> None:
+        """Clips every network's gradient on its own: by global norm, by value, or by norm (the same, for one row)."""
+        limit = self.config.grad_clip
+        if self.config.grad_clip_by == "value":
+            group.grad.clamp_(-limit, limit)
+        else:
+            norm = group.grad.norm(dim=1, keepdim=True)  # (G, 1)
+            group.grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
+
+    # Normalisers.
+
+    def _normalise_states(self, rows: dict[Hashable, torch.Tensor]) -> None:
+        first = self.agent_module(self.agents[0])
+        if self.config.normalize_observations:
+            mean, std = self._state_statistics.update(rows[STATE].to(torch.float64))
+            for agent in self.agents:
+                module = self.agent_module(agent)
+                module.state_mean.copy_(mean)
+                module.state_std.copy_(std)
+        rows[STATE] = first.encode(rows[STATE])
+        rows[NEXT_STATE] = first.encode(rows[NEXT_STATE])
+
+    def _normalise_targets(self, rows: dict[Hashable, torch.Tensor]) -> None:
+        """Sets each critic's normaliser from the targets of this call, keeping the Q-values it stands for."""
+        if not self.config.normalize_targets:
+            return
+        with torch.no_grad():
+            for agent, targets in self.compute_targets(rows).items():
+                module = self.agent_module(agent)
+                mean, std = self._target_statistics[agent].update(targets.to(torch.float64))
+                scale, shift = module.q_std / std, (module.q_mean - mean) / std
+                for network in (module.networks()["critic"], module.target_networks()["critic"]):
+                    rescale_output(network, scale.to(torch.float32), shift.to(torch.float32))
+                module.q_mean.copy_(mean)
+                module.q_std.copy_(std)
+
+    # Metrics and state.
+
+    def _flush(self) -> Any:
+        for (agent, name), values in self._reported.items():
+            self.metrics.log_value((agent, name), float(np.mean(values)), window=1)
+        self._reported.clear()
+        self.metrics.log_value((ALL_MODULES, NUM_UPDATES_LIFETIME), self.num_updates, window=1)
+        return self.metrics.reduce()
+
+    @override(TorchLearner)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(*args, **kwargs)
+        state["joint_learner"] = {
+            "num_updates": self.num_updates,
+            "targets": {agent: moments.state() for agent, moments in self._target_statistics.items()},
+            "states": self._state_statistics.state(),
+        }
+        return state
+
+    @override(TorchLearner)
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        # RLlib loads weights only if they are newer than its own; a restored state always counts.
+        self._weights_seq_no = 0
+        super().set_state(dict(state))
+        if own := state.get("joint_learner"):
+            self.num_updates = own["num_updates"]
+            for agent, moments in own["targets"].items():
+                self._target_statistics[agent].restore(moments)
+            self._state_statistics.restore(own["states"])
+
+
+class RunningMoments:
+    """Running mean and standard deviation of rows, whose memory ends at `horizon` rows (older ones fade)."""
+
+    def __init__(self, horizon: float) -> None:
+        self.horizon = horizon
+        self.count = 0.0
+        self.mean: torch.Tensor | None = None
+        self.square: torch.Tensor | None = None
+
+    def update(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes rows (n, ...) float64 in; returns mean and standard deviation (...), the latter never 0."""
+        mean, square = rows.mean(0), rows.square().mean(0)
+        n = float(len(rows))
+        if self.mean is None or self.square is None:
+            self.mean, self.square = mean, square
+        else:
+            weight = n / min(self.count + n, self.horizon) if self.horizon > n else 1.0
+            self.mean = torch.lerp(self.mean, mean, weight)
+            self.square = torch.lerp(self.square, square, weight)
+        self.count += n
+        variance = (self.square - self.mean.square()).clamp_(min=0.0)
+        # Rows that never differ have no scale of their own; any positive one serves.
+        floor = 1e-6 * self.mean.abs().clamp_(min=1e-6)
+        return self.mean, torch.maximum(variance.sqrt(), floor)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what `restore` needs."""
+        as_array = {name: None if (m := getattr(self, name)) is None else m.cpu().numpy() for name in ("mean", "square")}
+        return {"count": self.count, **as_array}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` returned."""
+        self.count = state["count"]
+        self.mean = None if state["mean"] is None else torch.as_tensor(state["mean"])
+        self.square = None if state["square"] is None else torch.as_tensor(state["square"])
+
+
+@torch.no_grad()
+def rescale_output(network: nn.Module, scale: torch.Tensor, shift: torch.Tensor) -> None:
+    """Makes a network return scale · output + shift, by its last linear layer (output-preserving, as in PopArt).
+
+    Raises:
+        ValueError: if the network does not end in a linear layer.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    if not layers:
+        raise ValueError("a critic must end in a linear layer, for its targets are normalised; see normalize_targets.")
+    last = layers[-1]
+    last.weight.mul_(scale)
+    last.bias.mul_(scale).add_(shift)

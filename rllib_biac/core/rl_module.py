@@ -1,0 +1,201 @@
+"""What the RLModules of all agents share: they see the state, know the joint action, and walk the hierarchy together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.utils.annotations import override
+from torch import nn
+
+from rllib_biac.core.hierarchy import Hierarchy
+from rllib_biac.core.transitions import ACTION_MASK, OBSERVATION, STATE
+
+Tensors = Mapping[str, torch.Tensor]
+
+MODEL_DEFAULTS: dict[str, Any] = {
+    "fcnet_hiddens": [64, 64],
+    "fcnet_activation": "relu",
+    "conv_filters": None,
+}
+
+
+class JointRLModule(TorchRLModule):
+    """One agent's networks. They see the state and answer for joint actions.
+
+    Subclasses build their networks in `build_networks` and name them in `networks`. What is set up here:
+
+    Attributes:
+        agents: all agents of the hierarchy, top level first.
+        num_actions: |A_i| of each of them, in that order.
+        state_shape: of one state.
+        state_mean, state_std: buffers (*state shape), the observation normaliser (0 and 1 while it is off).
+    """
+
+    state_mean: torch.Tensor
+    state_std: torch.Tensor
+
+    @override(TorchRLModule)
+    def setup(self) -> None:
+        super().setup()
+        self.agents: tuple[str, ...] = Hierarchy(self.model_config["hierarchy"]).agents
+        self.num_actions: tuple[int, ...] = tuple(self.model_config["num_actions"])
+        self.state_shape: tuple[int, ...] = tuple(self.model_config["state_shape"])
+        self.register_buffer("state_mean", torch.zeros(self.state_shape))
+        self.register_buffer("state_std", torch.ones(self.state_shape))
+        self.build_networks()
+
+    def build_networks(self) -> None:
+        """Makes the networks, as attributes."""
+        raise NotImplementedError
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Returns the trained networks by name, e.g. `{"critic": …, "actor": …}`."""
+        raise NotImplementedError
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        """Returns the target networks, under the names of the networks they follow."""
+        raise NotImplementedError
+
+    def encode(self, state: torch.Tensor) -> torch.Tensor:
+        """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""
+        return (state.to(torch.float32) - self.state_mean) / self.state_std
+
+
+class HierarchyModule(MultiRLModule):
+    """All agents' modules, walked down the hierarchy once per batch.
+
+    Its model config carries `hierarchy` (levels, top first), `agents` (the game's own order) and `state_source`.
+    """
+
+    @override(MultiRLModule)
+    def setup(self) -> None:
+        self.hierarchy = Hierarchy(self.model_config["hierarchy"])
+        if self.inference_only:
+            # RLlib 2.60 does not hand this down to submodules whose specs were given by name.
+            for spec in self.rl_module_specs.values():
+                spec.inference_only = True
+        super().setup()
+
+    def act(
+        self,
+        state: torch.Tensor,
+        *,
+        masks: Tensors | None = None,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays one joint action per state.
+
+        Args:
+            state: (batch, *state shape).
+            masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
+            epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action.
+            generator: draws the exploration; needed where epsilon > 0.
+
+        Returns:
+            agent -> (batch,) int64.
+        """
+        raise NotImplementedError
+
+    # RLlib's own path: the stock runner hands each agent's module its batch of Dict observations.
+
+    def _act_on(self, batch: dict[str, Any], epsilon: float) -> dict[str, dict[str, torch.Tensor]]:
+        observations = {agent: batch[agent][Columns.OBS] for agent in self.hierarchy.agents}
+        first = observations[self.hierarchy.agents[0]]
+        masks = None
+        if isinstance(first, Mapping):
+            state = first[STATE]
+            if ACTION_MASK in first:
+                masks = {agent: obs[ACTION_MASK].bool() for agent, obs in observations.items()}
+        else:  # another `MultiAgentEnv`: its state is all observations side by side
+            order = self.model_config["agents"]
+            state = torch.cat([observations[agent].flatten(1).to(torch.float32) for agent in order], dim=1)
+        with torch.no_grad():
+            actions = self.act(state, masks=masks, epsilon=epsilon, generator=self.generator)
+        return {agent: {Columns.ACTIONS: taken} for agent, taken in actions.items()}
+
+    # Set by whoever explores with this module; `None` uses torch's default generator.
+    generator: torch.Generator | None = None
+
+    @override(MultiRLModule)
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, dict[str, torch.Tensor]]:
+        return self._act_on(batch, epsilon=0.0)
+
+    @override(MultiRLModule)
+    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs: Any) -> dict[str, dict[str, torch.Tensor]]:
+        epsilon = piecewise(self.model_config["epsilon"], t)
+        return self._act_on(batch, epsilon=epsilon)
+
+
+def piecewise(schedule: float | list[list[float]], t: float) -> float:
+    """Evaluates a schedule: a number, or [[step, value], …] interpolated linearly and held at both ends."""
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    steps, values = zip(*schedule, strict=True)
+    return float(np.interp(t, steps, values))
+
+
+def explore(
+    greedy: torch.Tensor,
+    epsilon: float,
+    num_actions: int,
+    *,
+    mask: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    coin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Replaces actions by uniformly random allowed ones with probability epsilon.
+
+    Args:
+        greedy: (batch,) int64.
+        epsilon: in [0, 1].
+        num_actions: |A_i|.
+        mask: (batch, |A_i|) bool, allowed actions.
+        generator: draws coins and actions.
+        coin: (batch,) bool, who explores, where that is decided for all agents at once.
+
+    Returns:
+        (batch,) int64.
+    """
+    if epsilon <= 0.0:
+        return greedy
+    size, device = greedy.shape, greedy.device
+    if coin is None:
+        coin = torch.rand(size, generator=generator, device=device) < epsilon
+    if mask is None:
+        random = torch.randint(num_actions, size, generator=generator, device=device)
+    else:
+        random = torch.multinomial(mask.to(torch.float32), 1, generator=generator).squeeze(1)
+    return torch.where(coin, random, greedy)
+
+
+def state_space_of(observation_spaces: Mapping[str, gym.Space], agents: list[str]) -> gym.spaces.Box:
+    """Returns the space of the state inside modules' observation spaces: their STATE, or all of them side by side."""
+    first = observation_spaces[agents[0]]
+    if isinstance(first, gym.spaces.Dict):
+        return first[STATE]
+    size = sum(int(np.prod(observation_spaces[agent].shape)) for agent in agents)
+    return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
+def module_observation_space(
+    observation: gym.Space, state: gym.Space, num_actions: int | None = None
+) -> gym.spaces.Dict:
+    """Returns the Dict space of what an agent's module receives: observation, state and, if masked, the action mask."""
+    parts = {OBSERVATION: observation, STATE: state}
+    if num_actions is not None:
+        parts[ACTION_MASK] = gym.spaces.MultiBinary(num_actions)
+    return gym.spaces.Dict(parts)
+
+
+def follow(network: nn.Module) -> nn.Module:
+    """Returns a target network: a copy that takes no gradients."""
+    return copy.deepcopy(network).requires_grad_(False)
