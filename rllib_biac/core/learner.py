@@ -11,8 +11,14 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
+from ray.rllib.utils.metrics import (
+    ALL_MODULES,
+    NUM_ENV_STEPS_TRAINED,
+    NUM_ENV_STEPS_TRAINED_LIFETIME,
+    NUM_TRAINABLE_PARAMETERS,
+)
 from torch import nn
+from torch.optim.adam import adam
 
 from rllib_biac.core.networks import NetworkGroup, group_networks
 from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
@@ -97,10 +103,16 @@ class JointLearner(TorchLearner):
         self._followed = self._pair_targets()
         for keys, group in self._groups:
             for (agent, name), row in zip(keys, group.rows, strict=True):
+                optimizer = torch.optim.Adam([row], lr=1e-3, eps=self.config.adam_epsilon, fused=True)
+                optimizer.state[row] = {
+                    "step": torch.zeros((), device=self._device),
+                    "exp_avg": torch.zeros_like(row),
+                    "exp_avg_sq": torch.zeros_like(row),
+                }
                 self.register_optimizer(
                     module_id=agent,
                     optimizer_name=name,
-                    optimizer=torch.optim.Adam([row], lr=1e-3, eps=self.config.adam_epsilon, fused=True),
+                    optimizer=optimizer,
                     params=[row],
                     lr_or_lr_schedule=self.config.network_lr(agent, name),
                 )
@@ -206,14 +218,43 @@ class JointLearner(TorchLearner):
         if self.config.grad_clip is not None:
             for _, group in self._groups:
                 self._clip(group)
-        for optimizer in self._named_optimizers.values():
-            optimizer.step()
+        self._step_optimizers()
         self.num_updates += 1
         if self.num_updates % self.config.target_network_update_freq == 0:
             with torch.no_grad():
                 for target, online in self._followed:
                     target.lerp_(online, self.config.tau)
         return losses
+
+    def _step_optimizers(self) -> None:
+        """Steps all optimizers, those of one learning rate in one fused operation.
+
+        The plain form is `optimizer.step()` for each, of which most is bookkeeping in Python.
+        """
+        by_rate: dict[float, list[torch.optim.Adam]] = {}
+        for optimizer in self._named_optimizers.values():
+            by_rate.setdefault(float(optimizer.param_groups[0]["lr"]), []).append(optimizer)
+        for lr, optimizers in by_rate.items():
+            rows = [optimizer.param_groups[0]["params"][0] for optimizer in optimizers]
+            states = [optimizer.state[row] for optimizer, row in zip(optimizers, rows, strict=True)]
+            beta1, beta2 = optimizers[0].param_groups[0]["betas"]
+            with torch.no_grad():
+                adam(
+                    rows,
+                    [row.grad for row in rows],
+                    [state["exp_avg"] for state in states],
+                    [state["exp_avg_sq"] for state in states],
+                    [],
+                    [state["step"] for state in states],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=lr,
+                    weight_decay=0.0,
+                    eps=self.config.adam_epsilon,
+                    maximize=False,
+                )
 
     def _clip(self, group: NetworkGroup) -> None:
         """Clips every network's gradient on its own: by global norm, by value, or by norm (the same, for one row)."""
@@ -253,7 +294,15 @@ class JointLearner(TorchLearner):
 
     # Metrics and state.
 
+    @override(TorchLearner)
+    def _log_trainable_parameters(self) -> None:
+        # RLlib logs it at build time, before the first flush throws it away; see `_flush`.
+        pass
+
     def _flush(self) -> Any:
+        for agent in self.agents:
+            trained = sum(p.numel() for network in self.agent_module(agent).networks().values() for p in network.parameters())
+            self.metrics.log_value((agent, NUM_TRAINABLE_PARAMETERS), trained, window=1)
         for (agent, name), values in self._reported.items():
             self.metrics.log_value((agent, name), float(np.mean(values)), window=1)
         self._reported.clear()

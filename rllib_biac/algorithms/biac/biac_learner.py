@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
@@ -78,8 +79,9 @@ class BiACLearner(JointLearner):
         for agent in self.agents:
             module = self.agent_module(agent)
             q = fwd_out[agent, "critic"].gather(1, joint).squeeze(1)  # (batch,), normalised
-            delta = (targets[agent] - module.q_mean) / module.q_std - q  # Eq. 14, in units of the targets' spread
-            losses[agent, "qf_loss"] = delta.square().mean()  # its gradient step is Eq. 15
+            target = (targets[agent] - module.q_mean) / module.q_std  # (batch,)
+            # Its gradient step is Eq. 15, on the TD error of Eq. 14 in units of the targets' spread.
+            losses[agent, "qf_loss"] = F.mse_loss(q, target)
         losses[self.follower, "actor_loss"] = self.actor_loss(fwd_out, batch)
         return losses
 
@@ -94,20 +96,20 @@ class BiACLearner(JointLearner):
         log_pi = logits.log_softmax(2)
         pi = log_pi.exp()
         if mask2 is not None:
-            log_pi = restrict_to_zero(log_pi, mask2)
-        entropy = -(pi * log_pi).sum(2)  # (batch, |A_1|)
+            log_pi = log_pi.masked_fill(~mask2.unsqueeze(1), 0.0)  # where 0 · log 0 counts as 0
+        # What an action is worth under the entropy bonus: E_pi[q - c log pi] = E_pi[q] + c H(pi).
+        soft_q = q2 - self.config.entropy_coeff * log_pi
         if self.config.actor_loss == "expectation":
-            value = (pi * q2).sum(2)  # E_{a_2 ~ pi_2(s, a_1)} Q_2(s, a_1, a_2), exact, for every commitment a_1
-        elif self.config.actor_loss == "gumbel_softmax":
+            # E_{a_2 ~ pi_2(s, a_1)}, exact, for every commitment a_1.
+            return -(pi * soft_q).sum(2).mean()
+        if self.config.actor_loss == "gumbel_softmax":
             noise = -torch.empty_like(logits).exponential_(generator=self._generator).log()
-            soft = ((logits + noise) / self.config.gumbel_temperature).softmax(2)  # Jang et al. 2016, a relaxed sample
-            value = (soft * q2).sum(2)
-        else:  # "score_function", Eq. 16, with a_2 drawn afresh and the policy's own value as baseline
-            a2 = sample_responses(log_pi.detach() if mask2 is None else logits.detach(), None, self._generator)
-            a2 = a2.unsqueeze(2)  # (batch, |A_1|, 1)
-            baseline = (pi * q2).sum(2).detach()
-            value = log_pi.gather(2, a2).squeeze(2) * (q2.gather(2, a2).squeeze(2) - baseline)
-        return -(value + self.config.entropy_coeff * entropy).mean()
+            relaxed = ((logits + noise) / self.config.gumbel_temperature).softmax(2)  # Jang et al. 2016
+            return -((relaxed * q2).sum(2) - self.config.entropy_coeff * (pi * log_pi).sum(2)).mean()
+        # Eq. 16, with a_2 drawn afresh from pi_2 and the policy's own value as baseline.
+        a2 = sample_responses(logits.detach(), None, self._generator).unsqueeze(2)  # (batch, |A_1|, 1)
+        advantage = (soft_q - (pi * soft_q).sum(2, keepdim=True)).detach().gather(2, a2)
+        return -(log_pi.gather(2, a2) * advantage).mean()
 
     @override(JointLearner)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -119,7 +121,3 @@ class BiACLearner(JointLearner):
         if "generator" in state:
             self._generator.set_state(torch.as_tensor(state["generator"]))
 
-
-def restrict_to_zero(log_pi: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Sets forbidden actions' log-probability to 0, so that 0 · log 0 counts as 0: (batch, |A_1|, |A_2|)."""
-    return log_pi.masked_fill(~mask.unsqueeze(1), 0.0)
