@@ -26,12 +26,13 @@ from rllib_biac.core.games import StateReader, is_rllib_env, make_games
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.networks import ACTIVATIONS
 from rllib_biac.core.rl_module import MODEL_DEFAULTS, HierarchyModule, JointRLModule, state_space_of
+from rllib_biac.core.stock_env_runner import StockEnvRunner
 from rllib_biac.envs.batched import BatchedGame
 
 Schedule = float | list[list[float]]
 LearningRate = float | list[list[float]] | dict[str, Any]
 
-RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": MultiAgentEnvRunner}
+RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ class JointConfig(AlgorithmConfig):
         if env_runner_cls is not NotProvided:
             if isinstance(env_runner_cls, str) and env_runner_cls not in RUNNERS:
                 raise ValueError(f"env_runner_cls {env_runner_cls!r}: write 'joint' or 'stock'.")
+            if env_runner_cls is MultiAgentEnvRunner:
+                env_runner_cls = "stock"
             self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
         if epsilon is not NotProvided:
             self.epsilon = epsilon

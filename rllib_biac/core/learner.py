@@ -208,7 +208,9 @@ class JointLearner(TorchLearner):
             for column, values in batch[agent].items():
                 key = column if column in _SHARED else (column, agent)
                 if key not in rows:
-                    rows[key] = torch.from_numpy(np.ascontiguousarray(values)).to(self._device, non_blocking=True)
+                    # Arrays that came through Ray's object store are read-only, which torch does not take.
+                    array = values if values.flags.writeable else values.copy()
+                    rows[key] = torch.from_numpy(array).to(self._device, non_blocking=True)
         return rows
 
     def _update_once(self, minibatch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:

@@ -1,0 +1,140 @@
+"""Greedy play of a trained policy, in the game itself, without Ray."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac import envs
+from rllib_biac.core.config import JointConfig
+from rllib_biac.core.games import StateReader, is_rllib_env
+from rllib_biac.core.rl_module import HierarchyModule
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+
+_CONFIG = "class_and_ctor_args.pkl"
+_MODULE = Path("learner_group") / "learner" / "rl_module"
+
+
+@dataclass
+class Played:
+    """What became of the episodes.
+
+    Attributes:
+        returns: agent -> undiscounted return of every episode.
+        lengths: steps of every episode.
+        outcomes: how often each outcome the game names came about.
+        frames: pictures (height, width, 3) uint8 of the play, if asked for.
+    """
+
+    returns: dict[str, list[float]]
+    lengths: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    frames: list[np.ndarray] = field(default_factory=list)
+
+
+def load(checkpoint: str | Path) -> tuple[JointConfig, HierarchyModule]:
+    """Reads the config and the networks of an algorithm's checkpoint.
+
+    A checkpoint is read by pickle: load only what you trust.
+
+    Raises:
+        ValueError: if there is no checkpoint, it is damaged, or another library's algorithm made it.
+    """
+    folder = Path(checkpoint).absolute()
+    if not (folder / _CONFIG).is_file():
+        raise ValueError(f"{folder} is no checkpoint of an algorithm: it has no {_CONFIG}.")
+    try:
+        with open(folder / _CONFIG, "rb") as file:
+            made_by = pickle.load(file)
+        (state,), _ = made_by["ctor_args_and_kwargs"]
+        config_class = state["class"]
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise ValueError(f"{folder} is damaged: {_CONFIG} cannot be read ({error!r}).") from error
+    if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
+        raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
+    config = config_class.from_state(state)
+    try:
+        module = HierarchyModule.from_checkpoint(folder / _MODULE)
+    except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
+        raise ValueError(f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
+    return config, module
+
+
+def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, render: bool = False) -> Played:
+    """Plays episodes greedily.
+
+    Args:
+        checkpoint: an algorithm's checkpoint folder.
+        episodes: at least 1.
+        seed: of the game's starts.
+        render: whether to collect pictures; a game that draws nothing gives none.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    config, module = load(checkpoint)
+    settings = dict(config.env_config)
+    if is_rllib_env(config.env):
+        raise ValueError(f"{config.env.__name__} is an RLlib MultiAgentEnv: play it through Algorithm.evaluate().")
+    made: list[Any] = []
+
+    def factory() -> Any:
+        if render:
+            settings["render_mode"] = "rgb_array"
+        game = envs.make(config.env, **settings) if isinstance(config.env, str) else config.env(**settings)
+        made.append(game)
+        return game
+
+    try:
+        games = ParallelEnvBatch(factory, 1, np.random.default_rng(seed))
+    except TypeError as error:
+        if render:
+            raise ValueError(f"the game {config.env} takes no render_mode, so there is nothing to draw.") from error
+        raise
+    state = StateReader(games, config.state)
+    agents = games.possible_agents
+    played = Played({agent: [] for agent in agents})
+    try:
+        for _ in range(episodes):
+            games.reset()
+            returns, length, over = dict.fromkeys(agents, 0.0), 0, False
+            _draw(made[0], played, render)
+            while not over:
+                masks = games.action_masks()
+                with torch.no_grad():
+                    actions = module.act(
+                        torch.from_numpy(state()),
+                        masks=masks and {agent: torch.from_numpy(mask) for agent, mask in masks.items()},
+                    )
+                step = games.step({agent: action.numpy() for agent, action in actions.items()})
+                length += 1
+                for agent in agents:
+                    returns[agent] += float(step.rewards[agent][0])
+                _draw(made[0], played, render)
+                over = bool(step.terminated[0] | step.truncated[0])
+            for agent in agents:
+                played.returns[agent].append(returns[agent])
+            played.lengths.append(length)
+            if step.outcome[0] >= 0:
+                played.outcomes[games.outcome_names[step.outcome[0]]] += 1
+    finally:
+        games.close()
+    return played
+
+
+def _draw(game: Any, played: Played, render: bool) -> None:
+    if not render:
+        return
+    # A game that moves between two decisions may give the pictures on the way.
+    between = getattr(game, "frames_since_last_step", None)
+    frames = between() if between is not None else []
+    if not len(frames):
+        frame = game.render()
+        frames = [] if frame is None else [frame]
+    played.frames.extend(np.asarray(frame) for frame in frames)

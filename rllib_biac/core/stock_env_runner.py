@@ -1,0 +1,54 @@
+"""RLlib's own multi-agent runner, on any game of ours: slower than the joint one, and open to all of RLlib's hooks."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import torch
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.utils.annotations import override
+from ray.tune.registry import register_env
+
+from rllib_biac.core.env_runner import EPSILON, OUTCOME_SHARE
+from rllib_biac.core.games import rllib_env_creator
+from rllib_biac.core.rl_module import piecewise
+
+
+class StockEnvRunner(MultiAgentEnvRunner):
+    """`MultiAgentEnvRunner` that knows our games by name and reports their outcomes."""
+
+    @override(EnvRunner)
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        self._outcomes: deque[str] = deque(maxlen=config.metrics_num_episodes_for_smoothing)
+        super().__init__(config=config, **kwargs)
+
+    @override(EnvRunner)
+    def make_env(self) -> None:
+        env, state = self.config.env, self.config.state
+        if not str(env).startswith("rllib_biac/"):
+            # Registered in this very process, under all that decides what is made.
+            name = f"rllib_biac/{env if isinstance(env, str) else env.__qualname__}/{state}"
+            register_env(name, rllib_env_creator(env, state))
+            self.config.env = name
+        super().make_env()
+
+    @override(EnvRunner)
+    def make_module(self) -> None:
+        super().make_module()
+        if self._seed is not None:
+            self.module.generator = torch.Generator(self._device).manual_seed(self._seed)
+
+    @override(EnvRunner)
+    def get_metrics(self) -> dict[str, Any]:
+        for episode in self._done_episodes_for_metrics:
+            for own in episode.agent_episodes.values():
+                if outcome := own.get_infos(-1).get("outcome"):
+                    self._outcomes.append(outcome)
+                    break
+        for name, count in Counter(self._outcomes).items():
+            self.metrics.log_value((OUTCOME_SHARE, name), count / len(self._outcomes), window=1)
+        t = self.num_env_steps_sampled_lifetime
+        self.metrics.log_value(EPSILON, piecewise(self.config.epsilon, t) if self.config.explore else 0.0, window=1)
+        return super().get_metrics()
