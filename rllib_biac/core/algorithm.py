@@ -116,14 +116,12 @@ class JointAlgorithm(Algorithm):
             self._sync_weights()
 
     def _sync_weights(self) -> None:
-        """Hands new weights to whoever plays: copied in place within one process, through RLlib's own path elsewhere."""
+        """Hands new weights to whoever plays: copied in place within one process, else by RLlib's own path."""
         local = self._local_module
         if self.learner_group.is_local and local is not None and not self.env_runner_group.num_remote_workers():
             copy_weights(self.learner_group._learner.module, local)
         else:
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=True
-            )
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
 
     def _collect_metrics(self) -> None:
         results = self.env_runner_group.foreach_env_runner(
@@ -154,15 +152,15 @@ class JointAlgorithm(Algorithm):
 
 def copy_weights(source: HierarchyModule, target: HierarchyModule) -> None:
     """Copies what `target` holds from `source`, in place. Both are on their final device."""
-    pairs = getattr(target, "_weight_pairs", None)
+    pairs = target.weight_pairs
     if pairs is None or pairs[0] is not source:
         theirs, own = [], []
-        for agent in target.keys():
+        for agent in target.keys():  # noqa: SIM118  (a MultiRLModule cannot be iterated over)
             values = source[agent].unwrapped().state_dict()
             for name, tensor in target[agent].unwrapped().state_dict().items():
                 own.append(tensor)
                 theirs.append(values[name])
-        pairs = target._weight_pairs = (source, theirs, own)
+        pairs = target.weight_pairs = (source, theirs, own)
     with torch.no_grad():
         torch._foreach_copy_(pairs[2], pairs[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -80,6 +81,7 @@ REFUSED: tuple[Refused, ...] = (
     Refused("_torch_lr_scheduler_classes", "write lr as a schedule, [[step, rate], ...]"),
     Refused("observation_filter", "write normalize_observations: true"),
     Refused("train_batch_size", "write train_batch_size_per_learner: rows of one update"),
+    Refused("_rl_module_spec", "write model_config, or leader_module_class and follower_module_class"),
     Refused("optimizer", "the optimizer is Adam; write lr, critic_lr, actor_lr, adam_epsilon"),
 )
 # Callbacks that hang on RLlib's episodes or environments, which the batched runner never makes.
@@ -123,7 +125,7 @@ class JointConfig(AlgorithmConfig):
         self.state: str = "env"
         # Sampling.
         self.env_runner_cls = JointEnvRunner
-        self.num_envs_per_env_runner = 10
+        self.num_envs_per_env_runner = 25
         self.rollout_fragment_length = 1
         self.epsilon: Schedule = [[0, 1.0], [2000, 0.1]]
         self.exploration: str = "per_agent"
@@ -131,7 +133,7 @@ class JointConfig(AlgorithmConfig):
         self.replay_buffer_config = {"capacity": 50_000}
         self.num_steps_sampled_before_learning_starts = 100
         self.train_batch_size_per_learner = 64
-        self.training_intensity: float | None = None
+        self.training_intensity: float | None = 16.0  # one update of 64 rows every 4 env steps
         # Networks.
         self.lr = 1e-3
         self.critic_lr: LearningRate | None = None
@@ -312,13 +314,12 @@ class JointConfig(AlgorithmConfig):
             **self.module_settings(),
             "hierarchy": [list(level) for level in hierarchy.levels],
             "agents": agents,
-            "num_actions": [int(spaces[agent][1].n) for agent in hierarchy.agents],
-            "state_shape": list(state.shape),
+            "num_actions": [int(spaces[agent][1].n) for agent in hierarchy.agents],  # type: ignore[attr-defined]
+            "state_shape": list(state.shape or ()),
         }
-        own = self._rl_module_spec
         specs = {
             agent: RLModuleSpec(
-                module_class=self._module_class(own, agent),
+                module_class=self.module_classes()[agent],
                 observation_space=spaces[agent][0],
                 action_space=spaces[agent][1],
                 inference_only=inference_only,
@@ -333,13 +334,6 @@ class JointConfig(AlgorithmConfig):
             inference_only=inference_only,
         )
 
-    def _module_class(self, own: Any, agent: str) -> type[JointRLModule]:
-        if isinstance(own, MultiRLModuleSpec) and agent in own.rl_module_specs:
-            given = own.rl_module_specs[agent].module_class
-            if given is not None:
-                return given
-        return self.module_classes()[agent]
-
     def _given_model_config(self) -> dict[str, Any]:
         given = self._model_config
         return dict(given if isinstance(given, Mapping) else vars(given)) if given else {}
@@ -353,12 +347,13 @@ class JointConfig(AlgorithmConfig):
         super().validate()
         if not self._validate_config:
             return
+        if self.levels is None:
+            self._value_error("no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first.")
+        assert self.levels is not None
+        hierarchy = Hierarchy(self.levels)
         self._refuse_what_does_nothing()
         self._validate_numbers()
         self._validate_model_config()
-        if self.levels is None:
-            self._value_error("no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first.")
-        hierarchy = Hierarchy(self.levels)
         if self.env is None:
             self._value_error("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
         if is_rllib_env(self.env):
@@ -404,6 +399,9 @@ class JointConfig(AlgorithmConfig):
         if joint:
             for name in self._runner_callbacks():
                 self._value_error(f"callback {name} would never be called: {_STOCK}.")
+        assert self.levels is not None
+        if self.policy_mapping_fn is not agent_is_module or list(self.policies) != list(Hierarchy(self.levels).agents):
+            self._value_error("multi_agent() would silently do nothing here: hierarchy says who plays; leave it out.")
         if self.num_learners > 1:
             self._value_error(f"num_learners: {self.num_learners} is not supported: write 0 (local) or 1 (remote).")
 
@@ -480,7 +478,7 @@ class JointConfig(AlgorithmConfig):
             values = [float(value) for _, value in points]
         except (TypeError, ValueError):
             self._value_error(f"{key}: {schedule!r} is neither a number nor a schedule [[env step, value], ...].")
-        if not points or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        if not points or steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
             self._value_error(f"{key}: the steps of {schedule!r} must rise from 0.")
         if not all(low <= value <= high for value in values):
             self._value_error(f"{key}: {schedule!r} must stay within [{low}, {high}].")

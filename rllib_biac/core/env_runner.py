@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,10 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
-from rllib_biac.core.games import StateReader, make_games
+from rllib_biac.core.games import StateReader, game_errors, make_games
 from rllib_biac.core.rl_module import HierarchyModule, piecewise
 from rllib_biac.core.transitions import JointTransitions, join
-from rllib_biac.envs.errors import check_finite
+from rllib_biac.envs.errors import GameError, check_finite
 
 OUTCOME_SHARE = "outcome_share"
 EPSILON = "epsilon"
@@ -80,12 +80,43 @@ class FinishedEpisodes:
         return {name: counts[i] / max(len(named), 1) for i, name in enumerate(names)}
 
 
-class JointEnvRunner(EnvRunner, Checkpointable):
+class GameFault:
+    """A game's error in place of a remote call's result; raised as soon as somebody looks into the result."""
+
+    def __init__(self, error: GameError) -> None:
+        self.error = error
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self.error
+
+
+class HandsOverGameErrors:
+    """What a remote runner does with a `GameError`: it reaches the user, and training stops, as on a local runner.
+
+    RLlib would log it and restart the runner, which meets the same error again: a thousand times, learning nothing.
+    """
+
+    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls `func` with this runner; returns a `GameFault` where that raises a `GameError`."""
+
+        def handing_over(runner: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return func(runner, *args, **kwargs)
+            except GameError as error:
+                return GameFault(error)
+
+        return super().apply(handing_over, *args, **kwargs)  # type: ignore[misc]
+
+
+class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
     """Plays `num_envs_per_env_runner` games at once.
 
     The policies walk the hierarchy once per step for all games. Plain form: RLlib's `MultiAgentEnvRunner` followed by
     `JointTransitionsConnector`, which gives the same rows.
     """
+
+    env: Any  # a `BatchedGame`; None where only remote runners play
+    module: HierarchyModule
 
     @override(EnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -99,7 +130,6 @@ class JointEnvRunner(EnvRunner, Checkpointable):
         self._game_rng = np.random.default_rng(streams[0])
         self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
         self.num_envs = self.config.num_envs_per_env_runner
-        self.module: HierarchyModule | None = None
         self._weights_seq_no = 0
         self._needs_reset = True
         self._steps_logged = 0
@@ -139,7 +169,8 @@ class JointEnvRunner(EnvRunner, Checkpointable):
         return {INPUT_ENV_SPACES: both, INPUT_ENV_SINGLE_SPACES: both, **modules}
 
     def _reset(self) -> None:
-        self.env.reset()
+        with game_errors("reset()"):
+            self.env.reset()
         self._states = self._state()
         self._masks = self.env.action_masks()
         self._returns = np.zeros((self.num_envs, len(self.env.possible_agents)))
@@ -171,22 +202,24 @@ class JointEnvRunner(EnvRunner, Checkpointable):
             A list of one element: the joint transitions, step by step, within a step game by game.
 
         Raises:
-            GameError: if a game returns NaN or infinity. Nothing of the call is then returned.
+            GameError: if a game raises, or returns NaN or infinity. Nothing of the call is then returned.
         """
         begin = time.perf_counter()
         explore = self.config.explore if explore is None else explore
         if self._needs_reset or force_reset or num_episodes is not None:
             self._reset()
+        # If something goes wrong on the way, the games are left somewhere in the middle.
+        self._needs_reset = True
         if num_episodes is None:
             wanted = num_timesteps or self.config.get_rollout_fragment_length(self.worker_index) * self.num_envs
             rows = [self._step(explore, random_actions) for _ in range(-(-wanted // self.num_envs))]
         else:
-            self._needs_reset = True  # the games are left somewhere in the middle
             quota = np.full(self.num_envs, num_episodes // self.num_envs)
             quota[: num_episodes % self.num_envs] += 1
             rows = []
             while quota.any():
                 rows.append(self._step(explore, random_actions, counted=quota > 0, quota=quota))
+        self._needs_reset = num_episodes is not None
         transitions = _concatenate(rows, self.env.possible_agents)
         self._steps_since_metrics += len(transitions)
         if explore:
@@ -209,7 +242,8 @@ class JointEnvRunner(EnvRunner, Checkpointable):
                 generator=self._generator,
             )
         actions = {agent: action.cpu().numpy() for agent, action in taken.items()}
-        step = games.step(actions)
+        with game_errors("step()"):
+            step = games.step(actions)
         next_states, next_masks = self._state(), games.action_masks()
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)
@@ -236,7 +270,8 @@ class JointEnvRunner(EnvRunner, Checkpointable):
                 quota -= over
             self._returns[done] = 0.0
             self._lengths[done] = 0
-            games.reset(done)
+            with game_errors("reset()"):
+                games.reset(done)
             self._states, self._masks = self._state(), games.action_masks()
             self._check_states(self._states)
         return row
@@ -264,7 +299,8 @@ class JointEnvRunner(EnvRunner, Checkpointable):
         log(EPSILON, self._epsilon, window=1)
         log(SAMPLE_TIMER, self._seconds_sampling, reduce="sum")
         if self._finished.count:
-            # Smoothed here, over the last episodes as arrays: a value per episode in RLlib's logger costs more than play.
+            # Smoothed here, over the last episodes as arrays: a value per episode in RLlib's logger costs more than
+            # play.
             returns, lengths = self._finished.returns(), self._finished.lengths()
             window = max(self.config.num_env_runners, 1)
             total = returns.sum(1)

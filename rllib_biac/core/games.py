@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -11,13 +12,25 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.utils.annotations import override
 
-from rllib_biac import envs
 from rllib_biac.core.rl_module import module_observation_space
 from rllib_biac.core.transitions import ACTION_MASK, OBSERVATION, STATE, joint_state
+from rllib_biac.envs import make, make_batched
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 
 Game = str | Callable[..., Any]
+
+
+@contextlib.contextmanager
+def game_errors(doing: str) -> Iterator[None]:
+    """Turns whatever a game raises into a `GameError` that says what it was asked to do."""
+    try:
+        yield
+    except GameError:
+        raise
+    except Exception as error:
+        raise GameError(f"the game raised {error!r} in {doing}.") from error
 
 
 def is_rllib_env(env: Any) -> bool:
@@ -28,7 +41,7 @@ def is_rllib_env(env: Any) -> bool:
 def make_games(env: Game, num_games: int, rng: np.random.Generator, kwargs: dict[str, Any]) -> BatchedGame:
     """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory of `ParallelEnv`s."""
     if isinstance(env, str):
-        return envs.make_batched(env, num_games, rng, **kwargs)
+        return make_batched(env, num_games, rng, **kwargs)
     return ParallelEnvBatch(lambda: env(**kwargs), num_games, rng)
 
 
@@ -82,7 +95,7 @@ class StateReader:
 
 
 class PettingZooMultiAgentEnv(MultiAgentEnv):
-    """One PettingZoo game as RLlib's `MultiAgentEnv`, agents in the game's own order, the state beside each observation.
+    """One PettingZoo game as RLlib's `MultiAgentEnv`: agents in the game's order, the state beside each observation.
 
     Args:
         env: a game's id, `package.module:factory`, or a factory of `ParallelEnv`s.
@@ -92,7 +105,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
 
     def __init__(self, env: Game, source: str, kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self._factory = (lambda: envs.make(env, **kwargs)) if isinstance(env, str) else (lambda: env(**kwargs))
+        self._factory = (lambda: make(env, **kwargs)) if isinstance(env, str) else (lambda: env(**kwargs))
         self._source = source
         self._start(np.random.default_rng())
         self.possible_agents = list(self._games.possible_agents)
@@ -121,13 +134,16 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         if seed is not None:
             self._games.close()
             self._start(np.random.default_rng(seed))
-        self._games.reset()
+        with game_errors("reset()"):
+            self._games.reset()
         self.agents = list(self.possible_agents)
         return self._observe(), {agent: {} for agent in self.agents}
 
     @override(MultiAgentEnv)
     def step(self, action_dict: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
-        step = self._games.step({agent: np.asarray(action_dict[agent])[None] for agent in self.possible_agents})
+        actions = {agent: np.asarray(action_dict[agent])[None] for agent in self.possible_agents}
+        with game_errors("step()"):
+            step = self._games.step(actions)
         outcome = int(step.outcome[0])
         info = {} if outcome < 0 else {"outcome": self._games.outcome_names[outcome]}
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])

@@ -56,9 +56,9 @@ def as_multi_agent_batch(rows: JointTransitions, agents: tuple[str, ...]) -> Mul
 class JointLearner(TorchLearner):
     """Updates all agents' networks together from joint transitions.
 
-    An algorithm says what it learns in two methods: `compute_targets` (for all K minibatches of a call, before the first
-    gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here: stacked
-    networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
+    An algorithm says what it learns in two methods: `compute_targets` (for all K minibatches of a call, before the
+    first gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here:
+    stacked networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
     """
 
     @override(TorchLearner)
@@ -215,7 +215,8 @@ class JointLearner(TorchLearner):
 
     def _update_once(self, minibatch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
         losses = self.compute_losses(fwd_out=self.forward(minibatch[STATE]), batch=minibatch)
-        gradients = torch.autograd.grad(sum(losses.values()), self._leaves)
+        # A network of your own may hold parameters that its output does not depend on.
+        gradients = torch.autograd.grad(sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True)
         torch._foreach_copy_(self._grads, gradients)
         if self.config.grad_clip is not None:
             for _, group in self._groups:
@@ -287,9 +288,12 @@ class JointLearner(TorchLearner):
         with torch.no_grad():
             for agent, targets in self.compute_targets(rows).items():
                 module = self.agent_module(agent)
-                mean, std = self._target_statistics[agent].update(targets.to(torch.float64))
+                statistics = self._target_statistics[agent]
+                first = statistics.count == 0
+                mean, std = statistics.update(targets.to(torch.float64))
                 scale, shift = module.q_std / std, (module.q_mean - mean) / std
-                for network in (module.networks()["critic"], module.target_networks()["critic"]):
+                # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
+                for network in () if first else (module.networks()["critic"], module.target_networks()["critic"]):
                     rescale_output(network, scale.to(torch.float32), shift.to(torch.float32))
                 module.q_mean.copy_(mean)
                 module.q_std.copy_(std)
@@ -303,7 +307,8 @@ class JointLearner(TorchLearner):
 
     def _flush(self) -> Any:
         for agent in self.agents:
-            trained = sum(p.numel() for network in self.agent_module(agent).networks().values() for p in network.parameters())
+            networks = self.agent_module(agent).networks().values()
+            trained = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
             self.metrics.log_value((agent, NUM_TRAINABLE_PARAMETERS), trained, window=1)
         for (agent, name), values in self._reported.items():
             self.metrics.log_value((agent, name), float(np.mean(values)), window=1)
@@ -354,14 +359,15 @@ class RunningMoments:
             self.square = torch.lerp(self.square, square, weight)
         self.count += n
         variance = (self.square - self.mean.square()).clamp_(min=0.0)
-        # Rows that never differ have no scale of their own; any positive one serves.
-        floor = 1e-6 * self.mean.abs().clamp_(min=1e-6)
-        return self.mean, torch.maximum(variance.sqrt(), floor)
+        # Rows that never differed have no spread. Nothing much smaller than themselves may stand for it: networks that
+        # answer in its units would overflow.
+        size = torch.where(self.square > 0.0, self.square.sqrt(), 1.0)
+        return self.mean, torch.where(variance > 1e-12 * self.square, variance.sqrt(), size)
 
     def state(self) -> dict[str, Any]:
         """Returns what `restore` needs."""
-        as_array = {name: None if (m := getattr(self, name)) is None else m.cpu().numpy() for name in ("mean", "square")}
-        return {"count": self.count, **as_array}
+        arrays = {"mean": self.mean, "square": self.square}
+        return {"count": self.count} | {name: None if m is None else m.cpu().numpy() for name, m in arrays.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state` returned."""

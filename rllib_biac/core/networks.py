@@ -108,17 +108,22 @@ class NetworkGroup:
         if self._stacked:
             self.leaves = [self._columns(self.flat, *at).requires_grad_() for at in zip(spans, shapes, strict=True)]
             self.grads = [self._columns(self.grad, *at) for at in zip(spans, shapes, strict=True)]
-            self._nonlinearity = self.networks[0].nonlinearity
+            self._nonlinearity = ACTIVATIONS[self.networks[0].activation]()  # type: ignore[index]
         else:
             self.leaves = [p for p in parameters[0] if p.requires_grad]
-            self.grads = [self.grad[0, span].view(shape) for span, shape in zip(spans, shapes, strict=True)]
+            self.grads = [
+                self.grad[0, span].view(p.shape)
+                for p, span in zip(parameters[0], spans, strict=True)
+                if p.requires_grad
+            ]
 
     @staticmethod
     def _columns(flat: torch.Tensor, span: slice, shape: torch.Size) -> torch.Tensor:
         columns = flat[:, span].detach()
-        return columns.view(len(flat), *shape) if len(shape) > 1 else columns.unsqueeze(1)  # (G, out, in) or (G, 1, out)
+        # (G, out, in) or (G, out, 1)
+        return columns.view(len(flat), *shape) if len(shape) > 1 else columns.unsqueeze(2)
 
-    def __call__(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Computes every network on the same input.
 
         Args:
@@ -129,13 +134,13 @@ class NetworkGroup:
         """
         if not self._stacked:
             return [network(x) for network in self.networks]
-        h = x.expand(len(self.networks), *x.shape)  # (G, batch, in)
-        layers = list(zip(self.leaves[::2], self.leaves[1::2], strict=True))  # (G, out, in), (G, 1, out)
+        # Features first, rows last: then weights multiply, and their gradients come out, in the order in which they lie.
+        h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
+        layers = list(zip(self.leaves[::2], self.leaves[1::2], strict=True))  # (G, out, in), (G, out, 1)
         for weight, bias in layers[:-1]:
-            h = self._nonlinearity(torch.baddbmm(bias, h, weight.transpose(1, 2)))  # (G, batch, out)
+            h = self._nonlinearity(torch.baddbmm(bias, weight, h))  # (G, out, batch)
         weight, bias = layers[-1]
-        h = torch.baddbmm(bias, h, weight.transpose(1, 2))
-        return h
+        return torch.baddbmm(bias, weight, h).transpose(1, 2)
 
 
 def group_networks(networks: Mapping[str, nn.Module]) -> list[tuple[list[str], NetworkGroup]]:
@@ -158,6 +163,7 @@ def group_networks(networks: Mapping[str, nn.Module]) -> list[tuple[list[str], N
                 raise ValueError(
                     f"networks {other!r} and {name!r} share parameters; give each network its own (copy.deepcopy)."
                 )
-        alike = (network.sizes, network.activation) if isinstance(network, MLP) else name
+        # A subclass may compute something else from the same layers.
+        alike = (network.sizes, network.activation) if type(network) is MLP else name
         shapes.setdefault(alike, []).append(name)
     return [(names, NetworkGroup([networks[name] for name in names])) for names in shapes.values()]

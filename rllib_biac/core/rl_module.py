@@ -1,8 +1,9 @@
-"""What the RLModules of all agents share: they see the state, know the joint action, and walk the hierarchy together."""
+"""What the RLModules of all agents share: they see the state, know the joint action, walk the hierarchy together."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,13 +125,17 @@ class HierarchyModule(MultiRLModule):
 
     # Set by whoever explores with this module; `None` uses torch's default generator.
     generator: torch.Generator | None = None
+    # Set by whoever copies weights into this module: where from, their tensors, its own.
+    weight_pairs: tuple[HierarchyModule, list[torch.Tensor], list[torch.Tensor]] | None = None
 
     @override(MultiRLModule)
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, dict[str, torch.Tensor]]:
         return self._act_on(batch, epsilon=0.0)
 
     @override(MultiRLModule)
-    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs: Any) -> dict[str, dict[str, torch.Tensor]]:
+    def _forward_exploration(
+        self, batch: dict[str, Any], t: int = 0, **kwargs: Any
+    ) -> dict[str, dict[str, torch.Tensor]]:
         epsilon = piecewise(self.model_config["epsilon"], t)
         return self._act_on(batch, epsilon=epsilon)
 
@@ -177,12 +182,12 @@ def explore(
     return torch.where(coin, random, greedy)
 
 
-def state_space_of(observation_spaces: Mapping[str, gym.Space], agents: list[str]) -> gym.spaces.Box:
+def state_space_of(observation_spaces: Mapping[str, gym.Space], agents: list[str]) -> gym.Space:
     """Returns the space of the state inside modules' observation spaces: their STATE, or all of them side by side."""
     first = observation_spaces[agents[0]]
     if isinstance(first, gym.spaces.Dict):
         return first[STATE]
-    size = sum(int(np.prod(observation_spaces[agent].shape)) for agent in agents)
+    size = sum(math.prod(observation_spaces[agent].shape or ()) for agent in agents)
     return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
 

@@ -11,12 +11,12 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.annotations import override
 from ray.tune.registry import register_env
 
-from rllib_biac.core.env_runner import EPSILON, OUTCOME_SHARE
+from rllib_biac.core.env_runner import EPSILON, OUTCOME_SHARE, HandsOverGameErrors
 from rllib_biac.core.games import rllib_env_creator
 from rllib_biac.core.rl_module import piecewise
 
 
-class StockEnvRunner(MultiAgentEnvRunner):
+class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
     """`MultiAgentEnvRunner` that knows our games by name and reports their outcomes."""
 
     @override(EnvRunner)

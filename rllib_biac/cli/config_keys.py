@@ -1,0 +1,204 @@
+"""From flat settings to an algorithm's config, through the config's own fluent methods.
+
+RLlib's `update_from_dict` sets whatever it is given as an attribute, known or not. Here a key is a keyword of a fluent
+method, so that an unknown one is found, values are compared with annotations, and `model_config` reaches `rl_module`.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import importlib
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rllib_biac.cli.mistakes import did_you_mean
+from rllib_biac.cli.traps import trap
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+
+@dataclass(frozen=True)
+class Key:
+    """Where a setting goes: `config.<method>(<parameter>=value)`, annotated with `hint`."""
+
+    method: str
+    parameter: str
+    hint: Any
+
+
+class BadSettings(ValueError):
+    """Settings that a config cannot take.
+
+    Attributes:
+        found: for each mistake the path of the key below `config` and what is wrong.
+    """
+
+    def __init__(self, found: list[tuple[tuple[str, ...], str]]):
+        super().__init__("; ".join(text for _, text in found))
+        self.found = found
+
+
+def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
+    """Returns every setting of a config class: the keywords of its fluent methods, and what it is called in a file."""
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+
+    keys: dict[str, Key] = {}
+    for owner in reversed(config_class.__mro__):
+        for name, method in vars(owner).items():
+            if name.startswith("_") or not inspect.isfunction(method):
+                continue
+            hints = _hints(method)
+            parameters = list(inspect.signature(method).parameters.values())[1:]
+            for parameter in parameters:
+                if parameter.default is NotProvided and not parameter.name.startswith("_"):
+                    keys[parameter.name] = Key(name, parameter.name, hints.get(parameter.name, Any))
+            # A group of a single setting, such as `.hierarchy(levels)`, is written under the group's own name.
+            fluent = "Self" in str(hints.get("return", ""))
+            if fluent and len(parameters) == 1 and not hasattr(AlgorithmConfig, name):
+                keys.pop(parameters[0].name, None)
+                keys[name] = Key(name, parameters[0].name, hints.get(parameters[0].name, Any))
+    keys["callbacks"] = keys.pop("callbacks_class")
+    return {key: where for key, where in keys.items() if not trap("config", key)}
+
+
+def _hints(method: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(method)
+    except NameError:
+        # Names imported for type checkers only: the annotations that are objects already still serve.
+        return {name: Any if isinstance(hint, str) else hint for name, hint in method.__annotations__.items()}
+
+
+def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> AlgorithmConfig:
+    """Returns a config with these settings, not yet validated by itself.
+
+    Raises:
+        BadSettings: if a key is unknown or its value is of the wrong kind.
+    """
+    config = config_class()
+    keys = keys_of(config_class)
+    found: list[tuple[tuple[str, ...], str]] = []
+    calls: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        if trap("config", key) and not trap("config", key, value):
+            continue  # An old word that says what holds anyway.
+        if key not in keys:
+            found.append(((key,), f"unknown key.{did_you_mean(key, keys)}"))
+            continue
+        where = keys[key]
+        try:
+            fitted = fit(value, _hint_or_default(where, config))
+        except (TypeError, ValueError) as error:
+            found.append(((key,), str(error)))
+            continue
+        found += _nested_mistakes(key, fitted, keys)
+        calls.setdefault(where.method, {})[where.parameter] = fitted
+    if found:
+        raise BadSettings(found)
+    for method, arguments in calls.items():
+        getattr(config, method)(**arguments)
+    return config
+
+
+def _nested_mistakes(key: str, value: Any, keys: dict[str, Key]) -> list[tuple[tuple[str, ...], str]]:
+    """RLlib holds two settings that are partial configs themselves, and sets unknown keys of those silently too."""
+    partial: dict[tuple[str, ...], Any] = {}
+    if key == "evaluation_config":
+        partial[key,] = value
+    elif key == "algorithm_config_overrides_per_module":
+        partial = {(key, str(module)): overrides for module, overrides in value.items()}
+    return [
+        ((*path, inner), f"unknown key.{did_you_mean(inner, keys)}")
+        for path, settings in partial.items()
+        if isinstance(settings, dict)
+        for inner in settings
+        if inner not in keys
+    ]
+
+
+def _hint_or_default(where: Key, config: AlgorithmConfig) -> Any:
+    if where.hint is not Any:
+        return where.hint
+    default = getattr(config, where.parameter, None)
+    return type(default) if isinstance(default, bool | int | float | str | list | dict) else Any
+
+
+def fit(value: Any, hint: Any) -> Any:
+    """Returns a value read from a file as the annotation wants it.
+
+    Whole floats serve as ints, ints as floats, and `package.module:name` as the object of that name.
+
+    Raises:
+        TypeError: if the value is of another kind.
+        ValueError: if there is no object of that name.
+    """
+    arguments, origin = typing.get_args(hint), typing.get_origin(hint)
+    if origin is typing.Union or origin is types.UnionType:
+        exact = [option for option in arguments if option is type(value)]
+        for option in [*exact, *arguments]:
+            try:
+                return fit(value, option)
+            except TypeError:
+                continue
+        raise _wrong(value, hint)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise _wrong(value, hint)
+        return value
+    kind = origin or hint
+    if kind is type or kind is collections.abc.Callable or kind is typing.Callable:
+        return _load(value, hint) if isinstance(value, str) else _require(callable(value), value, hint)
+    if hint is Any or not isinstance(kind, type):
+        return value  # Any, type variables, forward references: nothing to compare with.
+    if kind is bool:
+        return _require(isinstance(value, bool), value, hint)
+    if kind in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return kind(_require(number and (kind is float or float(value).is_integer()), value, hint))
+    if kind is tuple:
+        return tuple(_require(isinstance(value, list | tuple), value, hint))
+    if issubclass(kind, str) or kind in (str, bytes):
+        return _require(isinstance(value, kind), value, hint)
+    if isinstance(value, list) and issubclass(list, kind) and len(arguments) == 1:
+        return [fit(item, arguments[0]) for item in value]
+    return _require(isinstance(value, kind) and not (isinstance(value, str) and kind is not str), value, hint)
+
+
+def _require(right: bool, value: Any, hint: Any) -> Any:
+    if not right:
+        raise _wrong(value, hint)
+    return value
+
+
+def _wrong(value: Any, hint: Any) -> TypeError:
+    return TypeError(f"expected {describe(hint)}, not {value!r}.")
+
+
+def describe(hint: Any) -> str:
+    """Returns an annotation in a user's words, such as `int or list`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(
+            dict.fromkeys(describe(option) for option in typing.get_args(hint) if option is not type(None))
+        )
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    kind = typing.get_origin(hint) or hint
+    if kind in (type, collections.abc.Callable):
+        return "'package.module:name'"
+    return {bool: "true or false", dict: "a mapping"}.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _load(name: str, hint: Any) -> Any:
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise _wrong(name, hint)
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise ValueError(f"cannot import {module_name!r} of {name!r} ({error}).") from error
+    except AttributeError as error:
+        raise ValueError(f"{module_name!r} has no {attribute!r}; write 'package.module:name'.") from error

@@ -1,0 +1,236 @@
+"""The `rllib` command. Ray is imported only once a command needs it, so that help and simple mistakes are instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_biac.cli import experiment_file
+from rllib_biac.cli.experiment_file import Draft
+from rllib_biac.cli.mistakes import Mistake
+
+_INTERRUPTED = 130
+
+
+class _Rllib(click.Group):
+    """Turns whatever a command raises into a message and an exit code, and into a stack trace only when asked to."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(_INTERRUPTED)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.meta.get("traceback"):
+                traceback.print_exc()
+            if isinstance(error, click.ClickException):
+                raise
+            # Ours say in a ValueError what to write instead; of other errors the kind matters too.
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
+            ctx.exit(1)
+
+
+class _Json(click.ParamType):
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, dict):
+            return value
+        try:
+            parsed = json.loads(value)
+        except ValueError as error:
+            self.fail(f"not valid JSON ({error}); write it like '{{\"training_iteration\": 10}}'", param, ctx)
+        if not isinstance(parsed, dict):
+            self.fail(f"expected a JSON object like '{{\"training_iteration\": 10}}', not {value}", param, ctx)
+        return parsed
+
+
+def _remember_traceback(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta["traceback"] = ctx.meta.get("traceback") or value
+
+
+_traceback = click.option(
+    "--traceback",
+    "--trace",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_remember_traceback,
+    help="Show stack traces of errors.",
+)
+
+# A flag that is not given is None and leaves the file's value alone.
+_OVERRIDES: tuple[Callable[[Any], Any], ...] = (
+    click.option("--stop", type=_Json(), metavar="JSON", help="When to stop, such as '{\"training_iteration\": 10}'."),
+    click.option("--num-samples", type=click.IntRange(min=1), help="Times to run each trial; sample k gets seed + k."),
+    click.option("--seed", type=int, help="The seed of every trial."),
+    click.option("--storage-path", "--local-dir", metavar="PATH", help="Where results go.  [default: ~/ray_results]"),
+    click.option("--checkpoint-freq", type=click.IntRange(min=0), help="Iterations between checkpoints; 0: none."),
+    click.option(
+        "--checkpoint-at-end/--no-checkpoint-at-end", default=None, help="Checkpoint when done.  [default: yes]"
+    ),
+    click.option("--keep-checkpoints-num", type=click.IntRange(min=1), help="Keep only this many.  [default: all]"),
+    click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster, such as auto.  [default: start one]"),
+    click.option("--ray-num-cpus", type=click.IntRange(min=1), help="CPUs of the Ray to start.  [default: all]"),
+    click.option("--resume", is_flag=True, help="Continue the interrupted or failed trials of the last run."),
+    click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages too."),
+    _traceback,
+)
+
+
+def _overrides(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OVERRIDES):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Rllib, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(
+    None, "--version", message=f"rllib_biac {version('rllib_biac')}, ray {version('ray')}", package_name="rllib_biac"
+)
+@_traceback
+def main() -> None:
+    """Train and play leaders and followers with RLlib."""
+    # A user's own `package.module:name` may lie in the folder where the command is run, as with `python -m`; Ray's
+    # workers look there by themselves.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--algo", "--run", "run", metavar="NAME", help="The algorithm, such as BiAC.")
+@click.option("--env", metavar="GAME", help="The game, such as merge_v0, or package.module:factory.")
+@click.option("--config", type=_Json(), default="{}", metavar="JSON", help="The algorithm's settings.")
+@click.option("--experiment-name", "-name", "name", help="The folder's name.  [default: ALGO_GAME]")
+@_overrides
+@click.pass_context
+def train(ctx: click.Context, run: str, env: str, config: dict[str, Any], name: str | None, **flags: Any) -> None:
+    """Train: `rllib train --algo BiAC --env merge_v0 ...`, or `rllib train file FILE`."""
+    if ctx.invoked_subcommand is not None:
+        given = [p.opts[0] for p in ctx.command.params if p.name and _given(ctx, p.name)]
+        if given:
+            raise click.UsageError(f"write {', '.join(given)} after `file`: rllib train file FILE {given[0]} ...")
+        return
+    if not run or not env:
+        raise click.UsageError("give --algo and --env, or a file: rllib train file FILE")
+    _train(
+        [Draft(name or f"{run}_{env.replace(':', '-')}", {"run": run, "env": env, "config": config}, "command line")],
+        flags,
+    )
+
+
+def _given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@train.command("file")
+@click.argument("file")
+@click.option("--env", metavar="GAME", help="Play this game instead of the file's.")
+@_overrides
+def train_file(file: str, **flags: Any) -> None:
+    """Train the experiments of FILE: YAML, Python (defines `config`), or the name of a packaged example."""
+    _train(experiment_file.read(experiment_file.find(file)), flags)
+
+
+def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
+    """Everything that can be wrong is found before Ray starts, the quickest to find first."""
+    from rllib_biac.cli.overrides import override
+
+    if flags["ray_address"] and flags["ray_num_cpus"]:
+        raise click.UsageError("--ray-num-cpus is for a Ray that is started here; leave it out beside --ray-address")
+    drafts = [override(draft, flags) for draft in drafts]
+    for draft in drafts:
+        experiment_file.check(draft)
+    # Only now what takes seconds to import.
+    from rllib_biac.cli.resolve import resolve
+    from rllib_biac.cli.run import Cluster, run
+
+    experiments = [resolve(draft) for draft in drafts]
+    cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
+    sys.exit(run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"]))
+
+
+def _again(flags: dict[str, Any]) -> str:
+    """Returns the command that continues this one: the same without what a resumed run has in its saved state."""
+    from rllib_biac.cli.overrides import NOT_WITH_RESUME
+
+    ctx = click.get_current_context()
+    words = ["rllib", *ctx.command_path.split()[1:]]
+    for parameter in ctx.command.params:
+        name, option = str(parameter.name), isinstance(parameter, click.Option)
+        if not _given(ctx, name) or name == "resume" or (name in flags and name in NOT_WITH_RESUME):
+            continue
+        words += [parameter.opts[0]] if option else []
+        value = ctx.params.get(name, True)
+        words += [] if value is True else [json.dumps(value) if isinstance(value, dict) else str(value)]
+    return shlex.join([*words, "--resume"])
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="Episodes to play.")
+@click.option("--seed", type=int, help="The seed of the games.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--render-to", type=click.Path(path_type=Path, dir_okay=False), metavar="GIF", help="Draw the play here.")
+@_traceback
+def evaluate(checkpoint: str, episodes: int, seed: int | None, as_json: bool, render_to: Path | None) -> None:
+    """Play CHECKPOINT greedily. A trial's folder stands for its latest checkpoint."""
+    from rllib_biac.cli import evaluate as evaluation
+
+    if render_to is not None and render_to.suffix.lower() != ".gif":
+        raise Mistake(f"--render-to {render_to}: the file's name ends in .gif.")
+    if render_to is not None and not render_to.absolute().parent.is_dir():
+        raise Mistake(f"--render-to {render_to}: there is no folder {render_to.absolute().parent}.")
+    evaluation.show(evaluation.evaluate(evaluation.find(checkpoint), episodes, seed, render_to), as_json)
+
+
+@main.group()
+def example() -> None:
+    """The experiments that come with the package."""
+
+
+@example.command("list")
+def example_list() -> None:
+    """List their names, each with the first line of its description."""
+    for name, path in experiment_file.examples().items():
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        about = first.lstrip("# ") if first.startswith("#") else ""
+        click.echo(f"{name:<28}{about}".rstrip())
+
+
+@example.command("get")
+@click.argument("name")
+def example_get(name: str) -> None:
+    """Print the file of NAME: `rllib example get NAME > mine.yaml`."""
+    click.echo(_example(name).read_text(encoding="utf-8"), nl=False)
+
+
+@example.command("run")
+@click.argument("name")
+@click.option("--env", metavar="GAME", help="Play this game instead of the file's.")
+@_overrides
+def example_run(name: str, **flags: Any) -> None:
+    """Train NAME, as `rllib train file NAME` does."""
+    _train(experiment_file.read(_example(name)), flags)
+
+
+def _example(name: str) -> Path:
+    packaged = experiment_file.examples()
+    if (stem := name.removesuffix(".yaml")) in packaged:
+        return packaged[stem]
+    from rllib_biac.cli.mistakes import did_you_mean
+
+    raise Mistake(f"no packaged example {name!r}.{did_you_mean(stem, packaged)} There are: {', '.join(packaged)}.")

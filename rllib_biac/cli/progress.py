@@ -1,0 +1,90 @@
+"""What a person sees while trials run: one line every few seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from ray.tune import Callback
+
+# Criteria that only grow, so that what is left of them tells the time left.
+COUNTERS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime", "num_episodes_lifetime")
+SHOWN_OUTCOMES = 3
+
+
+class Progress(Callback):
+    """Prints a line for a trial when it first reports, then at most every `period` seconds."""
+
+    def __init__(self, stop: Mapping[str, Any], several: bool, period: float = 3.0):
+        self._stop = stop
+        self._several = several
+        self._period = period
+        self._last: dict[str, float] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Prints the trial's line if it is due."""
+        now = time.monotonic()
+        if now - self._last.get(trial.trial_id, -math.inf) >= self._period:
+            self._last[trial.trial_id] = now
+            prefix = f"{trial}: " if self._several else ""
+            click.echo(prefix + line(result, self._stop))
+
+
+def line(result: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
+    """Returns one report of a trial in one line: iteration, steps, returns, outcomes, time gone and left."""
+    parts = [f"iter {result.get('training_iteration', 0)}"]
+    parts += [f"{steps:,.0f} steps" for steps in [result.get("num_env_steps_sampled_lifetime")] if steps is not None]
+    parts += metrics(result)
+    elapsed = float(result.get("time_total_s", 0.0))
+    left = seconds_left(result, stop)
+    parts.append(clock(elapsed) + (f" (about {clock(left)} left)" if left else ""))
+    return " | ".join(parts)
+
+
+def metrics(result: Mapping[str, Any]) -> list[str]:
+    """Returns the returns per agent and the most frequent outcomes of a report, as texts."""
+    runners = result.get("env_runners", {})
+    agents = runners.get("agent_episode_returns_mean") or {}
+    mean = runners.get("episode_return_mean")
+    outcomes = sorted((runners.get("outcome_share") or {}).items(), key=lambda item: -item[1])[:SHOWN_OUTCOMES]
+    parts = []
+    if agents:
+        parts.append("return " + ", ".join(f"{agent} {value:.2f}" for agent, value in sorted(agents.items())))
+    elif mean is not None:
+        parts.append(f"return {mean:.2f}")
+    if outcomes:
+        parts.append(", ".join(f"{name} {share:.0%}" for name, share in outcomes))
+    return parts
+
+
+def seconds_left(result: Mapping[str, Any], stop: Mapping[str, Any]) -> float | None:
+    """Estimates the seconds until the first counting stop criterion is met; None if there is none to count by."""
+    elapsed = float(result.get("time_total_s", 0.0))
+    flat = dict(_flat(result))
+    estimates = [
+        elapsed * max(0.0, goal / flat[key] - 1)
+        for key, goal in stop.items()
+        if key.rpartition("/")[2] in COUNTERS and flat.get(key)
+    ]
+    return min(estimates, default=None)
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration as 8s, 3m05s or 2h07m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,227 @@
+"""Runs experiments with Ray Tune, one after another, and says how they ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.cli.resolve import Experiment, Trial
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to run: a running cluster's address, or a new one on this machine with this many CPUs (None: all)."""
+
+    address: str | None = None
+    num_cpus: int | None = None
+
+
+def run(
+    experiments: list[Experiment], cluster: Cluster, again: str, *, resume: bool = False, verbose: bool = False
+) -> int:
+    """Trains all trials of all experiments.
+
+    Args:
+        experiments: run one after another; the trials of one experiment share the machine.
+        cluster: where.
+        again: the command that continues this run, shown when it is interrupted.
+        resume: whether to continue what is in the experiments' folders.
+        verbose: whether to show Ray's own messages too.
+
+    Returns:
+        The exit code: 0, `FAILED` if a trial failed, `INTERRUPTED` after Ctrl-C.
+
+    Raises:
+        Mistake: if there is nothing to resume.
+    """
+    if resume and not any(map(_begun, experiments)):
+        raise Mistake(f"nothing to resume in {experiments[0].folder}: run it once without --resume.")
+    code = 0
+    with _ray(cluster, verbose):
+        if not cluster.address:
+            _check_resources(experiments)
+        for experiment in experiments:
+            # Of a file's experiments the later ones may not have begun when the run was interrupted.
+            trials, interrupted = _tune(experiment, resume and _begun(experiment), verbose)
+            if interrupted:
+                click.echo(
+                    f"Interrupted. What is finished and the checkpoints so far are in {experiment.folder}", err=True
+                )
+                click.echo(f"Continue from the latest checkpoints with: {again}", err=True)
+                return INTERRUPTED
+            for trial in trials:
+                code = max(code, _report(trial, len(trials) > 1))
+    return code
+
+
+def _check_resources(experiments: list[Experiment]) -> None:
+    """Tune would wait for ever for CPUs that this machine does not have; a cluster may still grow."""
+    import ray
+
+    there = ray.cluster_resources()
+    for experiment in experiments:
+        for trial in experiment.trials:
+            algorithm: Any = trial.config.algo_class
+            wanted = algorithm.default_resource_request(trial.config.to_dict()).required_resources
+            for kind in ("CPU", "GPU"):
+                if (wants := wanted.get(kind, 0)) > (has := there.get(kind, 0)):
+                    remedy = "pass --ray-num-cpus to share the cores" if kind == "CPU" else "lower num_gpus_per_learner"
+                    raise Mistake(
+                        f"experiment {experiment.name!r}: a trial wants {wants:g} {kind}s and there are {has:g}; "
+                        f"lower num_env_runners, or {remedy}."
+                    )
+
+
+def _begun(experiment: Experiment) -> bool:
+    return "://" in experiment.folder or any(Path(experiment.folder).glob("experiment_state-*.json"))
+
+
+@contextmanager
+def _ray(cluster: Cluster, verbose: bool) -> Iterator[None]:
+    # Without these, Tune's tables and a warning of Ray's would stand between our lines.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        try:
+            ray.init(
+                address=cluster.address,
+                num_cpus=cluster.num_cpus,
+                include_dashboard=None if cluster.address else False,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+            )
+        except ConnectionError as error:
+            where = f"no Ray cluster answers at {cluster.address!r}; start one with `ray start --head`."
+            raise Mistake(where) from error
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Lets Tune save its state on the first Ctrl-C; a second one stops at once.
+
+    Tune does not tell its caller that it was interrupted, and leaves its handlers behind: so the signals come here,
+    and Tune hears of them by SIGUSR1, its other signal for the same.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        click.echo("\nStopping after this iteration (again to stop at once) ...", err=True)
+        signal.raise_signal(signal.SIGUSR1)
+
+    # Until Tune listens to SIGUSR1 it has nothing to save.
+    handlers = {signal.SIGINT: interrupt, signal.SIGUSR1: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tune(experiment: Experiment, resume: bool, verbose: bool) -> tuple[list[Any], bool]:
+    from ray import tune
+
+    from rllib_biac.cli.progress import Progress
+
+    if not verbose:
+        # Failures and interruptions are reported below, in a form a person can use.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # All trials are made at once, so that an interrupted sweep is resumed as a whole.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(experiment.trials))
+    click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s), results in {experiment.folder}")
+    if not experiment.stop and experiment.time_budget_s is None:
+        click.echo("There is no `stop`: this trains until Ctrl-C, and keeps what --checkpoint-freq saves.")
+    errored: Any = tune.ResumeConfig.ResumeType.RESUME
+    continued = tune.ResumeConfig(errored=errored)
+    made: Any = [_tune_experiment(experiment, trial) for trial in experiment.trials]
+    with _interruptible() as interrupted:
+        analysis = tune.run(
+            made,
+            callbacks=[Progress(experiment.stop, several=len(experiment.trials) > 1)],
+            resume_config=continued if resume else None,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
+
+
+def _tune_experiment(experiment: Experiment, trial: Trial) -> Any:
+    """To Tune each trial is an experiment, in one folder and under one controller with the others."""
+    from ray import tune
+
+    algorithm = trial.config.algo_class
+    assert algorithm is not None
+    label = trial.label or algorithm.__name__
+    suffix = re.sub(r"[^\w.,=-]+", "", trial.label)[:80]
+    return tune.Experiment(
+        experiment.name,
+        algorithm,
+        stop=experiment.stop,
+        config=trial.config.to_dict(),
+        storage_path=experiment.storage_path,
+        checkpoint_config=tune.CheckpointConfig(**experiment.checkpoint_config),
+        max_failures=experiment.max_failures,
+        time_budget_s=experiment.time_budget_s,
+        trial_name_creator=lambda _: label,
+        trial_dirname_creator=lambda made: "_".join(filter(None, (algorithm.__name__, made.trial_id, suffix))),
+    )
+
+
+def _report(trial: Any, several: bool) -> int:
+    """Prints how a trial ended. Returns its part of the exit code."""
+    from rllib_biac.cli.progress import line
+
+    name = f"{trial}: " if several else ""
+    if trial.status == "ERROR":
+        click.echo(f"{name}failed: {_reason(trial)}", err=True)
+        click.echo(f"  the whole trace: {shlex.quote(str(Path(trial.path, 'error.txt')))}", err=True)
+        if click.get_current_context().meta.get("traceback"):
+            click.echo(trial.get_error(), err=True)
+        return FAILED
+    click.echo(f"{name}done: {line(trial.last_result, {})}")
+    if trial.checkpoint:
+        path = trial.checkpoint.path
+        click.echo(f"  checkpoint: {path}")
+        click.echo(f"  play it:    rllib evaluate {shlex.quote(path)} --render-to game.gif")
+    else:
+        click.echo(f"  results: {trial.path} (no checkpoint)")
+    return 0
+
+
+def _reason(trial: Any) -> str:
+    """Returns a failure in a line: an error's own message, without the stack of workers it came through."""
+    error = trial.get_pickled_error()
+    cause = getattr(error, "cause", None) or error
+    text = str(cause if cause is not None else trial.get_error() or "no error was recorded").strip()
+    if isinstance(cause, ValueError) and "Traceback" not in text and "\x1b" not in text:
+        return text
+    last = text.splitlines()[-1].strip() if text else ""
+    kind = type(cause).__name__ if cause is not None else ""
+    return last if last.startswith(kind) else f"{kind}: {last}"

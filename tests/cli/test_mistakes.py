@@ -1,0 +1,215 @@
+"""Everything that would silently do nothing, or fail late, is refused before Ray starts, with place and remedy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from rllib_biac.algorithms.biac import BiACConfig
+from rllib_biac.cli.config_keys import keys_of
+from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS, METRICS
+from rllib_biac.cli.traps import TRAPS
+
+GOOD = "run: BiAC, env: matrix_game_v0"
+
+
+@pytest.fixture(autouse=True)
+def nothing_starts(started):
+    yield
+    assert not started
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: f"{trap.section}-{trap.key}")
+def test_every_trap_names_its_place_and_the_remedy(rllib, write, trap):
+    experiment = {"run": "BiAC", "env": "matrix_game_v0", "stop": {"training_iteration": 1}, "config": {"lr": 0.1}}
+    (experiment if trap.section == "experiment" else experiment[trap.section])[trap.key] = 7
+    text = yaml.safe_dump({"mine": experiment}, sort_keys=False)
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if row.strip().startswith(f"{trap.key}: 7"))
+    result = rllib("train", "file", write(text))
+    assert result.exit_code == 2
+    for fragment in ("game.yaml", f"line {line}", "'mine'", trap.key, trap.instead):
+        assert fragment in result.output
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: f"{trap.section}-{trap.key}")
+def test_what_a_trap_advises_exists(trap):
+    known = {
+        "experiment": (*KEYS, *CHECKPOINT_KEYS, "checkpoint_config"),
+        "config": (*keys_of(BiACConfig), *KEYS),
+        "stop": METRICS,
+    }[trap.section]
+    for advised in re.findall(r"(?:write|as) `([\w/]+)[:`]", trap.instead):
+        assert advised in known
+
+
+# What is wrong, and what the message has to say.
+MISTAKES = {
+    "empty file": ("", ["game.yaml", "empty"]),
+    "only a comment": ("# nothing\n", ["empty"]),
+    "a list": ("- 1\n", ["by name", "list"]),
+    "not YAML": ("mine:\n  run: [BiAC\n  env: x\n", ["game.yaml, line 3", "not valid YAML"]),
+    "a tab": ("mine:\n\trun: BiAC\n", ["line 2", "not valid YAML"]),
+    "a Python object": ("mine: !!python/name:os.system\n", ["line 1", "not valid YAML"]),
+    "no experiment name": ("run: BiAC\nenv: merge_v0\n", ["line 1", "'run'", "under an experiment's name"]),
+    "experiment is a list": ("mine: [1]\n", ["line 1", "'mine'", "not a list"]),
+    "duplicate key": (
+        f"mine:\n  {GOOD.replace(', ', chr(10) + '  ')}\n  config:\n    lr: 1\n    lr: 2\n",
+        ["line 6", "`lr`", "twice", "line 5"],
+    ),
+    "duplicate experiment": ("mine: {}\nmine: {}\n", ["line 2", "`mine`", "twice"]),
+    "no run": ("mine: {env: matrix_game_v0}\n", ["'mine'", "`run:` is missing"]),
+    "no env": ("mine: {run: BiAC}\n", ["'mine'", "`env:` is missing"]),
+    "unknown experiment key": (
+        f"mine:\n  {GOOD.replace(', ', chr(10) + '  ')}\n  num_sample: 2\n",
+        ["line 4", "`num_sample`", "'num_samples'"],
+    ),
+    "unknown algorithm": ("mine: {run: BiAK, env: matrix_game_v0}\n", ["`run`", "'BiAK'", "'BiAC'"]),
+    "algorithm in other letters": ("mine: {run: biac, env: matrix_game_v0}\n", ["'BiAC'"]),
+    "unknown game": (
+        "mine: {run: BiAC, env: matrix_gam_v0}\n",
+        ["`env`", "'matrix_game_v0'", "package.module:factory"],
+    ),
+    "unknown game in a grid": (
+        "mine: {run: BiAC, env: {grid_search: [matrix_game_v0, nowhere]}}\n",
+        ["`env`", "'nowhere'"],
+    ),
+    "env twice": (f"mine: {{{GOOD}, config: {{env: matrix_game_v0}}}}\n", ["`config: env`", "write it once"]),
+    "unknown config key": (
+        f"mine:\n  {GOOD.replace(', ', chr(10) + '  ')}\n  config:\n    gama: 0.9\n",
+        ["line 5", "`config: gama`", "'gamma'"],
+    ),
+    "unknown key in evaluation_config": (
+        f"mine: {{{GOOD}, config: {{evaluation_config: {{explor: false}}}}}}\n",
+        ["`config: evaluation_config: explor`", "'explore'"],
+    ),
+    "unknown key per module": (
+        f"mine: {{{GOOD}, config: {{algorithm_config_overrides_per_module: {{player_0: {{lrr: 1}}}}}}}}\n",
+        ["`config: algorithm_config_overrides_per_module: player_0: lrr`", "'lr'"],
+    ),
+    "a private key": (f"mine: {{{GOOD}, config: {{_model_config: {{}}}}}}\n", ["_model_config", "'model_config'"]),
+    "a group's name": (f"mine: {{{GOOD}, config: {{training: {{lr: 0.1}}}}}}\n", ["`config: training`", "unknown"]),
+    "string for a number": (f"mine: {{{GOOD}, config: {{gamma: high}}}}\n", ["`config: gamma`", "float", "'high'"]),
+    "fraction for an integer": (f"mine: {{{GOOD}, config: {{num_env_runners: 1.5}}}}\n", ["num_env_runners", "int"]),
+    "number for a boolean": (f"mine: {{{GOOD}, config: {{explore: 1}}}}\n", ["explore", "true or false"]),
+    "string for a mapping": (f"mine: {{{GOOD}, config: {{env_config: big}}}}\n", ["env_config", "a mapping"]),
+    "string for a list": (f"mine: {{{GOOD}, config: {{hierarchy: player_0}}}}\n", ["hierarchy", "list"]),
+    "wrong type in a grid": (f"mine: {{{GOOD}, config: {{lr: {{grid_search: [0.1, x]}}}}}}\n", ["`config: lr`", "'x'"]),
+    "grid that is no list": (f"mine: {{{GOOD}, config: {{lr: {{grid_search: 0.1}}}}}}\n", ["grid_search", "list"]),
+    "empty grid": (f"mine: {{{GOOD}, config: {{lr: {{grid_search: []}}}}}}\n", ["grid_search", "list"]),
+    "class by dots": (f"mine: {{{GOOD}, config: {{callbacks: a.b.C}}}}\n", ["callbacks", "'package.module:name'"]),
+    "class of no module": (f"mine: {{{GOOD}, config: {{callbacks: 'nowhere:C'}}}}\n", ["cannot import 'nowhere'"]),
+    "no such class": (f"mine: {{{GOOD}, config: {{callbacks: 'json:Nope'}}}}\n", ["'json' has no 'Nope'"]),
+    "refused by the config itself": (
+        f"mine:\n  {GOOD.replace(', ', chr(10) + '  ')}\n  config:\n    gamma: 2\n",
+        ["line 5", "'mine'", "`config: gamma`", "write a number in [0, 1]"],
+    ),
+    "refused by the game": (
+        "mine:\n  run: BiAC\n  env: escape_v0\n  config:\n    env_config:\n      foo: 1\n",
+        ["line 6", "`config: env_config: foo`"],
+    ),
+    "config is a list": (f"mine: {{{GOOD}, config: [1]}}\n", ["`config`", "not a list"]),
+    "nested stop": (
+        f"mine: {{{GOOD}, stop: {{env_runners: {{episode_return_mean: 5}}}}}}\n",
+        ["never fires", "`env_runners/episode_return_mean: ...`"],
+    ),
+    "unknown metric": (
+        f"mine: {{{GOOD}, stop: {{env_runners/episode_retrun_mean: 5}}}}\n",
+        ["unknown metric", "'env_runners/episode_return_mean'"],
+    ),
+    "evaluation that is never run": (
+        f"mine: {{{GOOD}, stop: {{evaluation/env_runners/episode_return_mean: 5}}}}\n",
+        ["`evaluation_interval: 1`"],
+    ),
+    "stop at the return of an agent that is not there": (
+        f"mine: {{{GOOD}, config: {{hierarchy: [[player_0], [player_1]]}}, "
+        "stop: {env_runners/agent_episode_returns_mean/player_2: 5}}\n",
+        ["no agent 'player_2'", "Did you mean"],
+    ),
+    "stop at a word": (f"mine: {{{GOOD}, stop: {{training_iteration: soon}}}}\n", ["training_iteration", "number"]),
+    "stop is a number": (f"mine: {{{GOOD}, stop: 3}}\n", ["`stop`", "mapping"]),
+    "unknown checkpoint key": (
+        f"mine: {{{GOOD}, checkpoint_config: {{checkpoint_freq: 3}}}}\n",
+        ["`checkpoint_config: checkpoint_freq`", "'checkpoint_frequency'"],
+    ),
+    "checkpoint at a word": (f"mine: {{{GOOD}, checkpoint_config: {{num_to_keep: yes}}}}\n", ["num_to_keep", "int"]),
+    "keep none": (f"mine: {{{GOOD}, checkpoint_config: {{num_to_keep: 0}}}}\n", ["num_to_keep", "at least 1"]),
+    "no samples": (f"mine: {{{GOOD}, num_samples: 0}}\n", ["num_samples", "at least 1"]),
+    "samples in words": (f"mine: {{{GOOD}, num_samples: many}}\n", ["num_samples", "number"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_every_mistake_is_told(rllib, write, name):
+    text, fragments = MISTAKES[name]
+    result = rllib("train", "file", write(text))
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    for fragment in fragments:
+        assert fragment in result.output
+
+
+def test_all_mistakes_of_an_experiment_are_told_at_once(rllib, write):
+    result = rllib("train", "file", write(f"mine: {{{GOOD}, config: {{gama: 1, lr: x, explore: 1}}}}"))
+    assert all(key in result.output for key in ("gama", "`config: lr`", "explore"))
+
+
+def test_a_mistake_in_a_later_experiment_stops_the_first_from_starting(rllib, write):
+    assert rllib("train", "file", write(f"good: {{{GOOD}}}\nbad: {{{GOOD}, config: {{gama: 1}}}}")).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fragment"),
+    [
+        ("game.py", "x = 1", "defines `config`"),
+        ("game.json", "{}", ".yaml"),
+    ],
+)
+def test_other_files_are_refused(rllib, write, name, text, fragment):
+    result = rllib("train", "file", write(text, name))
+    assert result.exit_code == 2
+    assert fragment in result.output
+
+
+def test_a_missing_file_and_a_folder(rllib, tmp_path):
+    assert "no such file" in rllib("train", "file", tmp_path / "no.yaml").output
+    assert "is a folder" in rllib("train", "file", tmp_path).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["train"], "--algo and --env"),
+        (["train", "--algo", "BiAC", "file", "x.yaml"], "after `file`"),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], "not valid JSON"),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "[1]"], "JSON object"),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--resume", "--seed", "1"], "leave out --seed"),
+        (["evaluate", "/no/such/folder"], "no such folder"),
+        (["evaluate", "/", "--render-to", "x.png"], ".gif"),
+        (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),
+        (["example", "get", "nothing"], "no packaged example"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_mistakes_on_the_command_line(rllib, arguments, fragment):
+    result = rllib(*arguments)
+    assert result.exit_code == 2
+    assert fragment in result.output
+
+
+def test_evaluate_a_folder_without_checkpoints(rllib, tmp_path):
+    result = rllib("evaluate", tmp_path)
+    assert result.exit_code == 2
+    assert "no checkpoint here" in result.output
+
+
+def test_traceback_shows_where(rllib, write):
+    path = write("raise RuntimeError('inside')", "game.py")
+    quiet, loud = rllib("train", "file", path), rllib("train", "file", path, "--traceback")
+    assert quiet.exit_code == loud.exit_code == 1
+    assert "RuntimeError: inside" in quiet.output
+    assert "Traceback" not in quiet.output
+    assert "Traceback" in loud.output
