@@ -1,4 +1,4 @@
-"""Games with leaders and followers: PettingZoo `ParallelEnv`s and their batched forms. Imports neither ray nor torch."""
+"""Games to lead and follow in: PettingZoo `ParallelEnv`s and their batched forms. Imports neither ray nor torch."""
 
 from rllib_biac.envs.registry import game_ids, make, make_batched
 

@@ -11,7 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class BatchedStep:
-    """What one joint step of N games returns. `outcome` indexes `BatchedGame.outcome_names`, -1 where a game goes on or names none."""
+    """What one joint step of N games returns.
+
+    `outcome` indexes `BatchedGame.outcome_names`; it is -1 where a game goes on or names none.
+    """
 
     rewards: dict[str, np.ndarray]  # agent -> (N,) float32
     terminated: np.ndarray  # (N,) bool
@@ -30,7 +33,8 @@ class BatchedGame(abc.ABC):
         possible_agents: agent names in the game's own order (never a set's).
         observation_spaces, action_spaces: per agent, of ONE game; always the same objects.
         state_space: of ONE game, or None where the game has no `state()`.
-        outcome_names: what can become of an episode (`"main_first"`, `"C-Z"`); may be empty, may grow in a wrapped game.
+        outcome_names: what can become of an episode (`"main_first"`, `"C-Z"`); may be empty, may grow in a wrapped
+            game.
     """
 
     num_games: int
@@ -42,11 +46,17 @@ class BatchedGame(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, mask: np.ndarray | None = None) -> None:
-        """Starts the games of `mask`, (N,) bool, anew; all of them by default. Draws from the generator handed in at construction."""
+        """Starts the games of `mask`, (N,) bool, anew; all of them by default.
+
+        Draws from the generator handed in at construction.
+        """
 
     @abc.abstractmethod
     def observe(self) -> dict[str, np.ndarray]:
-        """Returns every agent's observations now, agent -> (N, *observation shape). The arrays are the caller's to keep."""
+        """Returns every agent's observations now, agent -> (N, *observation shape).
+
+        The arrays are the caller's to keep.
+        """
 
     def state(self) -> np.ndarray | None:
         """Returns the games' states now, (N, *state shape), or None where the game has none."""

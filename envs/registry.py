@@ -32,10 +32,10 @@ def _module_or_factory(game: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ValueError(f"game {game!r}: cannot import {module_name!r} ({error}); is it installed and spelled so?") from error
+        raise ValueError(f"game {game!r}: cannot import {module_name!r} ({error}); is it installed?") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise ValueError(f"game {game!r}: {module_name!r} has no callable {attribute!r}; write 'package.module:factory'.")
+        raise ValueError(f"game {game!r}: {module_name!r} has no callable {attribute!r}; write package.module:factory.")
     return factory
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from types import SimpleNamespace
 from typing import Any
 
@@ -229,6 +231,8 @@ class ParallelMerge(ParallelEnv, EzPickle):
                 },
                 observation_type=None,
             )
+            # SDL complains of its absence, though it draws nothing on any screen here.
+            os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
             self._viewer = EnvViewer(scene)
             self._viewer.enabled = True  # it draws on its own surface, which needs no screen, SDL's dummy included
             self._viewer.observer_vehicle = SimpleNamespace(position=np.array([260.0, 9.0]))

@@ -15,7 +15,6 @@ from rllib_biac.cli.mistakes import Mistake
 
 # Every RLlib checkpoint has this file at its root.
 _MARK = "rllib_checkpoint.json"
-_FRAME_MS = 100
 
 
 def find(path: str) -> Path:
@@ -57,7 +56,7 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path 
     except ValueError as error:
         raise Mistake(str(error)) from error
     if render_to is not None:
-        _write_gif(played.frames, render_to)
+        _write_gif(played.frames, played.frames_per_second, render_to)
     return {
         "checkpoint": str(checkpoint),
         "episodes": len(played.lengths),
@@ -79,11 +78,11 @@ def show(report: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  {name}: {share:.1%}")
 
 
-def _write_gif(frames: list[Any], path: Path) -> None:
+def _write_gif(frames: list[Any], frames_per_second: float, path: Path) -> None:
     from PIL import Image
 
     if not frames:
         raise Mistake("this game draws nothing (its render() returned no frames), so there is no GIF to write.")
     images = [Image.fromarray(frame) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=_FRAME_MS, loop=0)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
     click.echo(f"drawn to {path}", err=True)

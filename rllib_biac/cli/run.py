@@ -197,6 +197,7 @@ def _tune_experiment(experiment: Experiment, trial: Trial) -> Any:
 def _report(trial: Any, several: bool) -> int:
     """Prints how a trial ended. Returns its part of the exit code."""
     from rllib_biac.cli.progress import line
+    from rllib_biac.core.play import can_draw
 
     name = f"{trial}: " if several else ""
     if trial.status == "ERROR":
@@ -209,7 +210,8 @@ def _report(trial: Any, several: bool) -> int:
     if trial.checkpoint:
         path = trial.checkpoint.path
         click.echo(f"  checkpoint: {path}")
-        click.echo(f"  play it:    rllib evaluate {shlex.quote(path)} --render-to game.gif")
+        drawn = " --render-to game.gif" if can_draw(trial.config["env"], dict(trial.config["env_config"])) else ""
+        click.echo(f"  play it:    rllib evaluate {shlex.quote(path)}{drawn}")
     else:
         click.echo(f"  results: {trial.path} (no checkpoint)")
     return 0

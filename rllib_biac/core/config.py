@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -180,9 +180,7 @@ class JointConfig(AlgorithmConfig):
             This config.
         """
         super().environment(env, **kwargs)
-        if state is not NotProvided:
-            self.state = state
-        return self
+        return self._set_given(state=state)
 
     @override(AlgorithmConfig)
     def env_runners(
@@ -214,11 +212,7 @@ class JointConfig(AlgorithmConfig):
             if env_runner_cls is MultiAgentEnvRunner:
                 env_runner_cls = "stock"
             self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
-        if epsilon is not NotProvided:
-            self.epsilon = epsilon
-        if exploration is not NotProvided:
-            self.exploration = exploration
-        return self
+        return self._set_given(epsilon=epsilon, exploration=exploration)
 
     @override(AlgorithmConfig)
     def training(
@@ -259,9 +253,25 @@ class JointConfig(AlgorithmConfig):
             This config.
         """
         super().training(**kwargs)
-        given = {name: value for name, value in locals().items() if name in _TRAINING and value is not NotProvided}
-        for name, value in given.items():
-            setattr(self, name, value)
+        return self._set_given(
+            replay_buffer_config=replay_buffer_config,
+            num_steps_sampled_before_learning_starts=num_steps_sampled_before_learning_starts,
+            training_intensity=training_intensity,
+            critic_lr=critic_lr,
+            actor_lr=actor_lr,
+            adam_epsilon=adam_epsilon,
+            tau=tau,
+            target_network_update_freq=target_network_update_freq,
+            normalize_targets=normalize_targets,
+            normalizer_horizon=normalizer_horizon,
+            normalize_observations=normalize_observations,
+        )
+
+    def _set_given(self, **settings: Any) -> Self:
+        """Sets what a fluent method was given."""
+        for name, value in settings.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
         return self
 
     # What an algorithm says about itself.
@@ -509,19 +519,3 @@ class JointConfig(AlgorithmConfig):
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
-
-_TRAINING = (
-    "replay_buffer_config",
-    "num_steps_sampled_before_learning_starts",
-    "training_intensity",
-    "critic_lr",
-    "actor_lr",
-    "adam_epsilon",
-    "tau",
-    "target_network_update_freq",
-    "normalize_targets",
-    "normalizer_horizon",
-    "normalize_observations",
-)
-
-GameFactory = Callable[..., Any]

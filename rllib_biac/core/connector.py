@@ -54,15 +54,18 @@ class JointTransitionsConnector(ConnectorV2):
                     "every step until the game ends for all of them."
                 )
             observations[agent] = own.get_observations(slice(0, steps + 1))
-            actions[agent] = np.asarray(own.get_actions(slice(0, steps)))
+            # RLlib shortens discrete actions to int32 on their way to the game; Discrete's own dtype is int64.
+            taken = np.asarray(own.get_actions(slice(0, steps)))
+            actions[agent] = taken.astype(np.int64) if taken.dtype.kind == "i" else taken
             rewards[agent] = np.asarray(own.get_rewards(slice(0, steps)), np.float32)
         states, masks = self._states_and_masks(observations)
         at = episode.env_t_started + 1 + np.arange(steps)
         check_finite("reward", rewards, at)
         check_finite("observation", {self.agents[0]: states}, episode.env_t_started + np.arange(steps + 1))
         terminated, truncated = np.zeros(steps, bool), np.zeros(steps, bool)
-        terminated[-1] = episode.is_terminated
-        truncated[-1] = episode.is_truncated and not episode.is_terminated
+        # RLlib calls an episode whose agents were all truncated terminated as well: the former says what happened.
+        truncated[-1] = episode.is_truncated
+        terminated[-1] = episode.is_terminated and not episode.is_truncated
         return join(
             self.agents,
             states=states[:-1],

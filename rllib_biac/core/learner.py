@@ -18,7 +18,6 @@ from ray.rllib.utils.metrics import (
     NUM_TRAINABLE_PARAMETERS,
 )
 from torch import nn
-from torch.optim.adam import adam
 
 from rllib_biac.core.networks import NetworkGroup, group_networks
 from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
@@ -68,6 +67,7 @@ class JointLearner(TorchLearner):
         self._target_statistics = {agent: RunningMoments(self.config.normalizer_horizon) for agent in self.agents}
         self._state_statistics = RunningMoments(float("inf"))
         self._reported: dict[tuple[str, str], list[float]] = {}
+        self._one = torch.ones((), device=self._device)
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -151,6 +151,10 @@ class JointLearner(TorchLearner):
         """Returns the losses of one minibatch, (agent, loss name) -> scalar; their sum is minimised."""
         raise NotImplementedError
 
+    def diagnostics(self, batch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
+        """Returns what else to report of the last minibatch before a flush, (agent, metric name) -> scalar."""
+        return {}
+
     @override(TorchLearner)
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
         raise NotImplementedError("agents' losses hang together; see `compute_losses`")
@@ -192,11 +196,13 @@ class JointLearner(TorchLearner):
         size = minibatch_size or total
         self._normalise_states(rows)
         self._normalise_targets(rows)
-        for start in range(0, total, size):
-            minibatch = {key: column[start : start + size] for key, column in rows.items()}
+        self._optimizer_steps = self._plan_optimizer_steps()
+        for columns in zip(*(column.split(size) for column in rows.values()), strict=True):
+            minibatch = dict(zip(rows, columns, strict=True))
             losses = self._update_once(minibatch)
-        for key, loss in losses.items():
-            self._reported.setdefault(key, []).append(loss.item())
+        measured = losses | self.diagnostics(minibatch) if report else losses
+        for key, value in measured.items():
+            self._reported.setdefault(key, []).append(value.item())
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), total, reduce="sum")
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), total, reduce="lifetime_sum")
         self.after_gradient_based_update(timesteps=timesteps or {})
@@ -216,15 +222,21 @@ class JointLearner(TorchLearner):
     def _update_once(self, minibatch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
         losses = self.compute_losses(fwd_out=self.forward(minibatch[STATE]), batch=minibatch)
         # A network of your own may hold parameters that its output does not depend on.
-        gradients = torch.autograd.grad(sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            list(losses.values()),
+            self._leaves,
+            grad_outputs=[self._one] * len(losses),  # the gradient of their sum
+            allow_unused=True,
+            materialize_grads=True,
+        )
         torch._foreach_copy_(self._grads, gradients)
         if self.config.grad_clip is not None:
             for _, group in self._groups:
                 self._clip(group)
-        self._step_optimizers()
-        self.num_updates += 1
-        if self.num_updates % self.config.target_network_update_freq == 0:
-            with torch.no_grad():
+        with torch.no_grad():
+            self._step_optimizers()
+            self.num_updates += 1
+            if self.num_updates % self.config.target_network_update_freq == 0:
                 for target, online in self._followed:
                     target.lerp_(online, self.config.tau)
         return losses
@@ -234,30 +246,32 @@ class JointLearner(TorchLearner):
 
         The plain form is `optimizer.step()` for each, of which most is bookkeeping in Python.
         """
+        for rows, grads, averages, squares, steps, settings in self._optimizer_steps:
+            torch._foreach_add_(steps, 1)
+            torch._fused_adam_(rows, grads, averages, squares, [], steps, **settings)
+
+    def _plan_optimizer_steps(self) -> list[tuple[Any, ...]]:
+        """Returns what each fused operation works on; made anew per call, as rates and optimizers' states change."""
         by_rate: dict[float, list[torch.optim.Adam]] = {}
         for optimizer in self._named_optimizers.values():
             by_rate.setdefault(float(optimizer.param_groups[0]["lr"]), []).append(optimizer)
+        plan = []
         for lr, optimizers in by_rate.items():
             rows = [optimizer.param_groups[0]["params"][0] for optimizer in optimizers]
             states = [optimizer.state[row] for optimizer, row in zip(optimizers, rows, strict=True)]
+            columns = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
             beta1, beta2 = optimizers[0].param_groups[0]["betas"]
-            with torch.no_grad():
-                adam(
-                    rows,
-                    [row.grad for row in rows],
-                    [state["exp_avg"] for state in states],
-                    [state["exp_avg_sq"] for state in states],
-                    [],
-                    [state["step"] for state in states],
-                    fused=True,
-                    amsgrad=False,
-                    beta1=beta1,
-                    beta2=beta2,
-                    lr=lr,
-                    weight_decay=0.0,
-                    eps=self.config.adam_epsilon,
-                    maximize=False,
-                )
+            settings = {
+                "amsgrad": False,
+                "lr": lr,
+                "beta1": beta1,
+                "beta2": beta2,
+                "weight_decay": 0.0,
+                "eps": self.config.adam_epsilon,
+                "maximize": False,
+            }
+            plan.append((rows, [row.grad for row in rows], *columns, settings))
+        return plan
 
     def _clip(self, group: NetworkGroup) -> None:
         """Clips every network's gradient on its own: by global norm, by value, or by norm (the same, for one row)."""

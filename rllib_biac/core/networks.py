@@ -134,7 +134,7 @@ class NetworkGroup:
         """
         if not self._stacked:
             return [network(x) for network in self.networks]
-        # Features first, rows last: then weights multiply, and their gradients come out, in the order in which they lie.
+        # Features first, rows last: weights multiply, and their gradients come out, in the order in which they lie.
         h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
         layers = list(zip(self.leaves[::2], self.leaves[1::2], strict=True))  # (G, out, in), (G, out, 1)
         for weight, bias in layers[:-1]:

@@ -30,12 +30,14 @@ class Played:
         lengths: steps of every episode.
         outcomes: how often each outcome the game names came about.
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
+        frames_per_second: how fast to show them.
     """
 
     returns: dict[str, list[float]]
     lengths: list[int] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     frames: list[np.ndarray] = field(default_factory=list)
+    frames_per_second: float = 5.0
 
 
 def load(checkpoint: str | Path) -> tuple[JointConfig, HierarchyModule]:
@@ -100,6 +102,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
     state = StateReader(games, config.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
+    played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
     try:
         for _ in range(episodes):
             games.reset()
@@ -126,6 +129,17 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
     finally:
         games.close()
     return played
+
+
+def can_draw(env: Any, settings: dict[str, Any]) -> bool:
+    """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
+    try:
+        game = envs.make(env, **settings, render_mode="rgb_array") if isinstance(env, str) else None
+    except (TypeError, ValueError):
+        return False
+    if game is not None:
+        game.close()
+    return game is not None
 
 
 def _draw(game: Any, played: Played, render: bool) -> None:

@@ -14,12 +14,16 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.annotations import override
+from ray.util.debug import log_once
 from torch import nn
 
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.transitions import ACTION_MASK, OBSERVATION, STATE
 
 Tensors = Mapping[str, torch.Tensor]
+
+# RLlib 2.60 makes one of its own deprecated objects in every RLModule, and warns its user of it: count that as said.
+log_once("RLModule(config=[RLModuleConfig object])")
 
 MODEL_DEFAULTS: dict[str, Any] = {
     "fcnet_hiddens": [64, 64],
@@ -37,7 +41,8 @@ class JointRLModule(TorchRLModule):
         agents: all agents of the hierarchy, top level first.
         num_actions: |A_i| of each of them, in that order.
         state_shape: of one state.
-        state_mean, state_std: buffers (*state shape), the observation normaliser (0 and 1 while it is off).
+        state_mean, state_std: buffers (*state shape), the observation normaliser (while it is off 0 and 1, for pixels
+            0 and 255).
     """
 
     state_mean: torch.Tensor
@@ -50,7 +55,9 @@ class JointRLModule(TorchRLModule):
         self.num_actions: tuple[int, ...] = tuple(self.model_config["num_actions"])
         self.state_shape: tuple[int, ...] = tuple(self.model_config["state_shape"])
         self.register_buffer("state_mean", torch.zeros(self.state_shape))
-        self.register_buffer("state_std", torch.ones(self.state_shape))
+        seen = self.observation_space
+        pixels = isinstance(seen, gym.spaces.Dict) and seen[STATE].dtype == np.uint8
+        self.register_buffer("state_std", torch.full(self.state_shape, 255.0 if pixels else 1.0))
         self.build_networks()
 
     def build_networks(self) -> None:

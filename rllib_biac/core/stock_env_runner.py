@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ray.rllib.utils.annotations import override
 from ray.tune.registry import register_env
 
 from rllib_biac.core.env_runner import EPSILON, OUTCOME_SHARE, HandsOverGameErrors
-from rllib_biac.core.games import rllib_env_creator
+from rllib_biac.core.games import game_errors, is_rllib_env, rllib_env_creator
 from rllib_biac.core.rl_module import piecewise
 
 
@@ -32,7 +33,18 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
             name = f"rllib_biac/{env if isinstance(env, str) else env.__qualname__}/{state}"
             register_env(name, rllib_env_creator(env, state))
             self.config.env = name
+            if not is_rllib_env(env):
+                # RLlib's check plays random actions, forbidden ones too; these games are checked in their adapter.
+                self.config.disable_env_checking = True
         super().make_env()
+
+    @override(EnvRunner)
+    def _try_env_reset(self, **kwargs: Any) -> Any:
+        return _as_game_error(super()._try_env_reset, "reset()", **kwargs)
+
+    @override(EnvRunner)
+    def _try_env_step(self, actions: Any) -> Any:
+        return _as_game_error(super()._try_env_step, "step()", actions)
 
     @override(EnvRunner)
     def make_module(self) -> None:
@@ -52,3 +64,14 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         t = self.num_env_steps_sampled_lifetime
         self.metrics.log_value(EPSILON, piecewise(self.config.epsilon, t) if self.config.explore else 0.0, window=1)
         return super().get_metrics()
+
+
+def _as_game_error(attempt: Callable[..., Any], doing: str, *args: Any, **kwargs: Any) -> Any:
+    # RLlib raises an empty RuntimeError from what the game raised, which would tell the user nothing.
+    try:
+        return attempt(*args, **kwargs)
+    except RuntimeError as error:
+        if error.__cause__ is None:
+            raise
+        with game_errors(doing):
+            raise error.__cause__  # noqa: B904

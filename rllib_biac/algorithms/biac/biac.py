@@ -32,7 +32,7 @@ class BiACConfig(JointConfig):
         super().__init__(algo_class=algo_class or BiAC)
         self.actor_loss: str = "expectation"
         self.response: str = "greedy"
-        self.entropy_coeff: float = 0.05
+        self.entropy_coeff: float = 0.2
         self.gumbel_temperature: float = 1.0
         self.leader_module_class: type[JointRLModule] | str = BiACLeader
         self.follower_module_class: type[JointRLModule] | str = BiACFollower
@@ -63,15 +63,12 @@ class BiACConfig(JointConfig):
             This config.
         """
         super().training(**kwargs)
-        if actor_loss is not NotProvided:
-            self.actor_loss = actor_loss
-        if response is not NotProvided:
-            self.response = response
-        if entropy_coeff is not NotProvided:
-            self.entropy_coeff = entropy_coeff
-        if gumbel_temperature is not NotProvided:
-            self.gumbel_temperature = gumbel_temperature
-        return self
+        return self._set_given(
+            actor_loss=actor_loss,
+            response=response,
+            entropy_coeff=entropy_coeff,
+            gumbel_temperature=gumbel_temperature,
+        )
 
     @override(JointConfig)
     def rl_module(
@@ -86,18 +83,14 @@ class BiACConfig(JointConfig):
         Args:
             leader_module_class: a subclass of `BiACLeader`, or its name as `package.module:Class`.
             follower_module_class: a subclass of `BiACFollower`, or its name.
-            kwargs: RLlib's, of which `model_config` (`fcnet_hiddens`, `fcnet_activation`, `conv_filters`) and
-                `rl_module_spec` count.
+            kwargs: RLlib's, of which `model_config` (`fcnet_hiddens`, `fcnet_activation`, `conv_filters`)
+                counts.
 
         Returns:
             This config.
         """
         super().rl_module(**kwargs)
-        if leader_module_class is not NotProvided:
-            self.leader_module_class = leader_module_class
-        if follower_module_class is not NotProvided:
-            self.follower_module_class = follower_module_class
-        return self
+        return self._set_given(leader_module_class=leader_module_class, follower_module_class=follower_module_class)
 
     @override(JointConfig)
     def get_default_learner_class(self) -> type[BiACLearner]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
@@ -28,9 +29,13 @@ class BiACLearner(JointLearner):
     def _table(self, output: torch.Tensor) -> torch.Tensor:
         return output.view(-1, *self.agent_module(self.leader).num_actions)  # (batch, |A_1|, |A_2|)
 
+    def _joint_actions(self, batch: Rows) -> torch.Tensor:
+        num_actions2 = self.agent_module(self.leader).num_actions[1]
+        return (batch[ACTIONS, self.leader] * num_actions2 + batch[ACTIONS, self.follower]).unsqueeze(1)  # (batch, 1)
+
     @torch.no_grad()
     def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
-        """The joint action of the next state (Eqs. 12-13), chosen by the online networks, as an index into |A_1| · |A_2|.
+        """The joint action of the next state (Eqs. 12-13), chosen by the online networks: an index into |A_1| · |A_2|.
 
         Args:
             rows: minibatch, for its action masks.
@@ -73,8 +78,7 @@ class BiACLearner(JointLearner):
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         losses = {}
-        num_actions2 = self.agent_module(self.leader).num_actions[1]
-        joint = (batch[ACTIONS, self.leader] * num_actions2 + batch[ACTIONS, self.follower]).unsqueeze(1)  # (batch, 1)
+        joint = self._joint_actions(batch)
         targets = self.compute_targets(batch)
         for agent in self.agents:
             module = self.agent_module(agent)
@@ -84,6 +88,22 @@ class BiACLearner(JointLearner):
             losses[agent, "qf_loss"] = F.mse_loss(q, target)
         losses[self.follower, "actor_loss"] = self.actor_loss(fwd_out, batch)
         return losses
+
+    @override(JointLearner)
+    @torch.no_grad()
+    def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """Returns, in the game's own units of reward, Q of the replayed joint actions and the absolute TD error."""
+        measured = {}
+        joint, targets, outputs = self._joint_actions(batch), self.compute_targets(batch), self.forward(batch[STATE])
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            q = module.q_std * outputs[agent, "critic"].gather(1, joint).squeeze(1) + module.q_mean  # (batch,)
+            measured[agent, QF_MEAN_KEY] = q.mean()
+            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
+        logits = self._table(outputs[self.follower, "actor"])
+        pi = restrict(logits, batch.get((ACTION_MASK, self.follower)), dim=2).softmax(2)
+        measured[self.follower, "entropy"] = torch.special.entr(pi).sum(2).mean()
+        return measured
 
     def actor_loss(self, outputs: Outputs, batch: Rows) -> torch.Tensor:
         """The follower's loss: its answer to a commitment a_1 should maximise Q_2(s, a_1, ·), plus an entropy bonus.
@@ -120,4 +140,3 @@ class BiACLearner(JointLearner):
         super().set_state(state)
         if "generator" in state:
             self._generator.set_state(torch.as_tensor(state["generator"]))
-
