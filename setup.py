@@ -1,4 +1,7 @@
-"""Metadata, dependencies and the `rllib` command. Tool settings are in pyproject.toml, tested versions in constraints.txt."""
+"""Metadata, dependencies and the `rllib` command.
+
+Tool settings are in pyproject.toml, the versions that the tests run with in constraints.txt.
+"""
 
 from pathlib import Path
 
@@ -11,9 +14,17 @@ setup(
     name="rllib_biac",
     version="0.1.0",
     description="Leader-follower (Stackelberg) multi-agent reinforcement learning for RLlib",
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["reinforcement learning", "multi-agent", "Stackelberg", "RLlib", "PettingZoo"],
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.12",
     packages=[
         *find_packages(include=["rllib_biac", "rllib_biac.*"]),
@@ -23,7 +34,7 @@ setup(
     package_dir=MAPPED,
     package_data={"rllib_biac": ["py.typed"], "rllib_biac.tuned_examples": ["*.yaml"]},
     install_requires=[
-        "ray[rllib]==2.60.*",  # algorithms, workers, Tune: the library this one plugs into; its internals differ by minor version
+        "ray[rllib]==2.60.*",  # the library this one plugs into; its internals differ by minor version
         "torch>=2.4",  # networks and their gradients
         "gymnasium",  # spaces (ray pins the version)
         "pettingzoo>=1.27",  # the multi-agent game interface, its conformance tests

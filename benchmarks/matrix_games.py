@@ -82,11 +82,11 @@ def learn(game: str, seed: int, leader: int, scale: float, shift: float, steps: 
         "play": play,
         "enumerated": enumerated(tables),
         "wanted": list(wanted),
-        "margin": float(exact.margin) / float(np.ptp(payoffs)) if not game.startswith("random") else float(exact.margin),
+        "margin": float(exact.margin) / float(np.ptp(payoffs))
+        if not game.startswith("random")
+        else float(exact.margin),
         "leader_regret": float(leader_regret(payoffs, play["leader"], np.asarray(play["responses"]), leader=leader)),
-        "enumerated_regret": float(
-            leader_regret(payoffs, *[np.asarray(x) for x in enumerated(tables)], leader=leader)
-        ),
+        "enumerated_regret": float(leader_regret(payoffs, *[np.asarray(x) for x in enumerated(tables)], leader=leader)),
         "random_regret": float(exact.leader_payoff - payoffs[leader].mean()),
         "critic_error": [float(np.abs(tables[i] - truth[i]).max()) for i in range(2)],
         "payoff_range": float(np.ptp(payoffs)),

@@ -160,9 +160,7 @@ def tables(study: dict[str, list[Row]]) -> str:
     text, summary = "", []
     for name, rows in study.items():
         low, leader = rows[0]["low"], rows[0]["leader"]
-        lines = [
-            [f"seed {row['seed']}", *judge(_outcomes(row[f"outcomes_{STEPS[-1]}"]), low, leader)] for row in rows
-        ]
+        lines = [[f"seed {row['seed']}", *judge(_outcomes(row[f"outcomes_{STEPS[-1]}"]), low, leader)] for row in rows]
         early = [float(judge(_outcomes(row[f"outcomes_{STEPS[0]}"]), low, leader)[0]) for row in rows]
         match = [float(line[1]) for line in lines]
         contested = [float(line[2]) for line in lines if line[2] != "–"]
@@ -253,8 +251,11 @@ def main() -> None:
     every = [run for runs in chosen.values() for run in runs]
     rows = iter(run_all(learn, every, args.out / "merge.jsonl", args.cpus))
     study = {name: [next(rows) for _ in runs] for name, runs in chosen.items()}
-    if plain := [row for row in (r for rs in study.values() for r in rs) if row["low"] == 30.0
-                 and row["leader"] == AGENTS[0] and row["reward_scale"] == 1.0]:
+    if plain := [
+        row
+        for row in (r for rs in study.values() for r in rs)
+        if row["low"] == 30.0 and row["leader"] == AGENTS[0] and row["reward_scale"] == 1.0
+    ]:
         phase_diagram(plain, args.out / "merge_phase_diagram.png")
     command = shlex.join(["python", "benchmarks/merge.py", *sys.argv[1:]])
     text = (

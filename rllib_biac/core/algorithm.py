@@ -23,7 +23,6 @@ from ray.rllib.utils.metrics import (
 
 from rllib_biac.core.config import JointConfig
 from rllib_biac.core.connector import JointTransitionsConnector
-from rllib_biac.core.env_runner import JointEnvRunner
 from rllib_biac.core.games import rllib_env_creator
 from rllib_biac.core.learner import as_multi_agent_batch
 from rllib_biac.core.replay_buffer import JointReplayBuffer
@@ -164,5 +163,3 @@ def copy_weights(source: HierarchyModule, target: HierarchyModule) -> None:
     with torch.no_grad():
         torch._foreach_copy_(pairs[2], pairs[1])
 
-
-__all__ = ["JointAlgorithm", "JointEnvRunner", "copy_weights"]

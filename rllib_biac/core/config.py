@@ -441,16 +441,19 @@ class JointConfig(AlgorithmConfig):
             value = getattr(self, key)
             if value is None and key in ("training_intensity", "grad_clip"):
                 continue
-            fits = isinstance(value, int | float) and (low < value if open_low else low <= value) and value <= high
+            whole = low == 1 and key != "normalizer_horizon"  # counts of things
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            fits = number and (low < value if open_low else low <= value) and value <= high
             if not fits:
                 bounds = f"{'greater than' if open_low else 'at least'} {low}" + (
                     "" if high == np.inf else f" and at most {high}"
                 )
-                self._value_error(f"{key}: {value!r} must be a number {bounds}.")
+                self._value_error(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
         self._validate_schedule("epsilon", self.epsilon, 0.0, 1.0)
         for agent in [agent for level in self.levels or [] for agent in level]:
             for network in ("critic", "actor"):
-                self._validate_schedule("lr", self.network_lr(agent, network), 0.0, np.inf)
+                key = "lr" if getattr(self, f"{network}_lr") is None else f"{network}_lr"
+                self._validate_schedule(key, self.network_lr(agent, network), 0.0, np.inf)
         for key in ("critic_lr", "actor_lr"):
             given = getattr(self, key)
             agents = [agent for level in self.levels or [] for agent in level]
@@ -518,4 +521,3 @@ class JointConfig(AlgorithmConfig):
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-

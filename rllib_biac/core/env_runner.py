@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import ray
 import torch
@@ -132,7 +133,6 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         self.num_envs = self.config.num_envs_per_env_runner
         self._weights_seq_no = 0
         self._needs_reset = True
-        self._steps_logged = 0
         self._steps_since_metrics = 0
         self._episodes_since_metrics = 0
         self._seconds_sampling = 0.0
@@ -165,7 +165,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         modules = self._state.module_spaces()
         observation = {agent: o for agent, (o, _) in modules.items()}
         action = {agent: a for agent, (_, a) in modules.items()}
-        both = (_dict_space(observation), _dict_space(action))
+        both = (gym.spaces.Dict(observation), gym.spaces.Dict(action))
         return {INPUT_ENV_SPACES: both, INPUT_ENV_SINGLE_SPACES: both, **modules}
 
     def _reset(self) -> None:
@@ -220,7 +220,8 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             while quota.any():
                 rows.append(self._step(explore, random_actions, counted=quota > 0, quota=quota))
         self._needs_reset = num_episodes is not None
-        transitions = _concatenate(rows, self.env.possible_agents)
+        agents = self.env.possible_agents
+        transitions = JointTransitions.concatenate([join(agents, **row) for row in rows])
         self._steps_since_metrics += len(transitions)
         if explore:
             self.num_env_steps_sampled_lifetime += len(transitions) * max(self.config.num_env_runners, 1)
@@ -367,13 +368,3 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
     def stop(self) -> None:
         if self.env is not None:
             self.env.close()
-
-
-def _concatenate(rows: list[dict[str, Any]], agents: list[str]) -> JointTransitions:
-    return JointTransitions.concatenate([join(agents, **row) for row in rows])
-
-
-def _dict_space(parts: dict[str, Any]) -> Any:
-    from gymnasium.spaces import Dict
-
-    return Dict(parts)
