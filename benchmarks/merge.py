@@ -173,7 +173,7 @@ def tables(study: dict[str, list[Row]]) -> str:
                 f"{min(contested):.1f} / {np.median(contested):.1f}" if contested else "–",
                 f"{min(early):.1f} / {np.median(early):.1f}",
                 f"{max(float(line[-1]) for line in lines):.1f}",
-                f"{np.mean([float(line[-3]) for line in lines]):.1f} / {np.mean([float(line[-2]) for line in lines]):.1f}",
+                " / ".join(f"{np.mean([float(line[column]) for line in lines]):.1f}" for column in (-3, -2)),
                 f"{100 * truth.shares()['main_first']:.1f} / {100 * truth.shares()['auxiliary_first']:.1f}",
             ]
         )
@@ -205,7 +205,7 @@ def tables(study: dict[str, list[Row]]) -> str:
 
 
 def phase_diagram(rows: list[Row], path: Path) -> None:
-    """Draws who goes first over both start speeds: exact, learned by seed 0, and how many seeds agree with the exact."""
+    """Draws who goes first over both start speeds: exact, learned by seed 0, and how many seeds agree with exact."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -260,8 +260,8 @@ def main() -> None:
     command = shlex.join(["python", "benchmarks/merge.py", *sys.argv[1:]])
     text = (
         "# Highway Merge, settings of `tuned_examples/merge_biac.yaml`\n\n"
-        f"Greedy play after {STEPS[-1]:,} env steps, on {NUM_STARTS:,} starts used for nothing else. A start is contested "
-        "if whoever leads goes first. Made by "
+        f"Greedy play after {STEPS[-1]:,} env steps, on {NUM_STARTS:,} starts used for nothing else. A start is "
+        "contested if whoever leads goes first. Made by "
         f"`{command}` ({versions()}).\n\n{tables(study)}\n"
     )
     (args.out / "merge.md").write_text(text, encoding="utf-8")

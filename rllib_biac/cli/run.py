@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,15 @@ def _begun(experiment: Experiment) -> bool:
     return "://" in experiment.folder or any(Path(experiment.folder).glob("experiment_state-*.json"))
 
 
+def worker_env() -> dict[str, str] | None:
+    """Returns the runtime environment in which Ray's workers start on this machine, None where Ray's own will do.
+
+    Ray 2.60 hands Python's path to a shell unquoted. With a space in it, Tune's workers would never start.
+    """
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
+
+
 @contextmanager
 def _ray(cluster: Cluster, verbose: bool) -> Iterator[None]:
     # Without these, Tune's tables and a warning of Ray's would stand between our lines.
@@ -108,6 +118,7 @@ def _ray(cluster: Cluster, verbose: bool) -> Iterator[None]:
                 num_cpus=cluster.num_cpus,
                 include_dashboard=None if cluster.address else False,
                 log_to_driver=verbose,
+                runtime_env=None if cluster.address else worker_env(),
                 logging_level=logging.INFO if verbose else logging.ERROR,
             )
         except ConnectionError as error:

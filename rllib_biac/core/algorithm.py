@@ -162,4 +162,3 @@ def copy_weights(source: HierarchyModule, target: HierarchyModule) -> None:
         pairs = target.weight_pairs = (source, theirs, own)
     with torch.no_grad():
         torch._foreach_copy_(pairs[2], pairs[1])
-

@@ -147,8 +147,9 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             self.env.close()
         self.env = make_games(self.config.env, self.num_envs, self._game_rng, dict(self.config.env_config))
         self._state = StateReader(self.env, self.config.state)
-        window = max(1, self.config.metrics_num_episodes_for_smoothing // max(self.config.num_env_runners, 1))
-        self._finished = FinishedEpisodes(window, self.env.possible_agents)
+        self._window = max(1, self.config.metrics_num_episodes_for_smoothing // max(self.config.num_env_runners, 1))
+        self._finished = FinishedEpisodes(self._window, self.env.possible_agents)
+        self._explored: bool | None = None
         self._needs_reset = True
 
     @override(EnvRunner)
@@ -208,6 +209,10 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         explore = self.config.explore if explore is None else explore
         if self._needs_reset or force_reset or num_episodes is not None:
             self._reset()
+        # Metrics tell of one way of playing: where one runner does both, evaluation's episodes stay out of training's.
+        if num_episodes is not None or explore != self._explored:
+            self._finished = FinishedEpisodes(num_episodes or self._window, self.env.possible_agents)
+        self._explored = explore if num_episodes is None else None
         # If something goes wrong on the way, the games are left somewhere in the middle.
         self._needs_reset = True
         if num_episodes is None:

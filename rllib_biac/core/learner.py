@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -95,6 +97,8 @@ class JointLearner(TorchLearner):
                 networks[f"{agent}/{name}"] = network
             for name, network in module.target_networks().items():
                 targets[f"{agent}/{name}"] = network
+                if self.config.normalize_targets:
+                    check_rescalable(network, module.state_shape)
         self._groups = [([where[n] for n in names], group) for names, group in group_networks(networks)]
         self._target_groups = [([where[n] for n in names], group) for names, group in group_networks(targets)]
         self._leaves = [leaf for _, group in self._groups for leaf in group.leaves]
@@ -392,14 +396,30 @@ class RunningMoments:
 
 @torch.no_grad()
 def rescale_output(network: nn.Module, scale: torch.Tensor, shift: torch.Tensor) -> None:
-    """Makes a network return scale · output + shift, by its last linear layer (output-preserving, as in PopArt).
-
-    Raises:
-        ValueError: if the network does not end in a linear layer.
-    """
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    if not layers:
-        raise ValueError("a critic must end in a linear layer, for its targets are normalised; see normalize_targets.")
-    last = layers[-1]
+    """Makes a network return scale · output + shift, by its last linear layer (output-preserving, as in PopArt)."""
+    last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     last.weight.mul_(scale)
     last.bias.mul_(scale).add_(shift)
+
+
+@torch.no_grad()
+def check_rescalable(network: nn.Module, state_shape: tuple[int, ...]) -> None:
+    """Tries `rescale_output` on a copy of a critic.
+
+    Raises:
+        ValueError: if the critic's last linear layer, in the order of its attributes, is not its output layer.
+    """
+    tried = copy.deepcopy(network)
+    values = torch.linspace(0.0, 1.0, 4 * math.prod(state_shape), device=next(tried.parameters()).device)
+    states = values.view(4, *state_shape)
+    before = tried(states)
+    try:
+        rescale_output(tried, torch.tensor(2.0, device=before.device), torch.tensor(1.0, device=before.device))
+        fits = torch.allclose(tried(states), 2.0 * before + 1.0, atol=1e-4)
+    except (IndexError, AttributeError):  # no linear layer, or one without bias
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"the critic {type(network).__name__} cannot learn normalised targets: let the last nn.Linear among its "
+            "attributes, with a bias, be its output layer; or write normalize_targets: false."
+        )

@@ -244,6 +244,7 @@ def played(monkeypatch):
             lengths=[3, 5],
             outcomes=Counter(merged=1, crashed=1),
             frames=frames if render else [],
+            frames_per_second=10.0,
         )
 
     monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))

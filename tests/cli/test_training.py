@@ -20,10 +20,8 @@ ENV = "run: BiAC, env: matrix_game_v0"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+def one_ray(ray):
+    """The command uses a Ray that is there already."""
 
 
 def test_a_file_with_a_sweep_and_a_failure(rllib, write, tmp_path):

@@ -1,0 +1,177 @@
+"""Every mistake in a config has an answer that says what to write instead."""
+
+import copy
+
+import pytest
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from rllib_biac import BiACConfig
+from rllib_biac.core.config import REFUSED, RUNNER_CALLBACKS
+from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, config, stock
+
+
+def other_than(default):
+    """Some value that is not the default; a class where none is, for RLlib wants one for some."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default + 1
+    return {"batch_mode": "complete_episodes"}.get(default, "something") if isinstance(default, str) else int
+
+
+def changed(key):
+    settings = config()
+    setattr(settings, key, other_than(getattr(AlgorithmConfig(), key, None)))
+    return settings
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.key)
+def test_what_would_do_nothing_is_refused(refused):
+    with pytest.raises(ValueError) as raised:
+        changed(refused.key).validate()
+    message = str(raised.value)
+    # RLlib itself is quicker with some of them.
+    if "would silently do nothing" in message:
+        assert refused.key.lstrip("_") in message and refused.instead in message
+    assert refused.key.lstrip("_").split("_")[0] in message
+
+
+@pytest.mark.parametrize("key", [r.key for r in REFUSED if r.joint_only])
+def test_the_stock_runner_takes_what_only_it_honours(key):
+    settings = changed(key)
+    value = {"batch_mode": "complete_episodes", "gym_env_vectorize_mode": "async"}.get(key, getattr(settings, key))
+    setattr(settings, key, value)
+    stock(settings).validate()
+
+
+@pytest.mark.parametrize("name", RUNNER_CALLBACKS)
+def test_callbacks_that_would_not_be_called(name):
+    cls = type("Mine", (RLlibCallback,), {name: lambda self, **kwargs: None})
+    for callbacks in ({"callbacks_class": cls}, {name: lambda **kwargs: None}):
+        with pytest.raises(ValueError, match=f"{name} would never be called: write env_runner_cls: stock"):
+            config().callbacks(**callbacks).validate()
+        stock(config().callbacks(**callbacks)).validate()
+
+
+def test_other_callbacks_pass():
+    config().callbacks(on_train_result=lambda **kwargs: None).validate()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tau", 0.0),
+        ("tau", 1.5),
+        ("gamma", -0.1),
+        ("gamma", float("nan")),
+        ("training_intensity", 0),
+        ("num_envs_per_env_runner", 0),
+        ("train_batch_size_per_learner", 0),
+        ("train_batch_size_per_learner", 1.5),
+        ("num_steps_sampled_before_learning_starts", -1),
+        ("target_network_update_freq", 0.5),
+        ("normalizer_horizon", 0),
+        ("adam_epsilon", 0),
+        ("grad_clip", 0),
+        ("grad_clip", "1"),
+        ("grad_clip_by", "size"),
+        ("entropy_coeff", -1),
+        ("gumbel_temperature", 0),
+        ("actor_loss", "reinforce"),
+        ("response", "greedily"),
+        ("exploration", "both"),
+        ("state", "image"),
+        ("rollout_fragment_length", 0),
+        ("replay_buffer_config", {"capacity": 10}),
+        ("replay_buffer_config", {"capacity": 1.5}),
+        ("replay_buffer_config", {"type": "X", "capacity": 1000}),
+        ("epsilon", 1.5),
+        ("epsilon", [[10, 1.0], [20, 0.1]]),
+        ("epsilon", [[0, 1.0], [0, 0.1]]),
+        ("epsilon", []),
+        ("epsilon", "often"),
+        ("epsilon", [[0, 1.0], [10, 2.0]]),
+        ("critic_lr", -1e-3),
+        ("critic_lr", "1e-3"),
+        ("actor_lr", {"player_3": 1e-3}),
+        ("num_learners", 2),
+        ("leader_module_class", "nowhere:Class"),
+        ("leader_module_class", int),
+        ("follower_module_class", "rllib_biac.algorithms.biac.biac_rl_module:BiACLeader"),
+    ],
+)
+def test_bad_values_are_named(key, value):
+    settings = config()
+    setattr(settings, key, value)
+    with pytest.raises(ValueError) as raised:
+        settings.validate()
+    assert key in str(raised.value) or str(value) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model_config", "message"),
+    [
+        ({"fcnet_hidens": [8]}, "fcnet_hidens is unknown here: did you mean fcnet_hiddens"),
+        ({"fcnet_hiddens": 64}, r"fcnet_hiddens: 64: write a list"),
+        ({"fcnet_hiddens": [64, 0]}, "write a list"),
+        ({"fcnet_activation": "rellu"}, "none of relu, tanh"),
+    ],
+)
+def test_model_config_mistakes(model_config, message):
+    with pytest.raises(ValueError, match=message):
+        config().rl_module(model_config=model_config).validate()
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (None, r"no hierarchy: write"),
+        ([], "write a list of levels"),
+        ("player_0", "write a list of levels"),
+        ([["player_0"], 3], "level 3 is no list of agents"),
+        ([["player_0"], []], "is no list of agents"),
+        ([["player_0"], ["player_0"]], "names player_0 more than once"),
+        ([["player_0"], ["player_7"]], "names player_7, but the game's agents are player_0, player_1"),
+        ([["player_0"]], r"write two levels of one agent"),
+        ([["player_0", "player_1"]], r"write two levels of one agent"),
+        ([["player_0"], ["player_1"], ["player_2"]], r"write two levels of one agent"),
+    ],
+)
+def test_hierarchy_mistakes(levels, message):
+    settings = BiACConfig().environment("escape_v0")
+    with pytest.raises(ValueError, match=message):
+        (settings if levels is None else settings.hierarchy(levels)).validate()
+
+
+@pytest.mark.parametrize(
+    ("game", "message"),
+    [
+        (OnePlayer, r"has 1 agent\(s\): one"),
+        (ThreePlayers, r"has 3 agent\(s\): one, two, three"),
+        (Continuous, r"agent 'one' has action space Box.*discrete actions"),
+        (Stateless, r"no state\(\).*state: observations"),
+        ("escap_v0", r"Did you mean 'escape_v0'"),
+        ("nowhere:game", "cannot import"),
+        (None, "no game: write env"),
+    ],
+)
+def test_games_that_do_not_fit(game, message):
+    settings = config(TwoStates)
+    settings.env = game
+    with pytest.raises(ValueError, match=message):
+        settings.validate()
+
+
+def test_who_plays_is_said_by_the_hierarchy_alone():
+    with pytest.raises(ValueError, match="hierarchy says who plays"):
+        config().multi_agent(policy_mapping_fn=lambda agent, episode: "player_0").validate()
+    with pytest.raises(ValueError, match="leader_module_class"):
+        config().rl_module(rl_module_spec=RLModuleSpec()).validate()
+
+
+def test_a_copy_says_the_same():
+    settings = config()
+    assert copy.deepcopy(settings).to_dict().keys() == settings.to_dict().keys()
+    assert BiACConfig.from_state(settings.get_state()).levels == settings.levels

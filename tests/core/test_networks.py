@@ -1,0 +1,111 @@
+"""Stacked networks against the plain ones they stand for."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rllib_biac.core.networks import MLP, NetworkGroup, build_network, group_networks
+
+
+def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu"):
+    torch.manual_seed(0)
+    return [MLP(sizes, activation) for _ in range(count)]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_group_equals_plain_networks(count, activation):
+    networks = mlps(count, activation=activation)
+    plain = copy.deepcopy(networks)
+    group = NetworkGroup(networks)
+    x = torch.randn(16, 4)
+    weights = torch.randn(count, 16, 6)
+    stacked = group(x)
+    gradients = torch.autograd.grad(sum((o * w).sum() for o, w in zip(stacked, weights, strict=True)), group.leaves)
+    for own, gradient in zip(group.grads, gradients, strict=True):
+        own.copy_(gradient)
+    for g, network in enumerate(plain):
+        output = network(x)
+        torch.testing.assert_close(stacked[g], output)
+        (output * weights[g]).sum().backward()
+        expected = torch.cat([p.grad.flatten() for p in network.parameters()])
+        torch.testing.assert_close(group.rows[g].grad, expected)
+
+
+def test_parameters_are_rows_before_and_after_loading():
+    networks = mlps()
+    group = NetworkGroup(networks)
+    networks[1].load_state_dict(mlps(5)[4].state_dict())
+    for g, network in enumerate(networks):
+        torch.testing.assert_close(group.flat[g], torch.cat([p.detach().flatten() for p in network.parameters()]))
+        assert all(
+            p.untyped_storage().data_ptr() == group.flat.untyped_storage().data_ptr() for p in network.parameters()
+        )
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(group(x)[1], networks[1](x))
+    with torch.no_grad():
+        group.rows[1].add_(1.0)
+    torch.testing.assert_close(group(x)[1], networks[1](x))
+    torch.testing.assert_close(group(x)[0], networks[0](x))
+
+
+class Doubled(MLP):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_only_equal_mlps_are_stacked():
+    one, two, three = mlps()
+    networks = {
+        "a": one,
+        "b": MLP((4, 8, 6)),
+        "c": two,
+        "d": nn.Sequential(nn.Linear(4, 6)),
+        "e": MLP((4, 8, 8, 6), "tanh"),
+        "f": Doubled((4, 8, 8, 6)),
+        "g": three,
+    }
+    plain = copy.deepcopy(networks)
+    groups = group_networks(networks)
+    assert [names for names, _ in groups] == [["a", "c", "g"], ["b"], ["d"], ["e"], ["f"]]
+    x = torch.randn(5, 4)
+    for names, group in groups:
+        for name, output in zip(names, group(x), strict=True):
+            torch.testing.assert_close(output, plain[name](x))
+
+
+def test_shared_parameters_are_refused():
+    one, two = mlps(2)
+    two.layers[0] = one.layers[0]
+    with pytest.raises(ValueError, match=r"'x' and 'y' share parameters.*deepcopy"):
+        group_networks({"x": one, "y": two})
+
+
+def test_convolutions_are_called_as_they_are():
+    settings = {"fcnet_hiddens": [16], "fcnet_activation": "relu", "conv_filters": [[4, 3, 2], [8, 3, 2]]}
+    torch.manual_seed(0)
+    networks = {name: build_network((8, 8, 3), 6, settings) for name in "ab"}
+    plain = copy.deepcopy(networks)
+    groups = group_networks(networks)
+    assert [names for names, _ in groups] == [["a"], ["b"]]
+    x = torch.rand(5, 8, 8, 3)
+    for (name,), group in groups:
+        (output,) = group(x)
+        torch.testing.assert_close(output, plain[name](x))
+        assert output.shape == (5, 6)
+
+
+def test_images_need_filters():
+    with pytest.raises(ValueError, match=r"conv_filters: \[\["):
+        build_network((8, 8, 3), 6, {"fcnet_hiddens": [16], "fcnet_activation": "relu", "conv_filters": None})
+
+
+def test_frozen_parameters_have_no_gradient_slot():
+    network = nn.Sequential(nn.Linear(4, 5).requires_grad_(False), nn.Linear(5, 6))
+    group = NetworkGroup([network])
+    assert [tuple(g.shape) for g in group.grads] == [(6, 5), (6,)]
+    gradients = torch.autograd.grad(group(torch.randn(3, 4))[0].sum(), group.leaves)
+    torch._foreach_copy_(group.grads, gradients)
+    assert group.rows[0].grad[:25].eq(0).all() and group.rows[0].grad[25:].ne(0).any()
