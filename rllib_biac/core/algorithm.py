@@ -122,6 +122,16 @@ class JointAlgorithm(Algorithm):
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
 
+    @override(Algorithm)
+    def _evaluate_on_local_env_runner(self, env_runner: Any) -> Any:
+        # Where no evaluation runner was asked for, RLlib evaluates on the training runner, and lets it explore.
+        explore = env_runner.config.explore
+        env_runner.config.explore = self.evaluation_config.explore
+        try:
+            return super()._evaluate_on_local_env_runner(env_runner)
+        finally:
+            env_runner.config.explore = explore
+
     def _collect_metrics(self) -> None:
         results = self.env_runner_group.foreach_env_runner(
             lambda runner: runner.get_metrics(), local_env_runner=not self.env_runner_group.num_remote_workers()
