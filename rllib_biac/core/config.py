@@ -7,7 +7,6 @@ import importlib
 import inspect
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import gymnasium as gym
@@ -26,6 +25,7 @@ from rllib_biac.core.env_runner import JointEnvRunner
 from rllib_biac.core.games import StateReader, is_rllib_env, make_games
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.networks import ACTIVATIONS
+from rllib_biac.core.refused import REFUSED, RUNNER_CALLBACKS, USE_STOCK
 from rllib_biac.core.rl_module import MODEL_DEFAULTS, HierarchyModule, JointRLModule, state_space_of
 from rllib_biac.core.stock_env_runner import StockEnvRunner
 from rllib_biac.envs.batched import BatchedGame
@@ -34,65 +34,6 @@ Schedule = float | list[list[float]]
 LearningRate = float | list[list[float]] | dict[str, Any]
 
 RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A setting of RLlib's that would silently do nothing.
-
-    Attributes:
-        key: the config's attribute.
-        instead: what to write instead.
-        joint_only: whether only the batched runner does not honour it.
-    """
-
-    key: str
-    instead: str
-    joint_only: bool = False
-
-
-_STOCK = "write env_runner_cls: stock to use RLlib's own runner, which honours it (and is slower)"
-
-# A setting stands here if changing it from RLlib's default would have no effect; `validate()` refuses the change.
-REFUSED: tuple[Refused, ...] = (
-    Refused("_env_to_module_connector", _STOCK, joint_only=True),
-    Refused("_module_to_env_connector", _STOCK, joint_only=True),
-    Refused("add_default_connectors_to_env_to_module_pipeline", _STOCK, joint_only=True),
-    Refused("add_default_connectors_to_module_to_env_pipeline", _STOCK, joint_only=True),
-    Refused("gym_env_vectorize_mode", "games are stepped as arrays here; leave it out, or " + _STOCK, joint_only=True),
-    Refused("batch_mode", "rows, not episodes, go into replay; leave it out, or " + _STOCK, joint_only=True),
-    Refused("episodes_to_numpy", "there are no episode objects; leave it out, or " + _STOCK, joint_only=True),
-    Refused("restart_failed_sub_environments", _STOCK, joint_only=True),
-    Refused("use_env_runner_state_server", _STOCK, joint_only=True),
-    Refused("count_steps_by", "steps are the game's, 'env_steps'; leave it out"),
-    Refused("compress_observations", "replay holds plain arrays; leave it out"),
-    Refused("_learner_connector", "agents are joined on the way into replay, not on the way out of it; leave it out"),
-    Refused("add_default_connectors_to_learner_pipeline", "no learner pipeline is used; leave it out"),
-    Refused("num_epochs", "write training_intensity: rows trained per row sampled"),
-    Refused("minibatch_size", "write train_batch_size_per_learner: rows of one update"),
-    Refused("shuffle_batch_per_epoch", "minibatches are drawn at random from replay; leave it out"),
-    Refused("policies_to_train", "all agents learn together; leave it out"),
-    Refused("algorithm_config_overrides_per_module", "write critic_lr or actor_lr as {agent: rate}"),
-    Refused("torch_compile_learner", "the update is stacked by hand; leave it out"),
-    Refused("torch_compile_worker", "leave it out"),
-    Refused("input_", "offline data is not supported"),
-    Refused("offline_data_class", "offline data is not supported"),
-    Refused("_torch_grad_scaler_class", "mixed precision is not supported"),
-    Refused("_torch_lr_scheduler_classes", "write lr as a schedule, [[step, rate], ...]"),
-    Refused("observation_filter", "write normalize_observations: true"),
-    Refused("train_batch_size", "write train_batch_size_per_learner: rows of one update"),
-    Refused("_rl_module_spec", "write model_config, or leader_module_class and follower_module_class"),
-    Refused("optimizer", "the optimizer is Adam; write lr, critic_lr, actor_lr, adam_epsilon"),
-)
-# Callbacks that hang on RLlib's episodes or environments, which the batched runner never makes.
-RUNNER_CALLBACKS = (
-    "on_episode_created",
-    "on_episode_start",
-    "on_episode_step",
-    "on_episode_end",
-    "on_environment_created",
-    "on_sample_end",
-)
 
 
 def agent_is_module(agent_id: str, *args: Any, **kwargs: Any) -> str:
@@ -408,7 +349,7 @@ class JointConfig(AlgorithmConfig):
                 )
         if joint:
             for name in self._runner_callbacks():
-                self._value_error(f"callback {name} would never be called: {_STOCK}.")
+                self._value_error(f"callback {name} would never be called: {USE_STOCK}.")
         assert self.levels is not None
         if self.policy_mapping_fn is not agent_is_module or list(self.policies) != list(Hierarchy(self.levels).agents):
             self._value_error("multi_agent() would silently do nothing here: hierarchy says who plays; leave it out.")

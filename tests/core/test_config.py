@@ -8,7 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_biac import BiACConfig
-from rllib_biac.core.config import REFUSED, RUNNER_CALLBACKS
+from rllib_biac.core.refused import REFUSED, RUNNER_CALLBACKS
 from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, config, stock
 
 
