@@ -21,10 +21,10 @@ from pathlib import Path
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # numpy reads them when it is imported
 
-import highway_env  # noqa: E402
-import numpy as np  # noqa: E402
+import highway_env
+import numpy as np
 
-from rllib_biac.envs import make, make_batched  # noqa: E402
+from rllib_biac.envs import make, make_batched
 
 SIZES = (1, 64, 256, 1024, 4096)
 

@@ -24,18 +24,18 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # numpy reads them when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no Ray cluster is started here
 
-import gymnasium as gym  # noqa: E402
-import numpy as np  # noqa: E402
-import ray  # noqa: E402
-import torch  # noqa: E402
-from ray.rllib.env.env_runner import EnvRunner  # noqa: E402
-from ray.rllib.env.multi_agent_env import MultiAgentEnv  # noqa: E402
-from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner  # noqa: E402
-from ray.tune.registry import register_env  # noqa: E402
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.tune.registry import register_env
 
-from rllib_biac import BiACConfig  # noqa: E402
-from rllib_biac.envs import make  # noqa: E402
-from rllib_biac.envs.matrix_game import ESCAPE  # noqa: E402
+from rllib_biac import BiACConfig
+from rllib_biac.envs import make
+from rllib_biac.envs.matrix_game import ESCAPE
 
 JOINT_SIZES = (64, 256, 1024)
 STOCK_SIZES = (1, 8, 32, 128)

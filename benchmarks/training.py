@@ -28,17 +28,17 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # numpy reads them when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # this machine's own processes only
 
-import numpy as np  # noqa: E402
-import ray  # noqa: E402
-import torch  # noqa: E402
-from ray.rllib.algorithms.algorithm import Algorithm  # noqa: E402
-from ray.rllib.algorithms.dqn import DQNConfig  # noqa: E402
-from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig  # noqa: E402
-from ray.tune.registry import register_env  # noqa: E402
-from sampling import LeanEscape  # noqa: E402  (beside this file)
+import numpy as np
+import ray
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.tune.registry import register_env
+from sampling import LeanEscape  # beside this file
 
-from rllib_biac import BiACConfig  # noqa: E402
-from rllib_biac.envs.matrix_game import ESCAPE, ROWS_AND_COLUMNS  # noqa: E402
+from rllib_biac import BiACConfig
+from rllib_biac.envs.matrix_game import ESCAPE, ROWS_AND_COLUMNS
 
 BATCH = 128
 AGENTS = ("player_0", "player_1")

@@ -23,7 +23,7 @@ first:
   env: matrix_game_v0
   stop: {training_iteration: 5, env_runners/episode_return_mean: 1e2}
   checkpoint_config: {checkpoint_at_end: false, num_to_keep: 2}
-  storage_path: /tmp/of the file
+  storage_path: /results/of the file
   config:
     lr: 1e-3
     train_batch_size: 1e3
@@ -74,7 +74,7 @@ def test_a_config_survives_the_way_through_tune(rllib, write, started):
 def test_flags_that_are_not_given_leave_the_file_alone(rllib, write, started):
     rllib("train", "file", write(FILE))
     assert started[0].checkpoint_config == {"checkpoint_at_end": False, "num_to_keep": 2}
-    assert started[0].storage_path == "/tmp/of the file"
+    assert started[0].storage_path == "/results/of the file"
     assert started[1].checkpoint_config == {"checkpoint_at_end": True}
     assert started[1].storage_path == os.path.expanduser("~/ray_results")
 
