@@ -86,7 +86,8 @@ class JointAlgorithm(Algorithm):
         )
         parts = [item for result in results for item in result]
         if parts and not isinstance(parts[0], JointTransitions):
-            parts = [self._connector(episodes=parts)["joint"]]
+            joined = self._connector(episodes=parts).get("joint")  # none if no game took a step yet
+            parts = [] if joined is None else [joined]
         return JointTransitions.concatenate(parts) if parts else None
 
     def _learn(self, num_rows: int, *, last: bool) -> None:
