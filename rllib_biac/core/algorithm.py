@@ -44,7 +44,7 @@ class JointAlgorithm(Algorithm):
         self._env_steps = 0
         module = self._local_module
         agents = module.model_config["agents"] if module else list(self.config.policies)
-        self._connector = JointTransitionsConnector(agents)
+        self._connector = JointTransitionsConnector(agents, keep_observations=self.config.uses_observations)
 
     @override(Algorithm)
     def _create_local_replay_buffer_if_necessary(self, config: Any) -> JointReplayBuffer:
@@ -71,11 +71,15 @@ class JointAlgorithm(Algorithm):
             if rows is None:
                 return  # no healthy runner right now; RLlib restarts them between iterations
             with self.metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
-                self.local_replay_buffer.add(rows)
+                self.local_replay_buffer.add(self.with_own_columns(rows))
             sampled += len(rows)
             self._env_steps += len(rows)
             self._learn(len(rows), last=sampled >= self.config.min_sample_timesteps_per_iteration)
         self._collect_metrics()
+
+    def with_own_columns(self, rows: JointTransitions) -> JointTransitions:
+        """Returns new rows on their way into replay with the columns that an algorithm adds; here as they are."""
+        return rows
 
     def _sample(self) -> JointTransitions | None:
         results = synchronous_parallel_sample(

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium as gym
 import numpy as np
@@ -26,7 +26,14 @@ from rllib_biac.core.games import StateReader, is_rllib_env, make_games
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.networks import ACTIVATIONS
 from rllib_biac.core.refused import REFUSED, RUNNER_CALLBACKS, USE_STOCK
-from rllib_biac.core.rl_module import MODEL_DEFAULTS, HierarchyModule, JointRLModule, state_space_of
+from rllib_biac.core.rl_module import (
+    MODEL_DEFAULTS,
+    HierarchyModule,
+    JointRLModule,
+    action_size,
+    kind_of,
+    state_space_of,
+)
 from rllib_biac.core.stock_env_runner import StockEnvRunner
 from rllib_biac.envs.batched import BatchedGame
 
@@ -57,7 +64,17 @@ def load_object(name: str) -> Any:
 
 
 class JointConfig(AlgorithmConfig):
-    """Config of an algorithm that learns centrally from joint transitions."""
+    """Config of an algorithm that learns centrally from joint transitions.
+
+    What an algorithm can do, to be asked before anything is built:
+
+    Attributes:
+        uses_observations: whether it learns from each agent's own observations beside the state.
+        continuous_actions: whether it takes continuous (Box) actions as well as discrete ones.
+    """
+
+    uses_observations: ClassVar[bool] = False
+    continuous_actions: ClassVar[bool] = False
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -68,6 +85,7 @@ class JointConfig(AlgorithmConfig):
         self.env_runner_cls = JointEnvRunner
         self.num_envs_per_env_runner = 25
         self.rollout_fragment_length = 1
+        self.normalize_actions = False  # our modules answer in the game's own units
         self.epsilon: Schedule = [[0, 1.0], [2000, 0.1]]
         self.exploration: str = "per_agent"
         # Replay and updates.
@@ -230,11 +248,15 @@ class JointConfig(AlgorithmConfig):
         return {"epsilon": self.epsilon, "exploration": self.exploration}
 
     def network_lr(self, agent: str, network: str) -> Schedule:
-        """Returns the learning rate (or its schedule) of an agent's network, `"critic"` or `"actor"`."""
-        own = self.critic_lr if network == "critic" else self.actor_lr
+        """Returns the learning rate (or its schedule) of an agent's network, e.g. `"critic"` or `"actor"`."""
+        own = self.critic_lr if kind_of(network) == "critic" else self.actor_lr
         if isinstance(own, dict):
             own = own.get(agent)
         return self.lr if own is None else own
+
+    def update_period(self, kind: str) -> int:
+        """Returns how many updates pass from one that moves the networks of a kind to the next."""
+        return 1
 
     @property
     @override(AlgorithmConfig)
@@ -265,7 +287,8 @@ class JointConfig(AlgorithmConfig):
             **self.module_settings(),
             "hierarchy": [list(level) for level in hierarchy.levels],
             "agents": agents,
-            "num_actions": [int(spaces[agent][1].n) for agent in hierarchy.agents],  # type: ignore[attr-defined]
+            "num_actions": [action_size(spaces[agent][1]) for agent in hierarchy.agents],
+            "uses_observations": self.uses_observations,
             "state_shape": list(state.shape or ()),
         }
         specs = {
@@ -325,14 +348,21 @@ class JointConfig(AlgorithmConfig):
     def _validate_game(self, games: BatchedGame, hierarchy: Hierarchy) -> None:
         hierarchy.check_against(games.possible_agents)
         StateReader(games, self.state)
+        name = type(self).__name__.removesuffix("Config")
         for agent, space in games.action_spaces.items():
-            if not isinstance(space, gym.spaces.Discrete):
+            if isinstance(space, gym.spaces.Discrete):
+                if space.start != 0:
+                    self._value_error(f"agent {agent!r} has action space {space}: its actions must start at 0.")
+            elif not self.continuous_actions:
                 self._value_error(
-                    f"agent {agent!r} has action space {space}: {type(self).__name__.removesuffix('Config')} supports "
-                    "discrete actions (gymnasium.spaces.Discrete) only."
+                    f"agent {agent!r} has action space {space}: {name} supports discrete actions "
+                    "(gymnasium.spaces.Discrete) only."
                 )
-            if space.start != 0:
-                self._value_error(f"agent {agent!r} has action space {space}: its actions must start at 0.")
+            elif not (isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.is_bounded()):
+                self._value_error(
+                    f"agent {agent!r} has action space {space}: {name} supports discrete actions "
+                    "(gymnasium.spaces.Discrete) and vectors with finite bounds (one-dimensional Box)."
+                )
 
     def _refuse_what_does_nothing(self) -> None:
         joint = issubclass(self.env_runner_cls, JointEnvRunner)
@@ -379,17 +409,10 @@ class JointConfig(AlgorithmConfig):
             ("grad_clip", 0.0, np.inf, True),
             ("min_sample_timesteps_per_iteration", 1, np.inf, False),
         ):
-            value = getattr(self, key)
-            if value is None and key in ("training_intensity", "grad_clip"):
+            if getattr(self, key) is None and key in ("training_intensity", "grad_clip"):
                 continue
             whole = low == 1 and key != "normalizer_horizon"  # counts of things
-            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            fits = number and (low < value if open_low else low <= value) and value <= high
-            if not fits:
-                bounds = f"{'greater than' if open_low else 'at least'} {low}" + (
-                    "" if high == np.inf else f" and at most {high}"
-                )
-                self._value_error(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
+            self.validate_number(key, low, high, open_low=open_low, whole=whole)
         self._validate_schedule("epsilon", self.epsilon, 0.0, 1.0)
         for agent in [agent for level in self.levels or [] for agent in level]:
             for network in ("critic", "actor"):
@@ -419,6 +442,18 @@ class JointConfig(AlgorithmConfig):
                 f"rollout_fragment_length: {self.rollout_fragment_length!r}: write a whole number of steps per game "
                 "and call, e.g. 1."
             )
+
+    def validate_number(
+        self, key: str, low: float, high: float, *, open_low: bool = False, whole: bool = False
+    ) -> None:
+        """Refuses a setting that is no number from `low` (itself excluded where `open_low`) to `high`."""
+        value = getattr(self, key)
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not (number and (low < value if open_low else low <= value) and value <= high):
+            bounds = f"{'greater than' if open_low else 'at least'} {low}" + (
+                "" if high == np.inf else f" and at most {high}"
+            )
+            self._value_error(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
 
     def validate_choice(self, key: str, options: tuple[str, ...]) -> None:
         """Refuses a setting that is none of the options."""

@@ -10,7 +10,7 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 
-from rllib_biac.core.transitions import ACTION_MASK, STATE, JointTransitions, join, joint_state
+from rllib_biac.core.transitions import ACTION_MASK, OBSERVATION, STATE, JointTransitions, join, joint_state
 from rllib_biac.envs.errors import GameError, check_finite
 
 
@@ -22,11 +22,13 @@ class JointTransitionsConnector(ConnectorV2):
 
     Args:
         agents: the game's own order.
+        keep_observations: whether rows hold each agent's own observations beside the state.
     """
 
-    def __init__(self, agents: Sequence[str]) -> None:
+    def __init__(self, agents: Sequence[str], *, keep_observations: bool = False) -> None:
         super().__init__()
         self.agents = list(agents)
+        self.keep_observations = keep_observations
 
     @override(ConnectorV2)
     def __call__(
@@ -47,18 +49,21 @@ class JointTransitionsConnector(ConnectorV2):
         steps = len(episode)
         observations, actions, rewards = {}, {}, {}
         for agent in self.agents:
-            own = episode.agent_episodes.get(agent)
-            if own is None or len(own) != steps:
+            played = episode.agent_episodes.get(agent)
+            if played is None or len(played) != steps:
                 raise GameError(
-                    f"agent {agent!r} took {0 if own is None else len(own)} of {steps} steps: every agent must act at "
-                    "every step until the game ends for all of them."
+                    f"agent {agent!r} took {0 if played is None else len(played)} of {steps} steps: every agent must "
+                    "act at every step until the game ends for all of them."
                 )
-            observations[agent] = own.get_observations(slice(0, steps + 1))
+            observations[agent] = played.get_observations(slice(0, steps + 1))
             # RLlib shortens discrete actions to int32 on their way to the game; Discrete's own dtype is int64.
-            taken = np.asarray(own.get_actions(slice(0, steps)))
+            taken = np.asarray(played.get_actions(slice(0, steps)))
             actions[agent] = taken.astype(np.int64) if taken.dtype.kind == "i" else taken
-            rewards[agent] = np.asarray(own.get_rewards(slice(0, steps)), np.float32)
-        states, masks = self._states_and_masks(observations)
+            rewards[agent] = np.asarray(played.get_rewards(slice(0, steps)), np.float32)
+        columns = {agent: _stacked(seen) for agent, seen in observations.items()}
+        states, masks = self._states_and_masks(columns)
+        own = {agent: seen[OBSERVATION] if isinstance(seen, dict) else seen for agent, seen in columns.items()}
+        kept = own if self.keep_observations else None
         at = episode.env_t_started + 1 + np.arange(steps)
         check_finite("reward", rewards, at)
         check_finite("observation", {self.agents[0]: states}, episode.env_t_started + np.arange(steps + 1))
@@ -76,11 +81,12 @@ class JointTransitionsConnector(ConnectorV2):
             truncated=truncated,
             action_masks=masks and {agent: mask[:-1] for agent, mask in masks.items()},
             next_action_masks=masks and {agent: mask[1:] for agent, mask in masks.items()},
+            observations=kept and {agent: seen[:-1] for agent, seen in kept.items()},
+            next_observations=kept and {agent: seen[1:] for agent, seen in kept.items()},
         )
 
-    def _states_and_masks(self, observations: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:
+    def _states_and_masks(self, columns: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:
         """Reads states (steps + 1, ...) and masks out of what the agents saw; other `MultiAgentEnv`s have no state."""
-        columns = {agent: _stacked(seen) for agent, seen in observations.items()}
         first = columns[self.agents[0]]
         if not isinstance(first, dict):
             return joint_state(columns, self.agents), None

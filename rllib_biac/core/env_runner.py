@@ -36,7 +36,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_biac.core.games import StateReader, game_errors, make_games
-from rllib_biac.core.rl_module import HierarchyModule, piecewise
+from rllib_biac.core.rl_module import HierarchyModule, as_tensors, piecewise
 from rllib_biac.core.transitions import JointTransitions, join
 from rllib_biac.envs.errors import GameError, check_finite
 
@@ -172,11 +172,14 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
     def _reset(self) -> None:
         with game_errors("reset()"):
             self.env.reset()
-        self._states = self._state()
-        self._masks = self.env.action_masks()
+        self._see()
         self._returns = np.zeros((self.num_envs, len(self.env.possible_agents)))
         self._lengths = np.zeros(self.num_envs, np.int64)
         self._needs_reset = False
+
+    def _see(self) -> None:
+        self._states, self._masks = self._state(), self.env.action_masks()
+        self._observations = self.env.observe() if self.config.uses_observations else None
 
     @override(EnvRunner)
     def sample(
@@ -243,31 +246,31 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         with torch.no_grad():
             taken = self.module.act(
                 torch.from_numpy(self._states).to(self._device),
-                masks=self._masks and {a: torch.from_numpy(m).to(self._device) for a, m in self._masks.items()},
+                observations=as_tensors(self._observations, self._device),
+                masks=as_tensors(self._masks, self._device),
                 epsilon=self._epsilon,
                 generator=self._generator,
             )
         actions = {agent: action.cpu().numpy() for agent, action in taken.items()}
         with game_errors("step()"):
             step = games.step(actions)
-        next_states, next_masks = self._state(), games.action_masks()
+        before = {"states": self._states, "action_masks": self._masks, "observations": self._observations}
+        self._see()
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)
-        self._check_states(next_states)
-        row = {
-            "states": self._states,
-            "next_states": next_states,
+        self._check_states()
+        row = before | {
+            "next_states": self._states,
             "actions": actions,
             "rewards": step.rewards,
             "terminated": step.terminated,
             "truncated": step.truncated,
-            "action_masks": self._masks,
-            "next_action_masks": next_masks,
+            "next_action_masks": self._masks,
+            "next_observations": self._observations,
         }
         for i, agent in enumerate(agents):
             self._returns[:, i] += step.rewards[agent]
         done = step.terminated | step.truncated
-        self._states, self._masks = next_states, next_masks
         if done.any():
             over = done if counted is None else done & counted
             self._finished.add(self._returns[over], self._lengths[over], step.outcome[over])
@@ -278,15 +281,17 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             self._lengths[done] = 0
             with game_errors("reset()"):
                 games.reset(done)
-            self._states, self._masks = self._state(), games.action_masks()
-            self._check_states(self._states)
+            self._see()
+            self._check_states()
         return row
 
-    def _check_states(self, states: np.ndarray) -> None:
+    def _check_states(self) -> None:
         # One pass over the joint state; which agent saw the fault is looked up only if there is one.
-        if not np.isfinite(states).all():
+        if not np.isfinite(self._states).all():
             check_finite("observation", self.env.observe(), self._lengths)
-            check_finite("state", {"of the game": states}, self._lengths)
+            check_finite("state", {"of the game": self._states}, self._lengths)
+        if self._observations is not None:
+            check_finite("observation", self._observations, self._lengths)
 
     @override(EnvRunner)
     def get_metrics(self) -> dict[str, Any]:

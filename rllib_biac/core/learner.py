@@ -22,36 +22,26 @@ from ray.rllib.utils.metrics import (
 from torch import nn
 
 from rllib_biac.core.networks import NetworkGroup, group_networks
-from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
-from rllib_biac.core.transitions import (
-    ACTION_MASK,
-    ACTIONS,
-    NEXT_ACTION_MASK,
-    NEXT_STATE,
-    REWARDS,
-    STATE,
-    TERMINATED,
-    JointTransitions,
-)
+from rllib_biac.core.rl_module import HierarchyModule, JointRLModule, kind_of
+from rllib_biac.core.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE, TERMINATED, JointTransitions
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
 
 _SHARED = (STATE, NEXT_STATE, TERMINATED)
-_PER_AGENT = (ACTIONS, REWARDS, ACTION_MASK, NEXT_ACTION_MASK)
 
+Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Outputs = dict[tuple[str, str], torch.Tensor]  # (agent, network name) -> (batch, outputs)
 
 
 def as_multi_agent_batch(rows: JointTransitions, agents: tuple[str, ...]) -> MultiAgentBatch:
     """Lays joint transitions out as RLlib's batch: one module id per agent, rows aligned, shared columns not copied."""
     shared = {column: rows.columns[column] for column in _SHARED}
-    batches = {
-        agent: SampleBatch(
-            shared | {column: rows.columns[column, agent] for column in _PER_AGENT if (column, agent) in rows.columns}
-        )
-        for agent in agents
-    }
-    return MultiAgentBatch(batches, env_steps=len(rows))
+    own: dict[str, dict[str, np.ndarray]] = {agent: {} for agent in agents}
+    for key, column in rows.columns.items():
+        if isinstance(key, tuple):
+            name, agent = key
+            own[agent][name] = column
+    return MultiAgentBatch({agent: SampleBatch(shared | own[agent]) for agent in agents}, env_steps=len(rows))
 
 
 class JointLearner(TorchLearner):
@@ -60,14 +50,20 @@ class JointLearner(TorchLearner):
     An algorithm says what it learns in two methods: `compute_targets` (for all K minibatches of a call, before the
     first gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here:
     stacked networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
+
+    Attributes:
+        one_input: whether every network sees nothing but the state, so that all of one shape, critics and actors, are
+            computed at once by `forward`. Else those of one kind are, on inputs of their own, by `compute`.
     """
+
+    one_input = True
 
     @override(TorchLearner)
     def build(self) -> None:
         super().build()
         self.num_updates = 0
         self._target_statistics = {agent: RunningMoments(self.config.normalizer_horizon) for agent in self.agents}
-        self._state_statistics = RunningMoments(float("inf"))
+        self._input_statistics: dict[Hashable, RunningMoments] = {}
         self._reported: dict[tuple[str, str], list[float]] = {}
         self._one = torch.ones((), device=self._device)
 
@@ -97,10 +93,13 @@ class JointLearner(TorchLearner):
                 networks[f"{agent}/{name}"] = network
             for name, network in module.target_networks().items():
                 targets[f"{agent}/{name}"] = network
-                if self.config.normalize_targets:
-                    check_rescalable(network, module.state_shape)
-        self._groups = [([where[n] for n in names], group) for names, group in group_networks(networks)]
-        self._target_groups = [([where[n] for n in names], group) for names, group in group_networks(targets)]
+                if self.config.normalize_targets and kind_of(name) == "critic":
+                    check_rescalable(network, module.input_shape(name))
+        apart = None if self.one_input else {key: kind_of(name) for key, (_, name) in where.items()}
+        self._groups, self._target_groups = (
+            [([where[n] for n in names], group) for names, group in group_networks(made, apart)]
+            for made in (networks, targets)
+        )
         self._leaves = [leaf for _, group in self._groups for leaf in group.leaves]
         self._grads = [grad for _, group in self._groups for grad in group.grads]
         # Rows whose targets follow them, group by group: online rows and the target matrix of equal shape.
@@ -142,20 +141,52 @@ class JointLearner(TorchLearner):
             outputs.update(zip(keys, group(x), strict=True))
         return outputs
 
+    def compute(
+        self,
+        kind: str,
+        inputs: torch.Tensor | Mapping[str, torch.Tensor],
+        *,
+        target: bool = False,
+        frozen: bool = False,
+    ) -> Outputs:
+        """Computes all (target) networks of one kind, where they do not all see the state alone (`one_input`).
+
+        Args:
+            kind: `"critic"` or `"actor"`.
+            inputs: (batch, *input shape) for all agents, or agent -> its own.
+            target: whether to compute the target networks.
+            frozen: whether gradients reach the inputs only.
+
+        Returns:
+            key -> (batch, outputs).
+        """
+        outputs: Outputs = {}
+        for keys, group in self._target_groups if target else self._groups:
+            if kind_of(keys[0][1]) == kind:
+                x = inputs if isinstance(inputs, torch.Tensor) else [inputs[agent] for agent, _ in keys]
+                outputs.update(zip(keys, group(x, frozen=frozen), strict=True))
+        return outputs
+
+    def due(self, kind: str) -> bool:
+        """Tells whether the update at hand moves networks of this kind."""
+        return self.num_updates % self.config.update_period(kind) == 0
+
     # What an algorithm implements.
 
-    def compute_targets(self, rows: dict[Hashable, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
         """Returns each critic's raw targets, agent -> (rows,), for the rows given."""
         raise NotImplementedError
 
+    def forward_online(self, batch: Rows) -> Outputs:
+        """Returns what the online networks say of a minibatch, before any loss is computed."""
+        return self.forward(batch[STATE])
+
     @override(TorchLearner)
-    def compute_losses(
-        self, *, fwd_out: Outputs, batch: dict[Hashable, torch.Tensor]
-    ) -> dict[tuple[str, str], torch.Tensor]:
+    def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         """Returns the losses of one minibatch, (agent, loss name) -> scalar; their sum is minimised."""
         raise NotImplementedError
 
-    def diagnostics(self, batch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
+    def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         """Returns what else to report of the last minibatch before a flush, (agent, metric name) -> scalar."""
         return {}
 
@@ -198,7 +229,7 @@ class JointLearner(TorchLearner):
         rows = self._to_tensors(batch)
         total = batch.env_steps()
         size = minibatch_size or total
-        self._normalise_states(rows)
+        self._normalise_inputs(rows)
         self._normalise_targets(rows)
         self._optimizer_steps = self._plan_optimizer_steps()
         for columns in zip(*(column.split(size) for column in rows.values()), strict=True):
@@ -212,8 +243,8 @@ class JointLearner(TorchLearner):
         self.after_gradient_based_update(timesteps=timesteps or {})
         return self._flush() if report else {}
 
-    def _to_tensors(self, batch: MultiAgentBatch) -> dict[Hashable, torch.Tensor]:
-        rows: dict[Hashable, torch.Tensor] = {}
+    def _to_tensors(self, batch: MultiAgentBatch) -> Rows:
+        rows: Rows = {}
         for agent in self.agents:
             for column, values in batch[agent].items():
                 key = column if column in _SHARED else (column, agent)
@@ -223,8 +254,9 @@ class JointLearner(TorchLearner):
                     rows[key] = torch.from_numpy(array).to(self._device, non_blocking=True)
         return rows
 
-    def _update_once(self, minibatch: dict[Hashable, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
-        losses = self.compute_losses(fwd_out=self.forward(minibatch[STATE]), batch=minibatch)
+    def _update_once(self, minibatch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        self.num_updates += 1
+        losses = self.compute_losses(fwd_out=self.forward_online(minibatch), batch=minibatch)
         # A network of your own may hold parameters that its output does not depend on.
         gradients = torch.autograd.grad(
             list(losses.values()),
@@ -239,28 +271,32 @@ class JointLearner(TorchLearner):
                 self._clip(group)
         with torch.no_grad():
             self._step_optimizers()
-            self.num_updates += 1
             if self.num_updates % self.config.target_network_update_freq == 0:
                 for target, online in self._followed:
                     target.lerp_(online, self.config.tau)
         return losses
 
     def _step_optimizers(self) -> None:
-        """Steps all optimizers, those of one learning rate in one fused operation.
+        """Steps all optimizers whose networks are due, those of one learning rate in one fused operation.
 
         The plain form is `optimizer.step()` for each, of which most is bookkeeping in Python.
         """
-        for rows, grads, averages, squares, steps, settings in self._optimizer_steps:
+        for period, rows, grads, averages, squares, steps, settings in self._optimizer_steps:
+            if self.num_updates % period:
+                continue
             torch._foreach_add_(steps, 1)
             torch._fused_adam_(rows, grads, averages, squares, [], steps, **settings)
 
     def _plan_optimizer_steps(self) -> list[tuple[Any, ...]]:
         """Returns what each fused operation works on; made anew per call, as rates and optimizers' states change."""
-        by_rate: dict[float, list[torch.optim.Adam]] = {}
-        for optimizer in self._named_optimizers.values():
-            by_rate.setdefault(float(optimizer.param_groups[0]["lr"]), []).append(optimizer)
+        alike: dict[tuple[int, float], list[torch.optim.Optimizer]] = {}
+        for keys, _ in self._groups:
+            for agent, name in keys:
+                optimizer = self.get_optimizer(agent, name)
+                period = self.config.update_period(kind_of(name))
+                alike.setdefault((period, float(optimizer.param_groups[0]["lr"])), []).append(optimizer)
         plan = []
-        for lr, optimizers in by_rate.items():
+        for (period, lr), optimizers in alike.items():
             rows = [optimizer.param_groups[0]["params"][0] for optimizer in optimizers]
             states = [optimizer.state[row] for optimizer, row in zip(optimizers, rows, strict=True)]
             columns = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
@@ -274,7 +310,7 @@ class JointLearner(TorchLearner):
                 "eps": self.config.adam_epsilon,
                 "maximize": False,
             }
-            plan.append((rows, [row.grad for row in rows], *columns, settings))
+            plan.append((period, rows, [row.grad for row in rows], *columns, settings))
         return plan
 
     def _clip(self, group: NetworkGroup) -> None:
@@ -288,18 +324,28 @@ class JointLearner(TorchLearner):
 
     # Normalisers.
 
-    def _normalise_states(self, rows: dict[Hashable, torch.Tensor]) -> None:
-        first = self.agent_module(self.agents[0])
+    def _normalise_inputs(self, rows: Rows) -> None:
+        modules = {agent: self.agent_module(agent) for agent in self.agents}
         if self.config.normalize_observations:
-            mean, std = self._state_statistics.update(rows[STATE].to(torch.float64))
-            for agent in self.agents:
-                module = self.agent_module(agent)
+            mean, std = self._moments(STATE, rows[STATE])
+            for agent, module in modules.items():
                 module.state_mean.copy_(mean)
                 module.state_std.copy_(std)
-        rows[STATE] = first.encode(rows[STATE])
-        rows[NEXT_STATE] = first.encode(rows[NEXT_STATE])
+                if (OBS, agent) in rows:
+                    mean, std = self._moments((OBS, agent), rows[OBS, agent])
+                    module.observation_mean.copy_(mean)
+                    module.observation_std.copy_(std)
+        for column in (STATE, NEXT_STATE):
+            rows[column] = modules[self.agents[0]].encode(rows[column])
+        for agent, module in modules.items():
+            for column in (OBS, NEXT_OBS):
+                if (column, agent) in rows:
+                    rows[column, agent] = module.encode_observation(rows[column, agent])
 
-    def _normalise_targets(self, rows: dict[Hashable, torch.Tensor]) -> None:
+    def _moments(self, key: Hashable, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._input_statistics.setdefault(key, RunningMoments(float("inf"))).update(values.to(torch.float64))
+
+    def _normalise_targets(self, rows: Rows) -> None:
         """Sets each critic's normaliser from the targets of this call, keeping the Q-values it stands for."""
         if not self.config.normalize_targets:
             return
@@ -311,8 +357,10 @@ class JointLearner(TorchLearner):
                 mean, std = statistics.update(targets.to(torch.float64))
                 scale, shift = module.q_std / std, (module.q_mean - mean) / std
                 # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
-                for network in () if first else (module.networks()["critic"], module.target_networks()["critic"]):
-                    rescale_output(network, scale.to(torch.float32), shift.to(torch.float32))
+                for networks in () if first else (module.networks(), module.target_networks()):
+                    for name, network in networks.items():
+                        if kind_of(name) == "critic":
+                            rescale_output(network, scale.to(torch.float32), shift.to(torch.float32))
                 module.q_mean.copy_(mean)
                 module.q_std.copy_(std)
 
@@ -340,7 +388,7 @@ class JointLearner(TorchLearner):
         state["joint_learner"] = {
             "num_updates": self.num_updates,
             "targets": {agent: moments.state() for agent, moments in self._target_statistics.items()},
-            "states": self._state_statistics.state(),
+            "inputs": {key: moments.state() for key, moments in self._input_statistics.items()},
         }
         return state
 
@@ -353,7 +401,8 @@ class JointLearner(TorchLearner):
             self.num_updates = own["num_updates"]
             for agent, moments in own["targets"].items():
                 self._target_statistics[agent].restore(moments)
-            self._state_statistics.restore(own["states"])
+            for key, moments in own["inputs"].items():
+                self._input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)
 
 
 class RunningMoments:
@@ -403,19 +452,19 @@ def rescale_output(network: nn.Module, scale: torch.Tensor, shift: torch.Tensor)
 
 
 @torch.no_grad()
-def check_rescalable(network: nn.Module, state_shape: tuple[int, ...]) -> None:
+def check_rescalable(network: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Tries `rescale_output` on a copy of a critic.
 
     Raises:
         ValueError: if the critic's last linear layer, in the order of its attributes, is not its output layer.
     """
     tried = copy.deepcopy(network)
-    values = torch.linspace(0.0, 1.0, 4 * math.prod(state_shape), device=next(tried.parameters()).device)
-    states = values.view(4, *state_shape)
-    before = tried(states)
+    values = torch.linspace(0.0, 1.0, 4 * math.prod(input_shape), device=next(tried.parameters()).device)
+    inputs = values.view(4, *input_shape)
+    before = tried(inputs)
     try:
         rescale_output(tried, torch.tensor(2.0, device=before.device), torch.tensor(1.0, device=before.device))
-        fits = torch.allclose(tried(states), 2.0 * before + 1.0, atol=1e-4)
+        fits = torch.allclose(tried(inputs), 2.0 * before + 1.0, atol=1e-4)
     except (IndexError, AttributeError):  # no linear layer, or one without bias
         fits = False
     if not fits:

@@ -8,11 +8,12 @@ target update of all of them is one operation. State dicts, learning rates and e
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -123,31 +124,44 @@ class NetworkGroup:
         # (G, out, in) or (G, out, 1)
         return columns.view(len(flat), *shape) if len(shape) > 1 else columns.unsqueeze(2)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Computes every network on the same input.
+    def __call__(
+        self, x: torch.Tensor | Sequence[torch.Tensor], *, frozen: bool = False
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Computes every network, on the same input or each on its own.
 
         Args:
-            x: (batch, *input shape).
+            x: (batch, *input shape), or one such tensor per network.
+            frozen: whether gradients reach the inputs only, not the networks.
 
         Returns:
             One (batch, outputs) tensor per network: a (G, batch, outputs) tensor where they are stacked.
         """
         if not self._stacked:
-            return [network(x) for network in self.networks]
+            (network,), (own,) = self.networks, [x] if isinstance(x, torch.Tensor) else x
+            if not frozen:
+                return [network(own)]
+            return [functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (own,))]
         # Features first, rows last: weights multiply, and their gradients come out, in the order in which they lie.
-        h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
-        layers = list(zip(self.leaves[::2], self.leaves[1::2], strict=True))  # (G, out, in), (G, out, 1)
+        if isinstance(x, torch.Tensor):
+            h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
+        else:
+            h = torch.stack(list(x)).transpose(1, 2)
+        leaves = [leaf.detach() for leaf in self.leaves] if frozen else self.leaves
+        layers = list(zip(leaves[::2], leaves[1::2], strict=True))  # (G, out, in), (G, out, 1)
         for weight, bias in layers[:-1]:
             h = self._nonlinearity(torch.baddbmm(bias, weight, h))  # (G, out, batch)
         weight, bias = layers[-1]
         return torch.baddbmm(bias, weight, h).transpose(1, 2)
 
 
-def group_networks(networks: Mapping[str, nn.Module]) -> list[tuple[list[str], NetworkGroup]]:
+def group_networks(
+    networks: Mapping[str, nn.Module], apart: Mapping[str, Hashable] | None = None
+) -> list[tuple[list[str], NetworkGroup]]:
     """Groups networks by shape: equal `MLP`s together, everything else alone.
 
     Args:
         networks: name -> network. Targets are grouped by the same rule, so both groupings agree.
+        apart: name -> a label; networks of different labels are never grouped.
 
     Returns:
         (names, group) pairs; names in the order of the group's rows.
@@ -165,5 +179,5 @@ def group_networks(networks: Mapping[str, nn.Module]) -> list[tuple[list[str], N
                 )
         # A subclass may compute something else from the same layers.
         alike = (network.sizes, network.activation) if type(network) is MLP else name
-        shapes.setdefault(alike, []).append(name)
+        shapes.setdefault((alike, apart and apart[name]), []).append(name)
     return [(names, NetworkGroup([networks[name] for name in names])) for names in shapes.values()]

@@ -14,7 +14,7 @@ import torch
 from rllib_biac import envs
 from rllib_biac.core.config import JointConfig
 from rllib_biac.core.games import StateReader, is_rllib_env
-from rllib_biac.core.rl_module import HierarchyModule
+from rllib_biac.core.rl_module import HierarchyModule, as_tensors
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 
 _CONFIG = "class_and_ctor_args.pkl"
@@ -109,13 +109,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
             _draw(made[0], played, render)
             while not over:
-                masks = games.action_masks()
-                with torch.no_grad():
-                    actions = module.act(
-                        torch.from_numpy(state()),
-                        masks=masks and {agent: torch.from_numpy(mask) for agent, mask in masks.items()},
-                    )
-                step = games.step({agent: action.numpy() for agent, action in actions.items()})
+                step = games.step(greedy(module, state(), games.observe(), games.action_masks()))
                 length += 1
                 for agent in agents:
                     returns[agent] += float(step.rewards[agent][0])
@@ -129,6 +123,28 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
     finally:
         games.close()
     return played
+
+
+def greedy(
+    module: HierarchyModule,
+    state: np.ndarray,
+    observations: dict[str, np.ndarray] | None = None,
+    masks: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns the joint action that was learned, without exploration.
+
+    Args:
+        module: of a trained algorithm.
+        state: (batch, *state shape).
+        observations: agent -> (batch, *observation shape); needed by agents that act on nothing else.
+        masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
+
+    Returns:
+        agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
+    """
+    with torch.no_grad():
+        actions = module.act(torch.from_numpy(state), observations=as_tensors(observations), masks=as_tensors(masks))
+    return {agent: action.numpy() for agent, action in actions.items()}
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:

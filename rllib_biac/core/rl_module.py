@@ -39,14 +39,18 @@ class JointRLModule(TorchRLModule):
 
     Attributes:
         agents: all agents of the hierarchy, top level first.
-        num_actions: |A_i| of each of them, in that order.
+        num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         state_mean, state_std: buffers (*state shape), the observation normaliser (while it is off 0 and 1, for pixels
             0 and 255).
+        observation_shape: of the agent's own observation, where the algorithm uses them.
+        observation_mean, observation_std: buffers (*observation shape), likewise.
     """
 
     state_mean: torch.Tensor
     state_std: torch.Tensor
+    observation_mean: torch.Tensor
+    observation_std: torch.Tensor
 
     @override(TorchRLModule)
     def setup(self) -> None:
@@ -54,11 +58,18 @@ class JointRLModule(TorchRLModule):
         self.agents: tuple[str, ...] = Hierarchy(self.model_config["hierarchy"]).agents
         self.num_actions: tuple[int, ...] = tuple(self.model_config["num_actions"])
         self.state_shape: tuple[int, ...] = tuple(self.model_config["state_shape"])
-        self.register_buffer("state_mean", torch.zeros(self.state_shape))
         seen = self.observation_space
-        pixels = isinstance(seen, gym.spaces.Dict) and seen[STATE].dtype == np.uint8
-        self.register_buffer("state_std", torch.full(self.state_shape, 255.0 if pixels else 1.0))
+        parts = seen if isinstance(seen, gym.spaces.Dict) else {OBSERVATION: seen}
+        self._register_normalizer("state", self.state_shape, parts.get(STATE))
+        if self.model_config["uses_observations"]:
+            self.observation_shape: tuple[int, ...] = tuple(parts[OBSERVATION].shape or ())
+            self._register_normalizer("observation", self.observation_shape, parts[OBSERVATION])
         self.build_networks()
+
+    def _register_normalizer(self, of: str, shape: tuple[int, ...], space: gym.Space | None) -> None:
+        pixels = space is not None and space.dtype == np.uint8
+        self.register_buffer(f"{of}_mean", torch.zeros(shape))
+        self.register_buffer(f"{of}_std", torch.full(shape, 255.0 if pixels else 1.0))
 
     def build_networks(self) -> None:
         """Makes the networks, as attributes."""
@@ -72,9 +83,22 @@ class JointRLModule(TorchRLModule):
         """Returns the target networks, under the names of the networks they follow."""
         raise NotImplementedError
 
+    def input_shape(self, network: str) -> tuple[int, ...]:
+        """Returns what one of the networks takes, without the batch."""
+        return self.state_shape
+
     def encode(self, state: torch.Tensor) -> torch.Tensor:
         """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""
         return (state.to(torch.float32) - self.state_mean) / self.state_std
+
+    def encode_observation(self, observation: torch.Tensor) -> torch.Tensor:
+        """Normalises the agent's own observations, as `encode` does states."""
+        return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
+
+
+def kind_of(network: str) -> str:
+    """Returns what a network is, `"critic"` or `"actor"`: the first word of its name (`critic_twin`)."""
+    return network.partition("_")[0]
 
 
 class HierarchyModule(MultiRLModule):
@@ -96,6 +120,7 @@ class HierarchyModule(MultiRLModule):
         self,
         state: torch.Tensor,
         *,
+        observations: Tensors | None = None,
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
@@ -104,30 +129,47 @@ class HierarchyModule(MultiRLModule):
 
         Args:
             state: (batch, *state shape).
+            observations: agent -> (batch, *observation shape); needed by agents that act on nothing else.
             masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
             epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action.
             generator: draws the exploration; needed where epsilon > 0.
 
         Returns:
-            agent -> (batch,) int64.
+            agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
+        """
+        raise NotImplementedError
+
+    def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
+        """Returns what every agent's critic says, in the game's own units of reward.
+
+        Args:
+            state, observations: as for `act`.
+
+        Returns:
+            agent -> (batch, |A_1|, ..., |A_n|), axes in the hierarchy's order; (batch, |A_i|) of a critic that knows
+            its own action only.
+
+        Raises:
+            NotImplementedError: if the critics do not say it of every action, as with continuous ones.
         """
         raise NotImplementedError
 
     # RLlib's own path: the stock runner hands each agent's module its batch of Dict observations.
 
     def _act_on(self, batch: dict[str, Any], epsilon: float) -> dict[str, dict[str, torch.Tensor]]:
-        observations = {agent: batch[agent][Columns.OBS] for agent in self.hierarchy.agents}
-        first = observations[self.hierarchy.agents[0]]
-        masks = None
+        seen = {agent: batch[agent][Columns.OBS] for agent in self.hierarchy.agents}
+        first = seen[self.hierarchy.agents[0]]
+        masks, observations = None, seen
         if isinstance(first, Mapping):
             state = first[STATE]
+            observations = {agent: parts[OBSERVATION] for agent, parts in seen.items()}
             if ACTION_MASK in first:
-                masks = {agent: obs[ACTION_MASK].bool() for agent, obs in observations.items()}
+                masks = {agent: parts[ACTION_MASK].bool() for agent, parts in seen.items()}
         else:  # another `MultiAgentEnv`: its state is all observations side by side
             order = self.model_config["agents"]
-            state = torch.cat([observations[agent].flatten(1).to(torch.float32) for agent in order], dim=1)
+            state = torch.cat([seen[agent].flatten(1).to(torch.float32) for agent in order], dim=1)
         with torch.no_grad():
-            actions = self.act(state, masks=masks, epsilon=epsilon, generator=self.generator)
+            actions = self.act(state, observations=observations, masks=masks, epsilon=epsilon, generator=self.generator)
         return {agent: {Columns.ACTIONS: taken} for agent, taken in actions.items()}
 
     # Set by whoever explores with this module; `None` uses torch's default generator.
@@ -187,6 +229,18 @@ def explore(
     else:
         random = torch.multinomial(mask.to(torch.float32), 1, generator=generator).squeeze(1)
     return torch.where(coin, random, greedy)
+
+
+def as_tensors(
+    arrays: Mapping[str, np.ndarray] | None, device: torch.device | str = "cpu"
+) -> dict[str, torch.Tensor] | None:
+    """Returns every agent's array as a tensor, None for None."""
+    return None if arrays is None else {agent: torch.from_numpy(own).to(device) for agent, own in arrays.items()}
+
+
+def action_size(space: gym.Space) -> int:
+    """Returns the number of discrete actions, or the dimension of a continuous one."""
+    return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
 
 
 def state_space_of(observation_spaces: Mapping[str, gym.Space], agents: list[str]) -> gym.Space:

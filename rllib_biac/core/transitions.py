@@ -10,6 +10,8 @@ import numpy as np
 # Columns of a joint transition. Per-agent columns are keyed (column, agent).
 STATE = "state"
 NEXT_STATE = "next_state"
+OBS = "obs"
+NEXT_OBS = "next_obs"
 ACTIONS = "actions"
 REWARDS = "rewards"
 ACTION_MASK = "action_mask"
@@ -30,7 +32,8 @@ class JointTransitions:
     Attributes:
         columns: STATE, NEXT_STATE (rows, *state shape); (ACTIONS, i) (rows, *action shape) in the agent's own dtype;
             (REWARDS, i) (rows,) float32; TERMINATED, TRUNCATED (rows,) bool; where the game masks actions also
-            (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool.
+            (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool; where the algorithm learns from observations
+            also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); and what else an algorithm adds.
         num_agents: how many agents act in a row.
     """
 
@@ -85,13 +88,16 @@ def join(
     truncated: np.ndarray,
     action_masks: PerAgent | None = None,
     next_action_masks: PerAgent | None = None,
+    observations: PerAgent | None = None,
+    next_observations: PerAgent | None = None,
 ) -> JointTransitions:
     """Turns per-agent data of the same game steps into joint transitions: the only place where that happens.
 
     Args:
         agents: the game's own order.
         states, next_states: (rows, *state shape); `next_states` holds the final state where a game ended.
-        actions, rewards, action_masks, next_action_masks: agent -> (rows, ...).
+        actions, rewards, action_masks, next_action_masks, observations, next_observations: agent -> (rows, ...);
+            `next_observations` like `next_states`.
         terminated, truncated: (rows,) bool, of the game: no bootstrap after `terminated`.
 
     Returns:
@@ -109,4 +115,7 @@ def join(
         if action_masks is not None and next_action_masks is not None:
             columns[ACTION_MASK, agent] = np.asarray(action_masks[agent], bool)
             columns[NEXT_ACTION_MASK, agent] = np.asarray(next_action_masks[agent], bool)
+        if observations is not None and next_observations is not None:
+            columns[OBS, agent] = observations[agent]
+            columns[NEXT_OBS, agent] = next_observations[agent]
     return JointTransitions(columns, len(agents))

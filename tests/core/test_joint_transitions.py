@@ -10,7 +10,7 @@ from rllib_biac.algorithms.biac.biac_rl_module import BiACModule
 from tests.core.games import Endless, Masked, Stateless, TwoStates, config, stock
 
 
-def scripted(self, state, *, masks=None, epsilon=0.0, generator=None):
+def scripted(self, state, *, observations=None, masks=None, epsilon=0.0, generator=None):
     """Actions that look random but follow from the state alone, allowed ones only."""
     actions = {}
     for k, (agent, size) in enumerate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 
@@ -114,10 +115,8 @@ class BiACConfig(JointConfig):
     def validate(self) -> None:
         self.validate_choice("actor_loss", ("expectation", "gumbel_softmax", "score_function"))
         self.validate_choice("response", ("greedy", "sampled", "enumerated"))
-        if not self.entropy_coeff >= 0:
-            self._value_error(f"entropy_coeff: {self.entropy_coeff!r} must be at least 0.")
-        if not self.gumbel_temperature > 0:
-            self._value_error(f"gumbel_temperature: {self.gumbel_temperature!r} must be greater than 0.")
+        self.validate_number("entropy_coeff", 0.0, np.inf)
+        self.validate_number("gumbel_temperature", 0.0, np.inf, open_low=True)
         for key, base in (("leader_module_class", BiACLeader), ("follower_module_class", BiACFollower)):
             given = _loaded(getattr(self, key))
             if not (isinstance(given, type) and issubclass(given, base)):

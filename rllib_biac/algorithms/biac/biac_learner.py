@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -11,10 +10,8 @@ from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
-from rllib_biac.core.learner import JointLearner, Outputs
+from rllib_biac.core.learner import JointLearner, Outputs, Rows
 from rllib_biac.core.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
-
-Rows = dict[Hashable, torch.Tensor]
 
 
 class BiACLearner(JointLearner):

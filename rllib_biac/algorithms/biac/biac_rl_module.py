@@ -126,6 +126,7 @@ class BiACModule(HierarchyModule):
         self,
         state: torch.Tensor,
         *,
+        observations: Tensors | None = None,
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
@@ -150,6 +151,10 @@ class BiACModule(HierarchyModule):
         a2 = responses.gather(1, a1.unsqueeze(1)).squeeze(1)  # (batch,)  Eq. 13
         a2 = explore(a2, epsilon, one.num_actions[1], mask=mask2, generator=generator, coin=coin)
         return {leader: a1, follower: a2}
+
+    @override(HierarchyModule)
+    def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
+        return {agent: self[agent].unwrapped().q_values(state) for agent in self.hierarchy.agents}
 
 
 def sample_responses(

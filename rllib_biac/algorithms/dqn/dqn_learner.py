@@ -1,0 +1,104 @@
+"""The losses of independent Q-learners: plain, hysteretic, lenient. They differ in what becomes of bad surprises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
+from ray.rllib.utils.annotations import override
+
+from rllib_biac.core.actions import masked
+from rllib_biac.core.learner import JointLearner, Outputs, Rows
+from rllib_biac.core.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_OBS, OBS, REWARDS, TERMINATED
+
+LENIENCY = "leniency"
+
+
+class IDQNLearner(JointLearner):
+    """Every agent learns Q_i(o_i, a_i) as if the others were part of the world (Tampuu et al. 2017)."""
+
+    one_input = False
+
+    @override(JointLearner)
+    @torch.no_grad()
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
+        if bool(rows[TERMINATED].all()):  # nothing to bootstrap from: one-step games, say
+            return rewards
+        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (batch,)
+        next_q = self.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents}, target=True)
+        targets = {}
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            best = masked(next_q[agent, "critic"], rows.get((NEXT_ACTION_MASK, agent))).amax(1)  # (batch,)
+            # y_i = r_i + gamma max_a Q_i'(o', a)
+            targets[agent] = rewards[agent] + self.config.gamma * goes_on * (module.q_std * best + module.q_mean)
+        return targets
+
+    @override(JointLearner)
+    def forward_online(self, batch: Rows) -> Outputs:
+        return self.compute("critic", {agent: batch[OBS, agent] for agent in self.agents})
+
+    @override(JointLearner)
+    def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        targets = self.compute_targets(batch)
+        losses = {}
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            q = fwd_out[agent, "critic"].gather(1, batch[ACTIONS, agent].unsqueeze(1)).squeeze(1)  # (batch,)
+            error = (targets[agent] - module.q_mean) / module.q_std - q  # (batch,), in units of the targets' spread
+            weight = self.weight(agent, error.detach(), batch)
+            losses[agent, "qf_loss"] = (weight * error.square()).mean()
+        return losses
+
+    def weight(self, agent: str, error: torch.Tensor, batch: Rows) -> torch.Tensor | float:
+        """Returns how much each row's TD error (batch,), target minus Q, counts: a number or (batch,)."""
+        return 1.0
+
+    @override(JointLearner)
+    @torch.no_grad()
+    def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """Returns, in the game's own units of reward, Q of the replayed actions and the absolute TD error."""
+        measured = {}
+        outputs, targets = self.forward_online(batch), self.compute_targets(batch)
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            q = outputs[agent, "critic"].gather(1, batch[ACTIONS, agent].unsqueeze(1)).squeeze(1)
+            q = module.q_std * q + module.q_mean  # (batch,)
+            measured[agent, QF_MEAN_KEY] = q.mean()
+            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
+        return measured
+
+
+class HystereticDQNLearner(IDQNLearner):
+    """Bad surprises count less: they may be due to the others' exploration (Matignon et al. 2007, Eq. 6)."""
+
+    @override(IDQNLearner)
+    def weight(self, agent: str, error: torch.Tensor, batch: Rows) -> torch.Tensor:
+        # Rate alpha where the error is at least 0, beta = hysteresis · alpha else.
+        return torch.where(error >= 0.0, 1.0, self.config.hysteresis)
+
+
+class LenientDQNLearner(IDQNLearner):
+    """Bad surprises are forgiven with a probability stored with each transition (Palmer et al. 2018, Eq. 8)."""
+
+    @override(IDQNLearner)
+    def build(self) -> None:
+        super().build()
+        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
+
+    @override(IDQNLearner)
+    def weight(self, agent: str, error: torch.Tensor, batch: Rows) -> torch.Tensor:
+        x = torch.rand(error.shape, generator=self._generator, device=error.device)
+        return ((error > 0.0) | (x > batch[LENIENCY, agent])).to(torch.float32)
+
+    @override(IDQNLearner)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
+
+    @override(IDQNLearner)
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        if "generator" in state:
+            self._generator.set_state(torch.as_tensor(state["generator"]))

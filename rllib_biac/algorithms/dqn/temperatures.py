@@ -1,0 +1,78 @@
+"""How often an agent has tried what: the temperatures from which a lenient learner's leniency comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Temperatures:
+    """Temperatures T(phi(o), a) of one agent, which cool down each time the action is tried (Palmer et al. 2018).
+
+    Observations are clustered by phi, the signs of random projections (SimHash; Palmer et al. hash what an
+    autoencoder makes of an image instead).
+
+    Args:
+        size: numbers in one observation.
+        num_actions: |A_i|.
+        decay: factor by which a temperature cools per visit, in (0, 1].
+        diffusion: how much of the next cluster's mean temperature flows back into it, in [0, 1].
+        moderation: K > 0 of leniency 1 - exp(-K T).
+        bits: number of projections.
+        rng: draws them.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        num_actions: int,
+        *,
+        decay: float,
+        diffusion: float,
+        moderation: float,
+        bits: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.decay, self.diffusion, self.moderation = decay, diffusion, moderation
+        self._num_actions = num_actions
+        self._projections = rng.standard_normal((size, bits))
+        self._table: dict[bytes, np.ndarray] = {}
+
+    def _clusters(self, observations: np.ndarray) -> list[bytes]:
+        flat = observations.reshape(len(observations), -1).astype(np.float64)
+        return [row.tobytes() for row in np.packbits(flat @ self._projections > 0.0, axis=1)]
+
+    def leniency(
+        self, observations: np.ndarray, actions: np.ndarray, next_observations: np.ndarray, terminated: np.ndarray
+    ) -> np.ndarray:
+        """Returns the leniency of new steps, l = 1 - exp(-K T) (Palmer et al., Eq. 7), and cools what they tried.
+
+        Args:
+            observations, next_observations: (rows, *observation shape).
+            actions: (rows,) int.
+            terminated: (rows,) bool.
+
+        Returns:
+            (rows,) float32 in [0, 1).
+        """
+        temperature = np.empty(len(actions), np.float32)
+        here, after = self._clusters(observations), self._clusters(next_observations)
+        for row, (cluster, action) in enumerate(zip(here, actions, strict=True)):
+            own = self._table.setdefault(cluster, np.ones(self._num_actions))
+            temperature[row] = own[action]
+            if terminated[row]:
+                own[action] *= self.decay
+            else:
+                following = self._table.setdefault(after[row], np.ones(self._num_actions)).mean()
+                own[action] = self.decay * ((1.0 - self.diffusion) * own[action] + self.diffusion * following)
+        return 1.0 - np.exp(-self.moderation * temperature)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` needs."""
+        return {"projections": self._projections, "table": {k: own.copy() for k, own in self._table.items()}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `get_state` returned."""
+        self._projections = state["projections"]
+        self._table = {k: own.copy() for k, own in state["table"].items()}

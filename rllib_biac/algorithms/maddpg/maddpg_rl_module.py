@@ -1,0 +1,127 @@
+"""Networks of MADDPG: an actor that sees its own observation, a critic that sees the state and everybody's action."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.utils.annotations import override
+from torch import nn
+
+from rllib_biac.core.actions import ActionCoder
+from rllib_biac.core.equals import EqualsModule, LocalRLModule
+from rllib_biac.core.networks import build_network
+from rllib_biac.core.rl_module import JointRLModule, Tensors, follow
+
+
+class MADDPGRLModule(LocalRLModule, InferenceOnlyAPI):
+    """One agent's actor mu_i(o_i) and critic Q_i(s, a_1, ..., a_n).
+
+    Attributes:
+        coder: turns its actions into vectors and back.
+        actor, actor_target: (batch, *observation shape) -> (batch, size of its action), logits of a discrete action.
+        critic, critic_target: (batch, state size + sum of all actions' sizes) -> (batch, 1), normalised.
+        q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
+    """
+
+    q_mean: torch.Tensor
+    q_std: torch.Tensor
+
+    @override(JointRLModule)
+    def build_networks(self) -> None:
+        self.coder = ActionCoder(self.action_space)
+        self.actor = self.build_actor()
+        self.actor_target = follow(self.actor)
+        self.critic = self.build_critic()
+        self.critic_target = follow(self.critic)
+        self.register_buffer("q_mean", torch.zeros(()))
+        self.register_buffer("q_std", torch.ones(()))
+
+    def build_actor(self) -> nn.Module:
+        """Returns a new actor. Override to use your own."""
+        return build_network(self.observation_shape, self.coder.size, self.model_config)
+
+    def build_critic(self) -> nn.Module:
+        """Returns a new critic. Override to use your own."""
+        return build_network(self.input_shape("critic"), 1, self.model_config)
+
+    @override(JointRLModule)
+    def networks(self) -> dict[str, nn.Module]:
+        return {"critic": self.critic, "actor": self.actor}
+
+    @override(JointRLModule)
+    def target_networks(self) -> dict[str, nn.Module]:
+        return {"critic": self.critic_target, "actor": self.actor_target}
+
+    @override(JointRLModule)
+    def input_shape(self, network: str) -> tuple[int, ...]:
+        if network.startswith("actor"):
+            return self.observation_shape
+        return (sum(self.state_shape) + sum(self.num_actions),)
+
+    @override(LocalRLModule)
+    def greedy(self, observation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return self.coder.decode(self.coder.act(self.actor(self.encode_observation(observation)), mask))
+
+    @override(LocalRLModule)
+    def explore(self, action: torch.Tensor, epsilon: float, **kwargs: Any) -> torch.Tensor:
+        if self.coder.discrete or epsilon <= 0.0:
+            return super().explore(action, epsilon, **kwargs)
+        coin, generator = kwargs.get("coin"), kwargs.get("generator")
+        if coin is None:
+            coin = torch.rand(len(action), generator=generator, device=action.device) < epsilon
+        noise = torch.randn(action.shape, generator=generator, device=action.device)
+        near = self.coder.encode(action) + self.model_config["exploration_noise"] * noise
+        anywhere = 2.0 * torch.rand(action.shape, generator=generator, device=action.device) - 1.0
+        return self.coder.decode(torch.where(coin.unsqueeze(1), anywhere, near))
+
+    @override(InferenceOnlyAPI)
+    def get_non_inference_attributes(self) -> list[str]:
+        return ["actor_target", "critic", "critic_target"]
+
+
+class MATD3RLModule(MADDPGRLModule):
+    """MADDPG's networks and a second critic: the smaller of both is believed.
+
+    Attributes:
+        critic_twin, critic_twin_target: like `critic` and `critic_target`.
+    """
+
+    @override(MADDPGRLModule)
+    def build_networks(self) -> None:
+        super().build_networks()
+        self.critic_twin = self.build_critic()
+        self.critic_twin_target = follow(self.critic_twin)
+
+    @override(MADDPGRLModule)
+    def networks(self) -> dict[str, nn.Module]:
+        return super().networks() | {"critic_twin": self.critic_twin}
+
+    @override(MADDPGRLModule)
+    def target_networks(self) -> dict[str, nn.Module]:
+        return super().target_networks() | {"critic_twin": self.critic_twin_target}
+
+    @override(MADDPGRLModule)
+    def get_non_inference_attributes(self) -> list[str]:
+        return [*super().get_non_inference_attributes(), "critic_twin", "critic_twin_target"]
+
+
+class MADDPGModule(EqualsModule):
+    """All actors of a game."""
+
+    @override(EqualsModule)
+    def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
+        modules = [self[agent].unwrapped() for agent in self.hierarchy.agents]
+        if not all(module.coder.discrete for module in modules):
+            raise NotImplementedError("continuous actions have no table of values")
+        x = modules[0].encode(state)
+        sizes = [module.coder.size for module in modules]
+        joint = list(itertools.product(*(torch.eye(size, device=x.device) for size in sizes)))
+        actions = torch.stack([torch.cat(vectors) for vectors in joint])  # (|A_1| ... |A_n|, sum of sizes)
+        inputs = torch.cat([x.repeat_interleave(len(actions), 0), actions.repeat(len(x), 1)], dim=1)
+        return {
+            agent: (module.q_std * module.critic(inputs) + module.q_mean).view(len(x), *sizes)
+            for agent, module in zip(self.hierarchy.agents, modules, strict=True)
+        }

@@ -1,0 +1,74 @@
+"""Actions as networks see them: one vector per action, discrete or continuous, through which gradients can flow."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rllib_biac.core.rl_module import action_size
+
+
+class ActionCoder(nn.Module):
+    """Turns one agent's actions into vectors and an actor's outputs into actions.
+
+    A discrete action is a one-hot vector, a continuous one lies in [-1, 1] from bound to bound.
+
+    Args:
+        space: Discrete, or a one-dimensional Box with finite bounds.
+
+    Attributes:
+        size: |A_i|, or the dimension of a continuous action.
+        discrete: whether it is a choice among `size`.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def __init__(self, space: gym.Space) -> None:
+        super().__init__()
+        self.size = action_size(space)
+        self.discrete = not isinstance(space, gym.spaces.Box)
+        low, high = (space.low, space.high) if isinstance(space, gym.spaces.Box) else (-1.0, 1.0)
+        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32), persistent=False)
+
+    def encode(self, action: torch.Tensor) -> torch.Tensor:
+        """Returns actions as vectors: (batch,) int64 or (batch, size) -> (batch, size)."""
+        if self.discrete:
+            return F.one_hot(action, self.size).to(torch.float32)
+        return 2.0 * (action - self.low) / (self.high - self.low) - 1.0
+
+    def decode(self, vector: torch.Tensor) -> torch.Tensor:
+        """Returns the action a vector stands for, of a discrete one the likeliest: the inverse of `encode`."""
+        if self.discrete:
+            return vector.argmax(-1)
+        return self.low + 0.5 * (vector.clamp(-1.0, 1.0) + 1.0) * (self.high - self.low)
+
+    def act(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the greedy action's vector for an actor's output, logits or what tanh bounds: (batch, size)."""
+        if not self.discrete:
+            return output.tanh()
+        return F.one_hot(masked(output, mask).argmax(1), self.size).to(torch.float32)
+
+    def relax(
+        self,
+        output: torch.Tensor,
+        temperature: float,
+        mask: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Returns an action's vector through which gradients reach the actor: (batch, size).
+
+        Of a discrete action a Gumbel-Softmax sample (Jang et al. 2016), of a continuous one the greedy action.
+        """
+        if not self.discrete:
+            return output.tanh()
+        noise = -torch.empty_like(output).exponential_(generator=generator).log()
+        return ((masked(output, mask) + noise) / temperature).softmax(1)
+
+
+def masked(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Makes forbidden actions the worst: (batch, |A_i|), (batch, |A_i|) bool -> (batch, |A_i|)."""
+    return values if mask is None else values.masked_fill(~mask, -torch.inf)
