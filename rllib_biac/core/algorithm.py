@@ -144,6 +144,15 @@ class JointAlgorithm(Algorithm):
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
 
     @override(Algorithm)
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Becomes the algorithm of another config, so that Tune's next trial need not start a process of its own."""
+        self.cleanup()
+        trial, storage = self._trial_info, self._storage
+        type(self).__init__(self, config=new_config, storage=storage)
+        self._trial_info = trial
+        return True
+
+    @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(REPLAY_BUFFER, components, not_components):
