@@ -178,11 +178,18 @@ def _tune(experiment: Experiment, resume: bool, verbose: bool) -> tuple[list[Any
             callbacks=[Progress(experiment.stop, several=len(experiment.trials) > 1)],
             resume_config=continued if resume else None,
             raise_on_failed_trial=False,
-            # A trial takes over the process of one that has ended, and with it seconds of imports.
-            reuse_actors=True,
+            reuse_actors=_reusable(experiment),
             verbose=0,
         )
     return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
+
+
+def _reusable(experiment: Experiment) -> bool:
+    """Tells whether a trial may take over the process of one that has ended, and save seconds of imports."""
+    from ray.tune import Trainable
+
+    algorithm: Any = experiment.trials[0].config.algo_class
+    return algorithm.reset_config is not Trainable.reset_config
 
 
 def _tune_experiment(experiment: Experiment, trial: Trial) -> Any:

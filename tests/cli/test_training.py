@@ -106,3 +106,28 @@ real:
         assert metric in reported or (metric.endswith("/") and any(name.startswith(metric) for name in reported)), (
             metric
         )
+
+
+def test_a_trial_in_the_process_of_an_earlier_one_learns_as_it_would_alone(write, tmp_path):
+    text = """
+mine:
+  run: BiAC
+  env: escape_v0
+  stop: {num_env_steps_sampled_lifetime: 300}
+  checkpoint_config: {checkpoint_at_end: false}
+  config: {hierarchy: [[player_0], [player_1]], seed: 0, min_sample_timesteps_per_iteration: 100}
+"""
+    path = str(write(text))
+    learned = {}
+    for name, flags in (("several", ["--num-samples", "4"]), ("alone", ["--seed", "3"])):
+        result = CliRunner().invoke(main, ["train", "file", path, "--storage-path", str(tmp_path / name), *flags])
+        assert result.exit_code == 0, result.output
+        for report in (tmp_path / name).glob("mine/*/result.json"):
+            last = json.loads(report.read_text().splitlines()[-1])
+            assert last["training_iteration"] == 3
+            seen = (last["learners"]["player_1"]["qf_loss"], last["env_runners"]["agent_episode_returns_mean"])
+            learned[name, last["config"]["seed"]] = seen
+            pids = learned.setdefault((name, "pids"), set())
+            pids.add(last["pid"])
+    assert len(learned["several", "pids"]) <= 2  # four trials, two cores
+    assert learned["several", 3] == learned["alone", 3]
