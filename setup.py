@@ -32,7 +32,11 @@ setup(
         *(f"rllib_biac.envs.{name}" for name in find_packages("envs")),
     ],
     package_dir=MAPPED,
-    package_data={"rllib_biac": ["py.typed"], "rllib_biac.tuned_examples": ["*.yaml"]},
+    package_data={
+        "rllib_biac": ["py.typed"],
+        "rllib_biac.report": ["page.html"],
+        "rllib_biac.tuned_examples": ["*.yaml"],
+    },
     install_requires=[
         "ray[rllib]==2.60.*",  # the library this one plugs into; its internals differ by minor version
         "torch>=2.4",  # networks and their gradients
@@ -43,6 +47,7 @@ setup(
         "scipy>=1.11",  # exact game theory (linear programmes), statistics of the benchmarks
         "pillow>=10",  # writes the GIF of a rendered episode
         "matplotlib>=3.8",  # phase diagrams and curves
+        "jinja2>=3.1",  # the HTML page of `rllib report`; escapes whatever stands in result files
         "tensorboard>=2.15",  # Ray Tune's TensorBoard logger writes with it, and people look at curves with it
         "click>=8",  # the command line
         "PyYAML>=6",  # experiment files

@@ -68,7 +68,12 @@ def _payoff_array(payoffs: ArrayLike) -> np.ndarray:
     return array
 
 
-def _names_per_player(action_names: Sequence[Sequence[Any]] | None, sizes: tuple[int, ...]) -> list[list[str]]:
+def names_per_player(action_names: Sequence[Sequence[Any]] | None, sizes: tuple[int, ...]) -> list[list[str]]:
+    """Returns every player's action names, `"0"`, `"1"`, ... where none are given.
+
+    Raises:
+        ValueError: if there are not `sizes[i]` different names for each player i.
+    """
     if action_names is None:
         return [[str(a) for a in range(size)] for size in sizes]
     names = [[str(name) for name in names] for names in action_names]
@@ -77,6 +82,12 @@ def _names_per_player(action_names: Sequence[Sequence[Any]] | None, sizes: tuple
             f"action_names must be one list of different names per player, of lengths {list(sizes)}; got {names}."
         )
     return names
+
+
+def check_horizon(horizon: int) -> None:
+    """Raises a ValueError if an episode cannot have that many steps."""
+    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+        raise ValueError(f"horizon must be a whole number of steps, at least 1; got {horizon!r}.")
 
 
 class MatrixGame(ParallelEnv[str, np.ndarray, int], EzPickle):
@@ -110,10 +121,9 @@ class MatrixGame(ParallelEnv[str, np.ndarray, int], EzPickle):
         EzPickle.__init__(self, payoffs, horizon, action_names, name)
         self.payoffs = _payoff_array(payoffs)
         self.sizes = self.payoffs.shape[1:]
-        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-            raise ValueError(f"horizon must be a whole number of steps, at least 1; got {horizon!r}.")
+        check_horizon(horizon)
         self.horizon = horizon
-        self.action_names = _names_per_player(action_names, self.sizes)
+        self.action_names = names_per_player(action_names, self.sizes)
         self.metadata = {"name": name, "render_modes": [], "render_fps": 1, "is_parallelizable": True}
         self.render_mode = None
         self.possible_agents = [f"player_{i}" for i in range(len(self.sizes))]

@@ -24,7 +24,7 @@ NEXT_LANE = np.array([MAIN_BESIDE, MAIN_AFTER, MAIN_AFTER, APPROACH, BESIDE, MAI
 FOLLOW_X = np.array([247.5, 277.5, np.inf, 197.5, 247.5, 277.5])
 SWING, PULSATION, PHASE = 3.25, 2 * np.pi / 100, np.pi / 2  # m, rad/m, rad; the approach is a sine from x = 200 on
 
-LENGTH, WIDTH = 5.0, 2.0  # m
+LENGTH, WIDTH = rules.LENGTH, 2.0  # m
 DIAGONAL = np.sqrt(LENGTH**2 + WIDTH**2)  # m
 CORNERS = np.array([[-2.5, -2.5, 2.5, 2.5], [-1.0, 1.0, 1.0, -1.0]])  # m, (along, across) × the four corners
 PURSUIT_TIME = 0.1  # s
@@ -257,7 +257,7 @@ class BatchedMerge(BatchedGame):
     Args:
         num_games: N, at least 1.
         rng: draws the starts.
-        main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale: as for `ParallelMerge`.
+        main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale, sensor_range: as for `ParallelMerge`.
 
     Raises:
         ValueError: if there is no game, or an option is refused by `ParallelMerge` too.
@@ -272,14 +272,17 @@ class BatchedMerge(BatchedGame):
         main_x: Range = 215.0,
         auxiliary_x: Range = 215.0,
         reward_scale: float = 1.0,
+        sensor_range: float | None = None,
     ) -> None:
         if num_games < 1:
             raise ValueError(f"num_games={num_games!r} must be at least 1.")
+        rules.check_sensor_range(sensor_range)
         self.num_games = num_games
+        self.sensor_range = sensor_range
         self.possible_agents = list(rules.AGENTS)
-        self.observation_spaces = {agent: rules.observation_space() for agent in self.possible_agents}
+        self.observation_spaces = {agent: rules.observation_space(sensor_range) for agent in self.possible_agents}
         self.action_spaces = {agent: rules.action_space() for agent in self.possible_agents}
-        self.state_space = rules.observation_space()
+        self.state_space = rules.state_space()
         self.outcome_names = list(rules.OUTCOMES)
         self._rng = rng
         self._cars = start(np.empty((0, 4)))
@@ -311,9 +314,21 @@ class BatchedMerge(BatchedGame):
         self._cars = cars if mask is None else self._cars.replaced(games, cars)
 
     def observe(self) -> dict[str, np.ndarray]:
-        """Returns both agents' observations, (N, 8) float32: the own car's four features, then the other's."""
+        """Returns both agents' observations, (N, 8) float32: the own car's four features, then the other's.
+
+        With a `sensor_range` they are (N, 9): the last tells whether the other is seen, whose features else are 0.
+        """
         state = self.state()
-        return {rules.MAIN: state, rules.AUXILIARY: np.roll(state, 4, axis=1)}
+        observations = {rules.MAIN: state, rules.AUXILIARY: np.roll(state, 4, axis=1)}
+        if self.sensor_range is None:
+            return observations
+        gap = self._cars.x[1] - self._cars.x[0]  # (N,) m
+        for agent, ahead in ((rules.MAIN, gap), (rules.AUXILIARY, -gap)):
+            seen = rules.sees(ahead, self.sensor_range)[:, None]  # (N, 1)
+            own, other = np.split(observations[agent], 2, axis=1)
+            other = np.where(seen, other, np.float32(0))
+            observations[agent] = np.concatenate([own, other, seen.astype(np.float32)], axis=1)
+        return observations
 
     def state(self) -> np.ndarray:
         """Returns the states, (N, 8) float32: main's four features, then auxiliary's."""

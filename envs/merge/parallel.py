@@ -74,15 +74,22 @@ class ParallelMerge(ParallelEnv, EzPickle):
     Observations: own x, y, vx, vy, then the other's, float32, scaled (`rules.features`). The state: main's, then
     auxiliary's. `infos[agent]["outcome"]` tells at the end what happened: "main_first", "auxiliary_first" or "crash".
 
+    With a `sensor_range` a car sees the other only while that one is not wholly behind it and its centre is at most so
+    far ahead: -5 m < other's x - own x <= `sensor_range`. 5 m is a car's length, so cars side by side see each other.
+    An observation then has a ninth number, 1 if the other is seen and else 0, and zeros for the four features of a car
+    that is not. The state stays complete.
+
     Args:
         main_speed, auxiliary_speed: start speed in m/s, a number or a (low, high) range to draw from. The default is
             the one that fits the paper's results; the authors' released environment has (38, 40).
         main_x, auxiliary_x: start x in m, a number or a range.
         reward_scale: multiplies all rewards.
+        sensor_range: how far ahead a car sees the other, in m, positive; None: each always sees the other.
         render_mode: "rgb_array" or None.
 
     Raises:
-        ValueError: if a range is reversed or off the road, the scale not positive, or the render mode unknown.
+        ValueError: if a range is reversed or off the road, the scale or the sensor range not positive, or the render
+            mode unknown.
     """
 
     metadata = {  # noqa: RUF012  (PettingZoo's form)
@@ -99,12 +106,17 @@ class ParallelMerge(ParallelEnv, EzPickle):
         main_x: Range = 215.0,
         auxiliary_x: Range = 215.0,
         reward_scale: float = 1.0,
+        sensor_range: float | None = None,
         render_mode: str | None = None,
     ) -> None:
-        EzPickle.__init__(self, main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale, render_mode)
+        EzPickle.__init__(
+            self, main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale, sensor_range, render_mode
+        )
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is unknown; use 'rgb_array' or None.")
+        rules.check_sensor_range(sensor_range)
         self.render_mode = render_mode
+        self.sensor_range = sensor_range
         self._starts: dict[str, Range] = {
             "main_x": main_x,
             "main_speed": main_speed,
@@ -115,16 +127,16 @@ class ParallelMerge(ParallelEnv, EzPickle):
         self._rewards = rules.rewards_by_outcome(reward_scale)
         self.possible_agents = list(rules.AGENTS)
         self.agents: list[str] = []
-        self.observation_spaces = {agent: rules.observation_space() for agent in self.possible_agents}
+        self.observation_spaces = {agent: rules.observation_space(sensor_range) for agent in self.possible_agents}
         self.action_spaces = {agent: rules.action_space() for agent in self.possible_agents}
-        self.state_space = rules.observation_space()
+        self.state_space = rules.state_space()
         self.np_random, _ = seeding.np_random()
         self._network = road_network()
         self._viewer: EnvViewer | None = None
         self._poses: list[list[tuple[np.ndarray, float, bool]]] = []
 
     def observation_space(self, agent: str) -> Any:
-        """Returns the agent's space of 8 features."""
+        """Returns the agent's space of 8 features, or of 9 with a `sensor_range`."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Any:
@@ -201,11 +213,17 @@ class ParallelMerge(ParallelEnv, EzPickle):
         return [f for car in self.cars for f in rules.features(*car.position, car.heading, car.speed)]
 
     def _observations(self) -> dict[str, np.ndarray]:
-        features = self._features()
+        state, gap = self._features(), self.cars[1].position[0] - self.cars[0].position[0]
         return {
-            rules.MAIN: np.array(features, dtype=np.float32),
-            rules.AUXILIARY: np.array(features[4:] + features[:4], dtype=np.float32),
+            rules.MAIN: self._observation(state[:4], state[4:], gap),
+            rules.AUXILIARY: self._observation(state[4:], state[:4], -gap),
         }
+
+    def _observation(self, own: list[float], other: list[float], ahead: float) -> np.ndarray:
+        if self.sensor_range is None:
+            return np.array(own + other, dtype=np.float32)
+        seen = bool(rules.sees(ahead, self.sensor_range))
+        return np.array(own + (other if seen else [0.0] * 4) + [seen], dtype=np.float32)
 
     def state(self) -> np.ndarray:
         """Returns the 8 features, the main car's and then the auxiliary car's, float32."""

@@ -21,6 +21,7 @@ ONGOING = -1
 REWARDS = np.array([[50.0, 10.0], [10.0, 50.0], [-10.0, -10.0], [0.0, 0.0]])
 
 FINISH_X = 310.0  # m; an episode ends when a car's centre is past it
+LENGTH = 5.0  # m; of a car
 MAIN_Y, AUXILIARY_Y = 4.0, 14.5  # m; the two cars' y at the start
 TARGET_SPEEDS = np.linspace(20.0, 70.0, 6)  # m/s; what FASTER and SLOWER step through
 FREQUENCY = 15  # Hz of the simulation; decisions are at 1 Hz
@@ -78,9 +79,29 @@ def features(x: Any, y: Any, heading: Any, speed: Any) -> tuple[Any, Any, Any, A
     )
 
 
-def observation_space() -> gym.spaces.Box:
-    """Returns a new space of 8 features: four of one car, then four of the other."""
+def check_sensor_range(sensor_range: float | None) -> None:
+    """Raises a ValueError if cars cannot see that far."""
+    number = isinstance(sensor_range, int | float) and not isinstance(sensor_range, bool)
+    if sensor_range is not None and not (number and 0.0 < sensor_range < np.inf):
+        raise ValueError(
+            f"sensor_range={sensor_range!r} must be a positive number of metres, such as 20, or None (null in YAML) "
+            "for cars that always see each other."
+        )
+
+
+def sees(ahead: Any, sensor_range: float) -> Any:
+    """Returns whether a car sees one whose centre is `ahead` m further along x: at most so far, not wholly behind."""
+    return (ahead > -LENGTH) & (ahead <= sensor_range)
+
+
+def state_space() -> gym.spaces.Box:
+    """Returns a new space of 8 features: four of main, then four of auxiliary."""
     return gym.spaces.Box(-np.inf, np.inf, (8,), np.float32)
+
+
+def observation_space(sensor_range: float | None) -> gym.spaces.Box:
+    """Returns a new space: four features of the own car, four of the other, with a range also whether it is seen."""
+    return gym.spaces.Box(-np.inf, np.inf, (8 if sensor_range is None else 9,), np.float32)
 
 
 def action_space() -> gym.spaces.Discrete:

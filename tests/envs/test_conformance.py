@@ -3,13 +3,17 @@
 import importlib
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from pettingzoo.test import api_test, parallel_api_test
 
 from rllib_biac.envs import game_ids, make, make_batched
 
-KWARGS = {"matrix_game_v0": {"payoffs": [[[1, 2, 3], [4, 5, 6]], [[6, 5, 4], [3, 2, 1]]], "horizon": 3}}
+KWARGS = {
+    "matrix_game_v0": {"payoffs": [[[1, 2, 3], [4, 5, 6]], [[6, 5, 4], [3, 2, 1]]], "horizon": 3},
+    "markov_game_v0": {"rewards": [[[[1, 2]], [[3, 4]]]] * 2, "transitions": [[[[0, 1], [1, 0]]], [[[0, 0], [0, 1]]]]},
+}
 """Arguments of the games that cannot be made without any."""
 
 MAX_STEPS = 200
@@ -17,6 +21,18 @@ MAX_STEPS = 200
 
 def kwargs_of(game):
     return KWARGS.get(game, {})
+
+
+def random_actions(space, rng, count):
+    """Returns random actions of that many games, (count, *action shape)."""
+    if isinstance(space, gym.spaces.Discrete):
+        return rng.integers(space.n, size=count)
+    return rng.uniform(space.low, space.high, (count, *space.shape)).astype(space.dtype)
+
+
+def random_action(space, rng):
+    action = random_actions(space, rng, 1)[0]
+    return int(action) if isinstance(space, gym.spaces.Discrete) else action
 
 
 @pytest.fixture(params=game_ids())
@@ -33,7 +49,7 @@ def episodes(env, count=4, seed=0, actions_seed=1):
         for _ in range(MAX_STEPS):
             if not env.agents:
                 break
-            actions = {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.agents}
+            actions = {agent: random_action(env.action_space(agent), rng) for agent in env.agents}
             seen.append(env.step(actions))
         assert not env.agents, f"no end after {MAX_STEPS} steps"
     return seen
@@ -105,10 +121,12 @@ def test_observations_states_and_rewards_fit(game):
 
 
 def test_an_episode_names_its_outcome_at_the_end_only(game):
+    names = make_batched(game, 1, np.random.default_rng(0), **kwargs_of(game)).outcome_names
     said = [s for s in episodes(make(game, **kwargs_of(game))) if len(s) == 5]
     for _, _, terminated, truncated, infos in said:
         over = all(terminated[a] or truncated[a] for a in terminated)
-        assert all(("outcome" in info) == over for info in infos.values())
+        assert all(("outcome" in info) == (over and bool(names)) for info in infos.values())
+        assert all(info["outcome"] in names for info in infos.values() if "outcome" in info)
 
 
 def test_a_pickled_game_plays_the_same(game):
@@ -129,7 +147,7 @@ def test_batched_form_fits_the_spaces(game, num_games):
     batch.reset()
     ended = 0
     for _ in range(20):
-        step = batch.step({a: rng.integers(space.n, size=num_games) for a, space in batch.action_spaces.items()})
+        step = batch.step({a: random_actions(space, rng, num_games) for a, space in batch.action_spaces.items()})
         for agent, observations in batch.observe().items():
             space = batch.observation_spaces[agent]
             assert observations.shape == (num_games, *space.shape) and observations.dtype == space.dtype
@@ -154,7 +172,7 @@ def test_batched_form_is_reproducible(game):
         batch.reset()
         for _ in range(15):
             seen.append(batch.observe())
-            step = batch.step({a: rng.integers(space.n, size=5) for a, space in batch.action_spaces.items()})
+            step = batch.step({a: random_actions(space, rng, 5) for a, space in batch.action_spaces.items()})
             seen.append([step.rewards, step.terminated, step.truncated, step.outcome, batch.observe(), batch.state()])
             batch.reset(step.terminated | step.truncated)
         return seen
@@ -167,5 +185,6 @@ def test_what_a_batch_returned_does_not_change_later(game):
     batch.reset()
     kept = {"state": batch.state(), **batch.observe()}
     before = {key: array.copy() for key, array in kept.items()}
-    batch.step({agent: np.zeros(3, np.int64) for agent in batch.action_spaces})
+    rng = np.random.default_rng(1)
+    batch.step({agent: random_actions(space, rng, 3) for agent, space in batch.action_spaces.items()})
     assert equal(kept, before)

@@ -8,6 +8,7 @@ import pytest
 from rllib_biac.envs import make, make_batched
 from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.equilibria.random_games import sample_payoffs
 
 PAYOFFS_3P = np.arange(3 * 2 * 3 * 4).reshape(3, 2, 3, 4)
 
@@ -128,3 +129,36 @@ def test_too_many_joint_actions_are_not_named():
     batch.reset()
     step = batch.step({agent: np.zeros(2, int) for agent in batch.possible_agents})
     assert batch.outcome_names == [] and (step.outcome == -1).all()
+
+
+@pytest.mark.parametrize(("size", "covariance", "seed"), [(3, 0.0, 0), (10, 0.8, 5), (1, -1, 2), (4, 1, 3)])
+def test_random_games_are_those_of_the_studies(size, covariance, seed):
+    game = make("random_matrix_game_v0", size=size, covariance=covariance, seed=seed)
+    drawn = sample_payoffs(1, size, covariance, np.random.default_rng(seed))[0]
+    np.testing.assert_array_equal(game.payoffs, drawn)
+    game.reset(seed=99)
+    np.testing.assert_array_equal(game.payoffs, drawn)
+
+
+def test_random_games_have_the_covariance_asked_for():
+    payoffs = make("random_matrix_game_v0", size=200, covariance=0.6).payoffs.reshape(2, -1)
+    np.testing.assert_allclose(np.cov(payoffs), [[1, 0.6], [0.6, 1]], atol=0.03)
+    np.testing.assert_array_equal(*make("random_matrix_game_v0", covariance=1).payoffs)
+
+
+def test_a_batch_holds_copies_of_one_random_game():
+    batch = make_batched("random_matrix_game_v0", 50, np.random.default_rng(0), size=4, seed=3)
+    payoffs = make("random_matrix_game_v0", size=4, seed=3).payoffs
+    rng = np.random.default_rng(1)
+    rows, columns = rng.integers(4, size=(2, 50))
+    step = batch.step({"player_0": rows, "player_1": columns})
+    for i in range(2):
+        np.testing.assert_array_equal(step.rewards[f"player_{i}"], payoffs[i, rows, columns].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"size": 0}, {"size": 2.0}, {"covariance": 1.1}, {"covariance": "0"}, {"seed": -1}, {"seed": None}]
+)
+def test_unfit_random_games_are_refused(kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        make("random_matrix_game_v0", **kwargs)

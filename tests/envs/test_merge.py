@@ -139,6 +139,67 @@ def test_arrays_equal_highway_env(ranges, count):
     assert seen == {"main_first", "auxiliary_first", "crash"}
 
 
+@pytest.mark.parametrize("sensor_range", [3, 20.0])
+def test_arrays_equal_highway_env_with_sensors(sensor_range):
+    rng, count = np.random.default_rng(4), 150
+    kwargs = {**WIDE, "sensor_range": sensor_range}
+    starts, actions = draw_starts(count, rng, **WIDE), rng.integers(5, size=(20, 2, count))
+    game, env = make_batched("merge_v0", count, rng, **kwargs), make("merge_v0", **kwargs)
+    game.reset(starts=starts)
+    observations = [game.observe()]
+    for main, auxiliary in actions:
+        game.step(joint(main, auxiliary))
+        observations.append(game.observe())
+    flags = set()
+    for i, start in enumerate(starts):
+        seen, _ = env.reset(options=options_of(start))
+        t = 0
+        while True:
+            gap = env.cars[1].position[0] - env.cars[0].position[0]
+            state = np.split(env.state(), 2)
+            for agent, ahead, (own, other) in (("main_0", gap, state), ("auxiliary_0", -gap, state[::-1])):
+                sees = -5 < ahead <= sensor_range
+                np.testing.assert_array_equal(seen[agent], [*own, *(other if sees else np.zeros(4)), sees])
+                np.testing.assert_allclose(observations[t][agent][i], seen[agent], rtol=0, atol=1e-6)
+                flags.add(sees)
+            if not env.agents:
+                break
+            seen, *_ = env.step(joint(*actions[t, :, i]))
+            t += 1
+    assert flags == {True, False}
+
+
+def test_sensors_look_ahead_at_most_so_far():
+    """Cars at x = 200 and 200 + gap: the front one sees the rear one only while they are side by side."""
+    env = make("merge_v0", sensor_range=20, main_x=200, main_speed=35, auxiliary_speed=35)
+    assert env.observation_space("main_0").shape == (9,) and env.state_space.shape == (8,)
+    for gap, main_sees, auxiliary_sees in (
+        (-21, False, False),
+        (-20, False, True),
+        (-5, False, True),
+        (-4.5, True, True),
+        (0, True, True),
+        (4.5, True, True),
+        (5, True, False),
+        (20, True, False),
+        (20.5, False, False),
+    ):
+        observations, _ = env.reset(options={"auxiliary_x": 200 + gap})
+        assert [o[-1] for o in observations.values()] == [main_sees, auxiliary_sees], gap
+        assert env.state().shape == (8,) and np.abs(env.state()[4:]).sum() > 0
+
+
+def test_a_sensor_range_changes_nothing_but_what_is_seen():
+    rng = np.random.default_rng(2)
+    starts, actions = draw_starts(100, rng), rng.integers(5, size=(3, 2, 100))
+    whole, partial = (make_batched("merge_v0", 100, rng, sensor_range=r) for r in (None, 10))
+    for game in (whole, partial):
+        game.reset(starts=starts)
+    for main, auxiliary in actions:
+        assert np.array_equal(whole.step(joint(main, auxiliary)).outcome, partial.step(joint(main, auxiliary)).outcome)
+        np.testing.assert_array_equal(whole.state(), partial.state())
+
+
 def test_the_quick_check_before_the_collision_test_misses_none():
     """Cars in every position near each other: the lateral check may only skip pairs that neither touch nor will."""
     from rllib_biac.envs.merge.batched import DIAGONAL, FRAME, _collision, _near
@@ -239,6 +300,10 @@ def test_starts_stay_within_their_ranges_and_options_hold_for_one_episode():
         ({"main_x": 250.0}, "0 <= x < 250"),
         ({"auxiliary_x": (-1, 10)}, "0 <= x < 250"),
         ({"reward_scale": 0.0}, "positive"),
+        ({"sensor_range": 0}, "positive number of metres"),
+        ({"sensor_range": float("inf")}, "None"),
+        ({"sensor_range": "far"}, "positive number of metres"),
+        ({"sensor_range": True}, "positive number of metres"),
     ],
 )
 def test_bad_options_are_refused(kwargs, says):

@@ -1,0 +1,36 @@
+"""Writes the report of a result folder and says where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rllib_biac.cli.mistakes import Mistake
+
+
+def report(folder: str, out: Path | None) -> None:
+    """Writes one HTML page about a result folder.
+
+    Args:
+        folder: what `rllib train` or `rllib reproduce` left.
+        out: the file; default: `report.html` in the folder.
+
+    Raises:
+        Mistake: if the folder holds no results or the page cannot be written.
+    """
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise Mistake(f"--out {out}: the file's name ends in .html.")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise Mistake(f"--out {out}: there is no folder {out.absolute().parent}.")
+    from rllib_biac.report import write_report
+
+    try:
+        written = write_report(Path(folder).expanduser(), out)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    except OSError as error:
+        where = out or Path(folder, "report.html")
+        instead = "" if out else " Write it elsewhere with --out FILE.html."
+        raise Mistake(f"{where} cannot be written: {error.strerror or error}.{instead}") from error
+    click.echo(f"report: {written}")

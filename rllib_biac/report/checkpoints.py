@@ -1,0 +1,212 @@
+"""What checkpoints know: learned values of matrix games beside the true ones, greedy play, an episode in pictures."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac import envs
+from rllib_biac.core.games import StateReader, make_games
+from rllib_biac.core.play import can_draw, load, play
+from rllib_biac.envs.matrix_game import MatrixGame
+from rllib_biac.equilibria import pure_nash, stackelberg
+from rllib_biac.report.charts import numbers_like
+
+MOST_CELLS = 400
+_GIF_BYTES = 1_400_000  # a third more in base64
+_SEED = 0
+
+
+class Unreadable(Exception):
+    """A checkpoint that cannot be read or played, and why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a payoff table: the number, its share (0 to 1) of the way from the lowest to the highest, marks."""
+
+    text: str
+    share: float
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Payoffs:
+    """A table of payoffs, rows for the first player's actions and columns for the second's."""
+
+    title: str
+    rows: list[tuple[str, list[Cell]]]
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class MatrixPlay:
+    """What was learned of a matrix game.
+
+    Attributes:
+        players: the game's, in its own order.
+        outcome: the greedy joint action, such as C-Z.
+        exact: what it should be: the Stackelberg equilibrium, or the pure Nash equilibria of equals.
+        solution: which of the two.
+        tables: for each player the true payoffs and, where the critics tell, those learned.
+        note: what a reader has to know about them.
+    """
+
+    players: list[str]
+    outcome: str
+    exact: list[str]
+    solution: str
+    tables: list[tuple[str, list[Payoffs]]] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Film:
+    """Episodes played greedily, as data URIs: an animation, and its first picture for those who want no motion."""
+
+    gif: str
+    still: str
+    size: tuple[int, int]
+    outcomes: list[str]
+
+
+def matrix_play(checkpoint: Path) -> MatrixPlay | None:
+    """Returns what was learned of a matrix game of two players, None if the game is another.
+
+    Raises:
+        Unreadable: if the checkpoint cannot be read or played.
+    """
+    with _reading():
+        config, module = load(checkpoint)
+        game = envs.make(config.env, **config.env_config) if isinstance(config.env, str) else None
+        if not isinstance(game, MatrixGame) or len(game.sizes) != 2:
+            return None
+        played = next(iter(play(checkpoint, episodes=1).outcomes), "")
+        levels = module.hierarchy.levels
+        rows, columns = game.action_names
+        if [len(level) for level in levels] == [1, 1]:
+            leader = game.possible_agents.index(levels[0][0])
+            found = stackelberg(game.payoffs, leader)
+            joint = [int(found.leader_action), int(found.follower_action)]
+            exact, solution = [game.outcome_name(joint if leader == 0 else joint[::-1])], "Stackelberg equilibrium"
+        else:
+            exact = [game.outcome_name(joint) for joint in np.argwhere(pure_nash(game.payoffs)).tolist()]
+            solution = "pure Nash equilibrium"
+        result = MatrixPlay(game.possible_agents, played, exact, solution)
+        if game.payoffs[0].size > MOST_CELLS:
+            return result
+        learned = _learned(config, module, game)
+        tables = []
+        for player, payoffs in zip(game.possible_agents, game.payoffs, strict=True):
+            both = [_payoffs("True payoffs", payoffs, rows, columns, result)]
+            if (values := learned.get(player)) is not None:
+                of_own = values.ndim == 1
+                names = game.action_names[game.possible_agents.index(player)]
+                both.append(
+                    _payoffs("Learned, of its own actions", values[None], ["value"], names, None)
+                    if of_own
+                    else _payoffs("Learned values", values, rows, columns, result)
+                )
+            tables.append((player, both))
+        later = game.horizon > 1 and bool(learned)
+        note = f"Learned values include what follows, discounted by {config.gamma:g} a step." if later else ""
+        return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
+
+
+def film(checkpoint: Path, episodes: int = 3) -> Film | None:
+    """Plays and draws episodes, None if the game draws nothing.
+
+    Raises:
+        Unreadable: if the checkpoint cannot be read or played.
+    """
+    with _reading():
+        config, _ = load(checkpoint)
+        if not can_draw(config.env, dict(config.env_config)):
+            return None
+        played = play(checkpoint, episodes=episodes, seed=_SEED, render=True)
+        if not played.frames:
+            return None
+        return Film(*_animate(played.frames, played.frames_per_second), sorted(played.outcomes.elements()))
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """A checkpoint and its game are somebody's own code and files: whatever they raise must not cost the whole page."""
+    logger = logging.getLogger("ray.rllib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise Unreadable(f"{kind}{error}") from error
+    finally:
+        logger.setLevel(before)
+
+
+def _learned(config: Any, module: Any, game: MatrixGame) -> dict[str, np.ndarray]:
+    """Returns player -> learned values, (|A_1|, |A_2|) in the game's order, or (|A_i|,) of its own actions."""
+    games = make_games(config.env, 1, np.random.default_rng(_SEED), dict(config.env_config))
+    state = torch.from_numpy(StateReader(games, config.state)())
+    observations = {agent: torch.from_numpy(seen) for agent, seen in games.observe().items()}
+    try:
+        with torch.no_grad():
+            tables = module.q_tables(state, observations)
+    except (AttributeError, NotImplementedError):
+        return {}  # an algorithm without such tables
+    axes = [list(module.hierarchy.agents).index(agent) for agent in game.possible_agents]
+    values = {agent: table[0].cpu().numpy() for agent, table in tables.items()}
+    return {agent: table.transpose(axes) if table.ndim == 2 else table for agent, table in values.items()}
+
+
+def _payoffs(title: str, values: np.ndarray, rows: list[str], columns: list[str], result: MatrixPlay | None) -> Payoffs:
+    low, spread = float(values.min()), float(np.ptp(values)) or 1.0
+    form = numbers_like(values.ravel().tolist(), digits=3)
+
+    def cell(row: int, column: int) -> Cell:
+        joint, value = f"{rows[row]}-{columns[column]}", float(values[row, column])
+        marks = []
+        if result and joint == result.outcome:
+            marks.append("greedy")
+        if result and joint in result.exact:
+            marks.append("exact")
+        return Cell(form(value), (value - low) / spread, tuple(marks))
+
+    table = [(name, [cell(row, column) for column in range(len(columns))]) for row, name in enumerate(rows)]
+    return Payoffs(title, table, columns)
+
+
+def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, str, tuple[int, int]]:
+    """Returns an animation small enough to stand in a page, and its first picture."""
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    if (scale := 720 / images[0].width) < 1:
+        size = (720, round(images[0].height * scale))
+        images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
+    few = [image.quantize(64, dither=Image.Dither.NONE) for image in images]
+    every = 1
+    while True:
+        kept, buffer = few[::every], io.BytesIO()
+        duration = 1000 * every / frames_per_second
+        kept[0].save(buffer, "GIF", save_all=True, append_images=kept[1:], duration=duration, loop=0, optimize=True)
+        if buffer.tell() <= _GIF_BYTES or len(kept) == 1:
+            break
+        every += 1
+    still = io.BytesIO()
+    few[0].save(still, "PNG", optimize=True)
+    return data_uri("image/gif", buffer.getvalue()), data_uri("image/png", still.getvalue()), images[0].size
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """Returns a file as an address that needs no file."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,233 @@
+"""Reads result folders, Ray Tune's and those of `rllib reproduce`, as far as their files are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPRODUCTION = "rllib_biac reproduction"
+EXPECTED = (
+    "A result folder is what `rllib train` leaves in ~/ray_results/<experiment> (a folder per trial with params.json "
+    "and result.json), one of its trials, or the output of `rllib reproduce`."
+)
+
+STEPS = "num_env_steps_sampled_lifetime"
+
+_TRIAL_FILES = ("result.json", "progress.csv", "params.json")
+_TRIAL_NAME = re.compile(r"(?P<algorithm>.+?)_[0-9a-f]+_\d{5}(?:_(?P<label>.+))?")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run.
+
+    Attributes:
+        folder: where it is.
+        algorithm: its name, such as BiAC.
+        label: what its folder's name tells of it, such as `lr=0.1`; else the name itself.
+        settings: the algorithm's whole config, as Tune wrote it; empty if lost.
+        rows: the numbers of each report, nested keys joined by `/`.
+        checkpoint: the latest one.
+        failure: the last line of its error, if it failed.
+        problems: what of its files could not be read.
+    """
+
+    folder: Path
+    algorithm: str
+    label: str
+    settings: dict[str, Any]
+    rows: list[dict[str, float]]
+    checkpoint: Path | None
+    failure: str = ""
+    problems: tuple[str, ...] = ()
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """Returns a metric over env steps, finite values only."""
+        points = [(row.get(STEPS, math.nan), row.get(metric, math.nan)) for row in self.rows]
+        return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+
+    def last(self, metric: str) -> float | None:
+        """Returns the last finite value reported of a metric."""
+        return next((row[metric] for row in reversed(self.rows) if math.isfinite(row.get(metric, math.nan))), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one `rllib train` left: trials, and the criteria to stop by where they were recorded."""
+
+    folder: Path
+    trials: list[Trial]
+    stop: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `rllib reproduce` left: manifests in the order of their names, and what could not be read."""
+
+    folder: Path
+    manifests: list[dict[str, Any]]
+    problems: list[str] = field(default_factory=list)
+
+
+def read(folder: Path) -> Run | Reproduction:
+    """Reads a result folder.
+
+    Raises:
+        ValueError: if there is no such folder or it holds no results.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder. {EXPECTED}")
+    reproduction = _reproduction(folder)
+    if reproduction.manifests:
+        return reproduction
+    if reproduction.problems:
+        raise ValueError(f"{folder}: {' '.join(reproduction.problems)} Run `rllib reproduce` again.")
+    if _is_trial(folder):
+        return Run(folder, [_trial(folder)], _stop(folder.parent))
+    if trials := [_trial(path) for path in sorted(folder.iterdir()) if _is_trial(path)]:
+        return Run(folder, trials, _stop(folder))
+    inside = sorted({path.parent.parent for name in _TRIAL_FILES for path in folder.glob(f"*/*/{name}")})
+    if inside:
+        choices = "\n".join(f"  {path}" for path in inside)
+        raise ValueError(f"{folder}: holds several result folders. Choose one:\n{choices}")
+    raise ValueError(f"{folder}: no results here. {EXPECTED}")
+
+
+def raw_rows(reproduction: Reproduction, manifest: dict[str, Any]) -> int | None:
+    """Returns how many whole rows the raw results of an experiment hold, None where there are none."""
+    path = inside(reproduction.folder, manifest.get("raw"))
+    return None if path is None else sum(1 for _ in _json_lines(path))
+
+
+def inside(folder: Path, name: Any) -> Path | None:
+    """Returns the file of that name in a folder, None if there is none or it lies elsewhere."""
+    if not isinstance(name, str) or not name:
+        return None
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+
+
+def _reproduction(folder: Path) -> Reproduction:
+    found = Reproduction(folder, [])
+    for path in sorted(folder.glob("*.json")):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        try:
+            manifest = json.loads(text)
+        except ValueError:
+            if REPRODUCTION in text:
+                found.problems.append(f"{path.name} is damaged or half-written and was left out.")
+            continue
+        if isinstance(manifest, dict) and manifest.get("kind") == REPRODUCTION:
+            found.manifests.append(manifest)
+    return found
+
+
+def _is_trial(path: Path) -> bool:
+    return path.is_dir() and any((path / name).is_file() for name in _TRIAL_FILES)
+
+
+def _trial(folder: Path) -> Trial:
+    problems = []
+    settings: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        settings = json.loads((folder / "params.json").read_text(encoding="utf-8"))
+    if not isinstance(settings, dict) or not settings:
+        settings = {}
+        problems.append("its settings (params.json) are missing or damaged")
+    rows = _rows(folder)
+    if not rows:
+        problems.append("it reported nothing: no whole line in result.json or progress.csv")
+    named = _TRIAL_NAME.fullmatch(folder.name)
+    marks = sorted(folder.glob("checkpoint_*/rllib_checkpoint.json"))
+    return Trial(
+        folder=folder,
+        algorithm=named["algorithm"] if named else "",
+        label=(named and named["label"]) or folder.name,
+        settings=settings,
+        rows=rows,
+        checkpoint=marks[-1].parent if marks else None,
+        failure=_failure(folder),
+        problems=tuple(problems),
+    )
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    for report in _reports(folder):
+        row = dict(_numbers({key: value for key, value in report.items() if key != "config"}))
+        # A trial resumed from an older checkpoint reports some iterations again: the later report is what came of it.
+        while rows and row.get("training_iteration", math.inf) <= rows[-1].get("training_iteration", -math.inf):
+            rows.pop()
+        rows.append(row)
+    return rows
+
+
+def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+    reported = False
+    for report in _json_lines(folder / "result.json"):
+        reported = True
+        yield report
+    if not reported and (folder / "progress.csv").is_file():
+        with open(folder / "progress.csv", encoding="utf-8", errors="replace", newline="") as file:
+            for line in csv.DictReader(file):
+                yield {key: _number(value) for key, value in line.items() if isinstance(value, str)}
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the whole lines of a file; what a killed run left half-written, or a crash garbled, is passed over."""
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{key}", float(value)
+
+
+def _failure(folder: Path) -> str:
+    try:
+        lines = (folder / "error.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else "no error was recorded"
+
+
+def _stop(experiment: Path) -> dict[str, Any] | None:
+    """Returns the criteria of the experiment's latest state, None where Tune's own file does not tell."""
+    for path in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
+        try:
+            trial = json.loads(path.read_text(encoding="utf-8"))["trial_data"][0][0]
+            stop = json.loads(trial)["stopping_criterion"]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+        if isinstance(stop, dict):
+            return stop
+    return None

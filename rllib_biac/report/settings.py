@@ -1,0 +1,132 @@
+"""What a run was told: the settings that make it what it is, those that differ between trials, the command again."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import shlex
+from typing import Any
+
+from rllib_biac.report.folders import Run, Trial
+
+# Where a config's attribute is not called what a user writes.
+_WRITTEN = {
+    "levels": "hierarchy",
+    "_model_config": "model_config",
+    "_train_batch_size_per_learner": "train_batch_size_per_learner",
+}
+# Follow from the hierarchy, or differ from run to run without meaning.
+_IMPLIED = ("policies", "policy_mapping_fn", "is_policy_to_train")
+_CLASS = re.compile(r"<class '([\w.]+)\.(\w+)'>")
+
+
+def written(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns a whole config under the names that a user writes, classes as `package.module:name`."""
+    named = {_WRITTEN.get(key, key): value for key, value in settings.items() if key not in _IMPLIED}
+    return {
+        key: _CLASS.sub(r"\1:\2", value) if isinstance(value, str) else value
+        for key, value in sorted(named.items())
+        if not key.startswith("_")
+    }
+
+
+def chosen(trial: Trial) -> dict[str, Any]:
+    """Returns the settings in which a trial differs from its algorithm's defaults; all if that is not known."""
+    defaults = _defaults(trial.algorithm)
+    return {key: value for key, value in written(trial.settings).items() if value != defaults.get(key, _MISSING)}
+
+
+def varied(trials: list[Trial]) -> list[str]:
+    """Returns the settings that are not the same in all trials."""
+    settings = [written(trial.settings) for trial in trials if trial.settings]
+    keys = sorted({key for one in settings for key in one})
+    return [key for key in keys if len({_json(one.get(key)) for one in settings}) > 1]
+
+
+def groups(trials: list[Trial]) -> list[tuple[str, list[Trial]]]:
+    """Returns the trials with equal settings but for the seed, each group with a name that tells it from the others."""
+    keys = [key for key in varied(trials) if key != "seed"]
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        settings = written(trial.settings)
+        name = ", ".join(f"{key} = {text(settings[key])}" for key in keys if key in settings)
+        found.setdefault(name, []).append(trial)
+    return list(found.items())
+
+
+def levels(settings: dict[str, Any]) -> list[list[str]]:
+    """Returns the hierarchy of a whole config, leaders first; empty if it tells none."""
+    found = settings.get("levels")
+    if not isinstance(found, list) or not all(isinstance(level, list) for level in found):
+        return []
+    return [[str(agent) for agent in level] for level in found]
+
+
+def text(value: Any) -> str:
+    """Returns a setting as a person would write it."""
+    return value if isinstance(value, str) else _json(value)
+
+
+def train_commands(run: Run) -> list[str]:
+    """Returns the commands that train the same again: one if the trials are a grid, else one for each of them."""
+    trials = [trial for trial in run.trials if trial.settings and trial.algorithm]
+    if not trials:
+        return []
+    keys = varied(trials)
+    points = [tuple(_json(written(trial.settings).get(key)) for key in keys) for trial in trials]
+    axes = [list(dict.fromkeys(column)) for column in zip(*points, strict=True)]
+    same_algorithm = len({trial.algorithm for trial in trials}) == 1
+    # Every point of the grid once. A sweep of games can be written in a file, not on the command line.
+    if same_algorithm and "env" not in keys and len(set(points)) == len(points) == math.prod(map(len, axes)):
+        grid = {
+            key: {"grid_search": [json.loads(value) for value in axis]} for key, axis in zip(keys, axes, strict=True)
+        }
+        return [_command(run, trials[0], grid, run.folder.name)]
+    return [_command(run, trial, {}, f"{run.folder.name}_{number}") for number, trial in enumerate(trials)]
+
+
+def _command(run: Run, trial: Trial, grid: dict[str, Any], name: str) -> str:
+    known = _keys(trial.algorithm)
+    settings = {**chosen(trial), **grid}
+    # The repr of a Python object that only its own program could make again.
+    lost = [key for key, value in settings.items() if isinstance(value, str) and value.startswith("<")]
+    config = {key: value for key, value in settings.items() if key in known and key not in (*lost, "env")}
+    env = written(trial.settings).get("env", "")
+    words = ["rllib", "train", "--algo", trial.algorithm, "--env", str(env), "--experiment-name", name]
+    if run.stop:
+        words += ["--stop", _json(run.stop)]
+    return shlex.join([*words, "--config", _json(config)])
+
+
+@functools.cache
+def _defaults(algorithm: str) -> dict[str, Any]:
+    from ray.tune.utils.util import SafeFallbackEncoder
+
+    config_class = _config_class(algorithm)
+    if config_class is None:
+        return {}
+    # As Tune writes params.json, so that the two compare.
+    return written(json.loads(json.dumps(config_class().to_dict(), cls=SafeFallbackEncoder)))
+
+
+@functools.cache
+def _keys(algorithm: str) -> frozenset[str]:
+    from rllib_biac.cli.config_keys import keys_of
+
+    config_class = _config_class(algorithm)
+    return frozenset() if config_class is None else frozenset(keys_of(config_class))
+
+
+def _config_class(algorithm: str) -> Any:
+    from rllib_biac.algorithms import REGISTRY
+
+    return REGISTRY.get(algorithm)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+_MISSING = object()
