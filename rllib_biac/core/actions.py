@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rllib_biac.core.rl_module import action_size
+from rllib_biac.core.rl_module import action_size, explore
 
 
 class ActionCoder(nn.Module):
@@ -72,3 +72,39 @@ class ActionCoder(nn.Module):
 def masked(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Makes forbidden actions the worst: (batch, |A_i|), (batch, |A_i|) bool -> (batch, |A_i|)."""
     return values if mask is None else values.masked_fill(~mask, -torch.inf)
+
+
+def explore_vector(
+    coder: ActionCoder,
+    greedy: torch.Tensor,
+    epsilon: float,
+    *,
+    noise: float,
+    mask: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    coin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Replaces actions by uniformly random ones with probability epsilon; continuous ones are noisy otherwise.
+
+    Args:
+        coder: of the agent.
+        greedy: (batch, size), actions as vectors.
+        epsilon: in [0, 1]; where it is 0 nothing is explored.
+        noise: standard deviation of the noise on continuous actions, in half their range.
+        mask: (batch, |A_i|) bool, allowed actions.
+        generator: draws coins, actions and noise.
+        coin: (batch,) bool, who explores, where that is decided for all agents at once.
+
+    Returns:
+        (batch, size).
+    """
+    if epsilon <= 0.0:
+        return greedy
+    if coder.discrete:
+        action = explore(greedy.argmax(1), epsilon, coder.size, mask=mask, generator=generator, coin=coin)
+        return coder.encode(action)
+    if coin is None:
+        coin = torch.rand(len(greedy), generator=generator, device=greedy.device) < epsilon
+    near = greedy + noise * torch.randn(greedy.shape, generator=generator, device=greedy.device)
+    anywhere = 2.0 * torch.rand(greedy.shape, generator=generator, device=greedy.device) - 1.0
+    return torch.where(coin.unsqueeze(1), anywhere, near.clamp(-1.0, 1.0))

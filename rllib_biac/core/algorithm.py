@@ -147,8 +147,8 @@ class JointAlgorithm(Algorithm):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes the algorithm of another config, so that Tune's next trial need not start a process of its own."""
         self.cleanup()
-        trial, storage = self._trial_info, self._storage
-        type(self).__init__(self, config=new_config, storage=storage)
+        trial = self._trial_info  # type: ignore[has-type]
+        Algorithm.__init__(self, config=new_config, storage=self._storage)
         self._trial_info = trial
         return True
 

@@ -297,7 +297,7 @@ class JointConfig(AlgorithmConfig):
                 observation_space=spaces[agent][0],
                 action_space=spaces[agent][1],
                 inference_only=inference_only,
-                model_config=dict(model_config),
+                model_config=model_config | {"agent": agent},
             )
             for agent in hierarchy.agents
         }

@@ -95,7 +95,7 @@ class JointLearner(TorchLearner):
                 targets[f"{agent}/{name}"] = network
                 if self.config.normalize_targets and kind_of(name) == "critic":
                     check_rescalable(network, module.input_shape(name))
-        apart = None if self.one_input else {key: kind_of(name) for key, (_, name) in where.items()}
+        apart = {key: self.stack_of(agent, name) for key, (agent, name) in where.items()}
         self._groups, self._target_groups = (
             [([where[n] for n in names], group) for names, group in group_networks(made, apart)]
             for made in (networks, targets)
@@ -140,6 +140,10 @@ class JointLearner(TorchLearner):
         for keys, group in self._target_groups if target else self._groups:
             outputs.update(zip(keys, group(x), strict=True))
         return outputs
+
+    def stack_of(self, agent: str, network: str) -> Hashable:
+        """Returns a label: only networks of one label and shape are computed together."""
+        return None if self.one_input else kind_of(network)
 
     def compute(
         self,

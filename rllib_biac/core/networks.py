@@ -73,6 +73,11 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
     return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation))
 
 
+def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Computes a network through which gradients reach its input only."""
+    return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (x,))
+
+
 class NetworkGroup:
     """Networks of one shape, computed together.
 
@@ -138,9 +143,7 @@ class NetworkGroup:
         """
         if not self._stacked:
             (network,), (own,) = self.networks, [x] if isinstance(x, torch.Tensor) else x
-            if not frozen:
-                return [network(own)]
-            return [functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (own,))]
+            return [call_frozen(network, own) if frozen else network(own)]
         # Features first, rows last: weights multiply, and their gradients come out, in the order in which they lie.
         if isinstance(x, torch.Tensor):
             h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)

@@ -186,6 +186,13 @@ class Continuous(Probe):
         return spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
+class Unbounded(Probe):
+    """Actions that may be any number."""
+
+    def action_space(self, agent):
+        return spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+
 class Stateless(Probe):
     """A game without a state."""
 
@@ -248,3 +255,101 @@ def greedy(algo, states, masks=None):
     with torch.no_grad():
         played = learner_of(algo).module.act(states, masks=masks)
     return {agent: actions.numpy() for agent, actions in played.items()}
+
+
+class Apart(Probe):
+    """Each player sees its own secret bit, in an observation of its own shape, and is paid for playing it.
+
+    The state holds both bits, and a number that nobody sees. `scale` and `shift` set the unit of reward.
+    """
+
+    state_space_of_three = spaces.Box(-10.0, 10.0, (3,), np.float32)
+
+    def __init__(self, scale=1.0, shift=0.0):
+        super().__init__()
+        self.scale, self.unit_shift = scale, shift
+        self.state_space = self.state_space_of_three
+        self.seen = {
+            "one": spaces.Box(-1.0, 1.0, (1,), np.float32),
+            "two": spaces.Box(-1.0, 1.0, (4,), np.float32),
+        }
+
+    def observation_space(self, agent):
+        return self.seen[agent]
+
+    def start(self):
+        self.bits = self.rng.integers(2, size=2)
+
+    def state(self):
+        return np.array([*self.bits, 5.0 + self.bits[0]], np.float32)
+
+    def observe(self):
+        one, two = self.bits.astype(np.float32)
+        return {"one": np.array([one], np.float32), "two": np.array([0.5, two, -0.5, 1.0 - two], np.float32)}
+
+    def pay(self, one, two):
+        rewards = (float(one == self.bits[0]), float(two == self.bits[1]))
+        return tuple(self.scale * (reward + self.unit_shift) for reward in rewards), True, False
+
+
+class EndsWithoutChoice(Masked):
+    """`Masked`, but once the game is over no action is allowed, as in many games of PettingZoo."""
+
+    def infos(self):
+        if self.time == 3:
+            return {agent: {"action_mask": np.zeros(3, bool)} for agent in self.possible_agents}
+        return super().infos()
+
+
+class Kinds(Probe):
+    """One player has a choice of two, the other a vector: paid 1 less what each is off, a_1 = 1 and a_2 = (0.1, 2)."""
+
+    def __init__(self, second=None):
+        super().__init__()
+        low, high = np.array([-0.5, 0.0], np.float32), np.array([0.1, 3.0], np.float32)
+        self.second = second or spaces.Box(low, high)
+
+    def action_space(self, agent):
+        return spaces.Discrete(2) if agent == "one" else self.second
+
+    def pay(self, one, two):
+        assert self.second.contains(two), f"{two!r} is outside of {self.second}"
+        off = (1.0 - one) ** 2 + float(np.square(np.asarray(two, np.float64).ravel()[-1] - 2.0))
+        return (1.0 - off,) * 2, True, False
+
+
+class Navigation(Probe):
+    """Each of two goes to a place of its own, which nobody else sees, within 2 steps; both are paid for both.
+
+    Common reward of a step: 1 - (distance of one)² - (distance of two)² after it. Player one moves by at most 0.5,
+    player two by at most 0.5 down and 1 up. The best, at any discount, is to come as near as one may in each step.
+    """
+
+    reach = ((-0.5, 0.5), (-0.5, 1.0))
+
+    def action_space(self, agent):
+        low, high = self.reach[self.possible_agents.index(agent)]
+        return spaces.Box(low, high, (1,), np.float32)
+
+    def start(self):
+        self.off = self.rng.uniform(-1.0, 1.0, 2)
+
+    def state(self):
+        return self.off.astype(np.float32)
+
+    def observe(self):
+        return {"one": np.array([self.off[0], 0.0], np.float32), "two": np.array([self.off[1], 1.0], np.float32)}
+
+    def pay(self, one, two):
+        self.off = self.off - [one[0], two[0]]
+        return (1.0 - float(np.square(self.off).sum()),) * 2, self.time == 2, False
+
+    @classmethod
+    def play(cls, off, policy=None):
+        """Returns the mean return from starts (n, 2) of a policy, (n, 2) -> moves (n, 2); of the optimum by default."""
+        low, high = np.transpose(cls.reach)
+        total = 0.0
+        for _ in range(2):
+            off = off - (np.clip(off, low, high) if policy is None else policy(off))
+            total += (1.0 - np.square(off).sum(1)).mean()
+        return total

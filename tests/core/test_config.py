@@ -7,9 +7,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_biac import BiACConfig
+from rllib_biac import BiACConfig, IDQNConfig
 from rllib_biac.core.refused import REFUSED, RUNNER_CALLBACKS
-from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, config, stock
+from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
 
 def other_than(default):
@@ -134,9 +134,8 @@ def test_model_config_mistakes(model_config, message):
         ([["player_0"], []], "is no list of agents"),
         ([["player_0"], ["player_0"]], "names player_0 more than once"),
         ([["player_0"], ["player_7"]], "names player_7, but the game's agents are player_0, player_1"),
-        ([["player_0"]], r"write two levels of one agent"),
-        ([["player_0", "player_1"]], r"write two levels of one agent"),
-        ([["player_0"], ["player_1"], ["player_2"]], r"write two levels of one agent"),
+        ([["player_0"]], r"gives player_1 no level"),
+        ([["player_0"], ["player_1"], ["player_2"]], r"names player_2, but the game's agents are player_0, player_1"),
     ],
 )
 def test_hierarchy_mistakes(levels, message):
@@ -148,9 +147,9 @@ def test_hierarchy_mistakes(levels, message):
 @pytest.mark.parametrize(
     ("game", "message"),
     [
-        (OnePlayer, r"has 1 agent\(s\): one"),
-        (ThreePlayers, r"has 3 agent\(s\): one, two, three"),
-        (Continuous, r"agent 'one' has action space Box.*discrete actions"),
+        (OnePlayer, r"names two, but the game's agents are one"),
+        (ThreePlayers, r"gives three no level"),
+        (Unbounded, r"agent 'one' has action space Box.*finite bounds"),
         (Stateless, r"no state\(\).*state: observations"),
         ("escap_v0", r"Did you mean 'escape_v0'"),
         ("nowhere:game", "cannot import"),
@@ -161,6 +160,12 @@ def test_games_that_do_not_fit(game, message):
     settings = config(TwoStates)
     settings.env = game
     with pytest.raises(ValueError, match=message):
+        settings.validate()
+
+
+def test_continuous_actions_are_refused_where_they_do_not_work():
+    settings = IDQNConfig().environment(Continuous).hierarchy([["one", "two"]])
+    with pytest.raises(ValueError, match=r"agent 'one' has action space Box.*discrete actions"):
         settings.validate()
 
 

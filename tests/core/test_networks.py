@@ -109,3 +109,50 @@ def test_frozen_parameters_have_no_gradient_slot():
     gradients = torch.autograd.grad(group(torch.randn(3, 4))[0].sum(), group.leaves)
     torch._foreach_copy_(group.grads, gradients)
     assert group.rows[0].grad[:25].eq(0).all() and group.rows[0].grad[25:].ne(0).any()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_each_network_may_see_an_input_of_its_own(count):
+    networks = mlps(count)
+    plain = copy.deepcopy(networks)
+    group = NetworkGroup(networks)
+    inputs = [torch.randn(16, 4) for _ in range(count)]
+    weights = torch.randn(count, 16, 6)
+    outputs = group(inputs)
+    gradients = torch.autograd.grad(sum((o * w).sum() for o, w in zip(outputs, weights, strict=True)), group.leaves)
+    for own, gradient in zip(group.grads, gradients, strict=True):
+        own.copy_(gradient)
+    for g, network in enumerate(plain):
+        output = network(inputs[g])
+        torch.testing.assert_close(outputs[g], output)
+        (output * weights[g]).sum().backward()
+        torch.testing.assert_close(group.rows[g].grad, torch.cat([p.grad.flatten() for p in network.parameters()]))
+
+
+@pytest.mark.parametrize("own_inputs", [False, True])
+@pytest.mark.parametrize("networks", [mlps(1), mlps(3), [nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6))]])
+def test_through_frozen_networks_gradients_reach_the_inputs_only(networks, own_inputs):
+    plain = copy.deepcopy(networks)
+    group = NetworkGroup(copy.deepcopy(networks))
+    inputs = [torch.randn(7, 4, requires_grad=True) for _ in (networks if own_inputs else networks[:1])]
+    x = inputs if own_inputs else inputs[0]
+    outputs = group(x, frozen=True)
+    weights = torch.randn(len(networks), 7, 6)
+    loss = sum((o * w).sum() for o, w in zip(outputs, weights, strict=True))
+    expected = [network(inputs[g if own_inputs else 0]) for g, network in enumerate(plain)]
+    for output, value in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, value)
+    found = torch.autograd.grad(loss, [*inputs, *group.leaves], allow_unused=True)
+    assert all(gradient is None for gradient in found[len(inputs) :])
+    plain_loss = sum((o * w).sum() for o, w in zip(expected, weights, strict=True))
+    for gradient, plain_gradient in zip(found, torch.autograd.grad(plain_loss, inputs), strict=False):
+        torch.testing.assert_close(gradient, plain_gradient)
+    # The next call trains them again.
+    again = torch.autograd.grad(sum(o.sum() for o in group(x)), group.leaves)
+    assert all(gradient.ne(0).any() for gradient in again)
+
+
+def test_networks_of_different_labels_are_kept_apart():
+    networks = dict(zip("abc", mlps(3), strict=True))
+    groups = group_networks(networks, {"a": "critic", "b": "actor", "c": "critic"})
+    assert [names for names, _ in groups] == [["a", "c"], ["b"]]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
+import gymnasium as gym
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_learner import BiACLearner
 from rllib_biac.algorithms.biac.biac_rl_module import BiACFollower, BiACLeader, BiACModule
+from rllib_biac.algorithms.biac.levels_learner import LevelsLearner
+from rllib_biac.algorithms.biac.levels_rl_module import LevelAgent, LevelsModule
 from rllib_biac.core.algorithm import JointAlgorithm
 from rllib_biac.core.config import JointConfig, load_object
 from rllib_biac.core.hierarchy import Hierarchy
+from rllib_biac.core.learner import JointLearner
 from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
 from rllib_biac.envs.batched import BatchedGame
 
 
 class BiACConfig(JointConfig):
-    """Config of Bi-AC, for one leader and one follower with discrete actions.
+    """Config of Bi-AC, for any hierarchy of agents with discrete or continuous actions.
+
+    One leader and one follower with discrete actions get networks that answer for all joint actions at once, which is
+    fastest; any other hierarchy gets networks that take actions in (`levels_rl_module`).
 
     .. code-block:: python
 
@@ -29,8 +36,13 @@ class BiACConfig(JointConfig):
             algo.train()
     """
 
+    continuous_actions: ClassVar[bool] = True
+
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or BiAC)
+        self.exploration_noise: float = 0.1
+        # Whether networks answer for all joint actions at once; found out in `validate()`.
+        self.answers_at_once: bool = True
         self.actor_loss: str = "expectation"
         self.response: str = "greedy"
         self.entropy_coeff: float = 0.2
@@ -72,6 +84,21 @@ class BiACConfig(JointConfig):
         )
 
     @override(JointConfig)
+    def env_runners(self, *, exploration_noise: float = NotProvided, **kwargs: Any) -> Self:
+        """Sets how games are played while learning.
+
+        Args:
+            exploration_noise: standard deviation of the noise on continuous actions that are not drawn at random
+                altogether (`epsilon`), in half their range; at least 0. There is none where epsilon is 0.
+            kwargs: as for `JointConfig.env_runners`.
+
+        Returns:
+            This config.
+        """
+        super().env_runners(**kwargs)
+        return self._set_given(exploration_noise=exploration_noise)
+
+    @override(JointConfig)
     def rl_module(
         self,
         *,
@@ -94,22 +121,24 @@ class BiACConfig(JointConfig):
         return self._set_given(leader_module_class=leader_module_class, follower_module_class=follower_module_class)
 
     @override(JointConfig)
-    def get_default_learner_class(self) -> type[BiACLearner]:
-        return BiACLearner
+    def get_default_learner_class(self) -> type[JointLearner]:
+        return BiACLearner if self.answers_at_once else LevelsLearner
 
     @override(JointConfig)
     def hierarchy_module_class(self) -> type[HierarchyModule]:
-        return BiACModule
+        return BiACModule if self.answers_at_once else LevelsModule
 
     @override(JointConfig)
     def module_classes(self) -> dict[str, type[JointRLModule]]:
         assert self.levels is not None
+        if not self.answers_at_once:
+            return dict.fromkeys(self.policies, LevelAgent)
         leader, follower = Hierarchy(self.levels).agents
         return {leader: _loaded(self.leader_module_class), follower: _loaded(self.follower_module_class)}
 
     @override(JointConfig)
     def module_settings(self) -> dict[str, Any]:
-        return super().module_settings() | {"response": self.response}
+        return super().module_settings() | {"response": self.response, "exploration_noise": self.exploration_noise}
 
     @override(JointConfig)
     def validate(self) -> None:
@@ -121,33 +150,45 @@ class BiACConfig(JointConfig):
             given = _loaded(getattr(self, key))
             if not (isinstance(given, type) and issubclass(given, base)):
                 self._value_error(f"{key}: {getattr(self, key)!r} is no subclass of {base.__name__}.")
+        self.validate_number("exploration_noise", 0.0, np.inf)
+        if self.levels is not None:
+            self.answers_at_once = _one_leads_one(Hierarchy(self.levels))
         super().validate()
-        assert self.levels is not None
-        self._validate_two_levels(Hierarchy(self.levels))
 
     @override(JointConfig)
     def _validate_game(self, games: BatchedGame, hierarchy: Hierarchy) -> None:
-        self._validate_two_levels(hierarchy, games.possible_agents)
         super()._validate_game(games, hierarchy)
+        discrete = all(isinstance(space, gym.spaces.Discrete) for space in games.action_spaces.values())
+        self.answers_at_once = discrete and _one_leads_one(hierarchy)
+        if not self.answers_at_once:
+            self._validate_levels(games)
 
-    def _validate_two_levels(self, hierarchy: Hierarchy, agents: list[str] | None = None) -> None:
-        if agents is not None and len(agents) != 2:
+    def _validate_levels(self, games: BatchedGame) -> None:
+        plain = BiACConfig()
+        for key in ("actor_loss", "response", "leader_module_class", "follower_module_class"):
+            if getattr(self, key) != getattr(plain, key):
+                self._value_error(
+                    f"{key}: {getattr(self, key)!r} is for one leader and one follower with discrete actions; leave it "
+                    "out for other hierarchies."
+                )
+        space = games.state_space if self.state == "env" else None
+        if space is not None and len(space.shape or ()) > 1:
             self._value_error(
-                f"BiAC plays one leader against one follower, but the game {self.env!r} has {len(agents)} agent(s): "
-                f"{', '.join(agents)}."
+                f"the state has shape {space.shape}: networks that take actions in put it beside them, which takes a "
+                "vector. Give the game such a state."
             )
-        if [len(level) for level in hierarchy.levels] != [1, 1]:
-            self._value_error(
-                f"BiAC plays one leader and one follower, but the hierarchy is {self.levels!r}: write two levels of "
-                "one agent, [[leader], [follower]]."
-            )
+
+
+def _one_leads_one(hierarchy: Hierarchy) -> bool:
+    return [len(level) for level in hierarchy.levels] == [1, 1]
 
 
 class BiAC(JointAlgorithm):
     """Bi-level Actor-Critic.
 
     The leader's critic enumerates the leader's actions, the follower's actor answering each (Eq. 12); both critics
-    learn by TD from the answered joint action (Eqs. 13-15), the actor from the follower's critic (Eq. 16).
+    learn by TD from the answered joint action (Eqs. 13-15), the actor from the follower's critic (Eq. 16). Hierarchies
+    of any depth go by Eqs. 17-22.
     """
 
     @classmethod

@@ -10,7 +10,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.annotations import override
 from torch import nn
 
-from rllib_biac.core.actions import ActionCoder
+from rllib_biac.core.actions import ActionCoder, explore_vector
 from rllib_biac.core.equals import EqualsModule, LocalRLModule
 from rllib_biac.core.networks import build_network
 from rllib_biac.core.rl_module import JointRLModule, Tensors, follow
@@ -67,15 +67,8 @@ class MADDPGRLModule(LocalRLModule, InferenceOnlyAPI):
 
     @override(LocalRLModule)
     def explore(self, action: torch.Tensor, epsilon: float, **kwargs: Any) -> torch.Tensor:
-        if self.coder.discrete or epsilon <= 0.0:
-            return super().explore(action, epsilon, **kwargs)
-        coin, generator = kwargs.get("coin"), kwargs.get("generator")
-        if coin is None:
-            coin = torch.rand(len(action), generator=generator, device=action.device) < epsilon
-        noise = torch.randn(action.shape, generator=generator, device=action.device)
-        near = self.coder.encode(action) + self.model_config["exploration_noise"] * noise
-        anywhere = 2.0 * torch.rand(action.shape, generator=generator, device=action.device) - 1.0
-        return self.coder.decode(torch.where(coin.unsqueeze(1), anywhere, near))
+        noise = self.model_config["exploration_noise"]
+        return self.coder.decode(explore_vector(self.coder, self.coder.encode(action), epsilon, noise=noise, **kwargs))
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
