@@ -18,22 +18,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from studies import RESULTS, Row, markdown, run_all, versions
 
-AGENTS = ("main_0", "auxiliary_0")
-NUM_STARTS = 1_000
-START_SEED = 20_261_123  # of starts used for nothing but this judgement
+from rllib_biac.reproduce.merge_study import AGENTS, NUM_STARTS, X, digits, exact, outcomes_of, starts_of
+
 STEPS = (12_000, 24_000)  # when play is judged
 GRID = np.linspace(30.0, 40.0, 41)
 CELLS = {"<35 / <35": (0, 0), "<35 / ≥35": (0, 1), "≥35 / <35": (1, 0), "≥35 / ≥35": (1, 1)}
-X = 215.0  # m, where both cars start
 
 
 def tuned() -> Row:
@@ -44,24 +40,10 @@ def tuned() -> Row:
     return yaml.safe_load(text)["merge_biac"]["config"]
 
 
-def starts_of(low: float) -> np.ndarray:
-    """Returns the starts (n, 4) on which play is judged, both speeds uniform from `low` to 40 m/s."""
-    speeds = np.random.default_rng([START_SEED, int(low)]).uniform(low, 40.0, (NUM_STARTS, 2))
-    return np.column_stack([np.full(NUM_STARTS, X), speeds[:, 0], np.full(NUM_STARTS, X), speeds[:, 1]])
-
-
 def grid_starts() -> np.ndarray:
     """Returns the starts (41 · 41, 4) of the phase diagram: main's speed slowest to fastest, then auxiliary's."""
     main, auxiliary = (speeds.ravel() for speeds in np.meshgrid(GRID, GRID, indexing="ij"))
     return np.column_stack([np.full(main.size, X), main, np.full(main.size, X), auxiliary])
-
-
-@cache
-def exact(low: float, leader: str) -> Any:
-    """Returns the exact equilibrium on `starts_of(low)`."""
-    from rllib_biac.equilibria.merge import merge_equilibrium
-
-    return merge_equilibrium(starts_of(low), leader=leader, gamma=tuned()["gamma"])
 
 
 def learn(seed: int, low: float, leader: str, reward_scale: float) -> Row:
@@ -87,19 +69,11 @@ def learn(seed: int, low: float, leader: str, reward_scale: float) -> Row:
             while done < steps:
                 result = algo.train()
                 done = int(result["num_env_steps_sampled_lifetime"])
-            judged[f"outcomes_{steps}"] = _digits(policy_outcomes(play, starts_of(low)))
-        judged["grid"] = _digits(policy_outcomes(play, grid_starts()))
+            judged[f"outcomes_{steps}"] = digits(policy_outcomes(play, starts_of(low)))
+        judged["grid"] = digits(policy_outcomes(play, grid_starts()))
     finally:
         algo.stop()
     return {"settings_keys": ["seed", "low", "leader", "reward_scale"], **judged}
-
-
-def _digits(outcomes: np.ndarray) -> str:
-    return "".join(map(str, outcomes))
-
-
-def _outcomes(digits: str) -> np.ndarray:
-    return np.array([int(digit) for digit in digits])
 
 
 def parts(seeds: int) -> dict[str, list[Row]]:
@@ -160,8 +134,10 @@ def tables(study: dict[str, list[Row]]) -> str:
     text, summary = "", []
     for name, rows in study.items():
         low, leader = rows[0]["low"], rows[0]["leader"]
-        lines = [[f"seed {row['seed']}", *judge(_outcomes(row[f"outcomes_{STEPS[-1]}"]), low, leader)] for row in rows]
-        early = [float(judge(_outcomes(row[f"outcomes_{STEPS[0]}"]), low, leader)[0]) for row in rows]
+        lines = [
+            [f"seed {row['seed']}", *judge(outcomes_of(row[f"outcomes_{STEPS[-1]}"]), low, leader)] for row in rows
+        ]
+        early = [float(judge(outcomes_of(row[f"outcomes_{STEPS[0]}"]), low, leader)[0]) for row in rows]
         match = [float(line[1]) for line in lines]
         contested = [float(line[2]) for line in lines if line[2] != "–"]
         truth = exact(low, leader)
@@ -213,7 +189,7 @@ def phase_diagram(rows: list[Row], path: Path) -> None:
     from rllib_biac.equilibria.merge import merge_equilibrium
 
     truth = merge_equilibrium(grid_starts(), gamma=tuned()["gamma"]).outcome
-    learned = [_outcomes(row["grid"]) for row in rows]
+    learned = [outcomes_of(row["grid"]) for row in rows]
     shape, extent = (len(GRID), len(GRID)), (GRID[0], GRID[-1], GRID[0], GRID[-1])
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained")
     colours = ["#3b6fb6", "#e09f3e", "#9e2a2b"]

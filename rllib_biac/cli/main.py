@@ -197,6 +197,34 @@ def evaluate(checkpoint: str, episodes: int, seed: int | None, as_json: bool, re
     evaluation.show(evaluation.evaluate(evaluation.find(checkpoint), episodes, seed, render_to), as_json)
 
 
+@main.command()
+@click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each.  [default: as many as each wants]")
+@click.option("--out", default="reproduction", show_default=True, metavar="DIR", help="Where results go.")
+@click.option("--cpus", type=click.IntRange(min=1), help="Runs at once.  [default: all CPUs]")
+@_traceback
+def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: int | None) -> None:
+    """Run the paper's experiments again: table2, table3, table4, fig2, fig4, fig5, fig7, figs8-12, or all.
+
+    Writes each one's rows, table and picture to DIR. What is there already is not run again, so that the same command
+    goes on after Ctrl-C.
+    """
+    from rllib_biac.cli import reproduce as reproduction
+
+    sys.exit(reproduction.reproduce(experiments, seeds, out, cpus))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="[default: DIR/report.html]")
+@_traceback
+def report(folder: str, out: Path | None) -> None:
+    """Turn DIR, the results of `train` or `reproduce`, into one HTML page that needs no network."""
+    from rllib_biac.cli import report as reporting
+
+    reporting.report(folder, out)
+
+
 @main.group()
 def example() -> None:
     """The experiments that come with the package."""

@@ -44,7 +44,8 @@ class ActionCoder(nn.Module):
         """Returns the action a vector stands for, of a discrete one the likeliest: the inverse of `encode`."""
         if self.discrete:
             return vector.argmax(-1)
-        return self.low + 0.5 * (vector.clamp(-1.0, 1.0) + 1.0) * (self.high - self.low)
+        action = self.low + 0.5 * (vector + 1.0) * (self.high - self.low)
+        return torch.minimum(torch.maximum(action, self.low), self.high)  # rounding may lead out of the bounds
 
     def act(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the greedy action's vector for an actor's output, logits or what tanh bounds: (batch, size)."""
@@ -70,8 +71,11 @@ class ActionCoder(nn.Module):
 
 
 def masked(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Makes forbidden actions the worst: (batch, |A_i|), (batch, |A_i|) bool -> (batch, |A_i|)."""
-    return values if mask is None else values.masked_fill(~mask, -torch.inf)
+    """Makes forbidden actions the worst: (batch, |A_i|), (batch, |A_i|) bool -> (batch, |A_i|).
+
+    A mask that allows nothing, as some games have it once they are over, forbids nothing.
+    """
+    return values if mask is None else values.masked_fill(~mask & mask.any(1, keepdim=True), -torch.inf)
 
 
 def explore_vector(

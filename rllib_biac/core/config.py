@@ -279,6 +279,8 @@ class JointConfig(AlgorithmConfig):
     ) -> MultiRLModuleSpec:
         assert spaces is not None and self.levels is not None
         hierarchy = Hierarchy(self.levels)
+        # Of an RLlib MultiAgentEnv the spaces are known only now.
+        self._validate_action_spaces({agent: spaces[agent][1] for agent in hierarchy.agents})
         agents = [agent for agent in spaces if agent in hierarchy.agents]  # in the game's own order
         state = state_space_of({agent: spaces[agent][0] for agent in agents}, agents)
         model_config = {
@@ -348,21 +350,26 @@ class JointConfig(AlgorithmConfig):
     def _validate_game(self, games: BatchedGame, hierarchy: Hierarchy) -> None:
         hierarchy.check_against(games.possible_agents)
         StateReader(games, self.state)
+        self._validate_action_spaces(games.action_spaces)
+
+    def _validate_action_spaces(self, spaces: Mapping[str, gym.Space]) -> None:
         name = type(self).__name__.removesuffix("Config")
-        for agent, space in games.action_spaces.items():
+        for agent, space in spaces.items():
+            has = f"agent {agent!r} has action space {space}"
             if isinstance(space, gym.spaces.Discrete):
                 if space.start != 0:
-                    self._value_error(f"agent {agent!r} has action space {space}: its actions must start at 0.")
+                    self._value_error(f"{has}: its actions must start at 0.")
             elif not self.continuous_actions:
+                self._value_error(f"{has}: {name} supports discrete actions (gymnasium.spaces.Discrete) only.")
+            elif not (
+                isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+            ):
                 self._value_error(
-                    f"agent {agent!r} has action space {space}: {name} supports discrete actions "
-                    "(gymnasium.spaces.Discrete) only."
+                    f"{has}: {name} supports discrete actions (gymnasium.spaces.Discrete) and vectors of numbers "
+                    "(one-dimensional Box of floats)."
                 )
-            elif not (isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.is_bounded()):
-                self._value_error(
-                    f"agent {agent!r} has action space {space}: {name} supports discrete actions "
-                    "(gymnasium.spaces.Discrete) and vectors with finite bounds (one-dimensional Box)."
-                )
+            elif not (space.is_bounded() and (space.low < space.high).all()):
+                self._value_error(f"{has}: it needs finite bounds, low < high.")
 
     def _refuse_what_does_nothing(self) -> None:
         joint = issubclass(self.env_runner_cls, JointEnvRunner)
@@ -493,6 +500,10 @@ class JointConfig(AlgorithmConfig):
             self._value_error(
                 f"model_config: fcnet_activation: {model['fcnet_activation']!r} is none of {', '.join(ACTIVATIONS)}."
             )
+
+
+def _holds_floats(space: gym.Space) -> bool:
+    return np.issubdtype(space.dtype or object, np.floating)
 
 
 def _is_count(value: Any) -> bool:

@@ -66,6 +66,12 @@ class JointLearner(TorchLearner):
         self._input_statistics: dict[Hashable, RunningMoments] = {}
         self._reported: dict[tuple[str, str], list[float]] = {}
         self._one = torch.ones((), device=self._device)
+        # Draws all that losses and targets sample.
+        self.generator = torch.Generator(self._device)
+        if self.config.seed is not None:
+            self.generator.manual_seed(self.config.seed)
+        else:
+            self.generator.seed()
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -236,10 +242,14 @@ class JointLearner(TorchLearner):
         self._normalise_inputs(rows)
         self._normalise_targets(rows)
         self._optimizer_steps = self._plan_optimizer_steps()
+        measured: dict[tuple[str, str], torch.Tensor] = {}
         for columns in zip(*(column.split(size) for column in rows.values()), strict=True):
             minibatch = dict(zip(rows, columns, strict=True))
-            losses = self._update_once(minibatch)
-        measured = losses | self.diagnostics(minibatch) if report else losses
+            measured |= self._update_once(minibatch)
+        if report:
+            drawn = self.generator.get_state()
+            measured |= self.diagnostics(minibatch)
+            self.generator.set_state(drawn)  # how often one reports changes nothing
         for key, value in measured.items():
             self._reported.setdefault(key, []).append(value.item())
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), total, reduce="sum")
@@ -391,6 +401,7 @@ class JointLearner(TorchLearner):
         state = super().get_state(*args, **kwargs)
         state["joint_learner"] = {
             "num_updates": self.num_updates,
+            "generator": self.generator.get_state().cpu().numpy(),
             "targets": {agent: moments.state() for agent, moments in self._target_statistics.items()},
             "inputs": {key: moments.state() for key, moments in self._input_statistics.items()},
         }
@@ -403,6 +414,7 @@ class JointLearner(TorchLearner):
         super().set_state(dict(state))
         if own := state.get("joint_learner"):
             self.num_updates = own["num_updates"]
+            self.generator.set_state(torch.as_tensor(own["generator"]))
             for agent, moments in own["targets"].items():
                 self._target_statistics[agent].restore(moments)
             for key, moments in own["inputs"].items():

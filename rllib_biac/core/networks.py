@@ -62,7 +62,7 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
         return MLP([input_shape[0], *hiddens, num_outputs], activation)
     if not model_config.get("conv_filters"):
         raise ValueError(
-            f"the state is an image of shape {tuple(input_shape)}: say how to encode it, "
+            f"what the network sees is an image of shape {tuple(input_shape)}: say how to encode it, "
             "e.g. model_config: {conv_filters: [[16, 4, 2], [32, 4, 2]]} (channels, kernel, stride)."
         )
     from ray.rllib.core.models.torch.primitives import TorchCNN

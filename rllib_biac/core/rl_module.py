@@ -167,7 +167,7 @@ class HierarchyModule(MultiRLModule):
                 masks = {agent: parts[ACTION_MASK].bool() for agent, parts in seen.items()}
         else:  # another `MultiAgentEnv`: its state is all observations side by side
             order = self.model_config["agents"]
-            state = torch.cat([seen[agent].flatten(1).to(torch.float32) for agent in order], dim=1)
+            state = torch.cat([_flat(seen[agent]) for agent in order], dim=1)
         with torch.no_grad():
             actions = self.act(state, observations=observations, masks=masks, epsilon=epsilon, generator=self.generator)
         return {agent: {Columns.ACTIONS: taken} for agent, taken in actions.items()}
@@ -187,6 +187,12 @@ class HierarchyModule(MultiRLModule):
     ) -> dict[str, dict[str, torch.Tensor]]:
         epsilon = piecewise(self.model_config["epsilon"], t)
         return self._act_on(batch, epsilon=epsilon)
+
+
+def _flat(observation: torch.Tensor) -> torch.Tensor:
+    # As `transitions.joint_state` has it.
+    rows = observation.flatten(1).to(torch.float32)
+    return rows / 255.0 if observation.dtype == torch.uint8 else rows
 
 
 def piecewise(schedule: float | list[list[float]], t: float) -> float:

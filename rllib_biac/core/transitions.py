@@ -63,7 +63,7 @@ class JointTransitions:
 
 
 def joint_state(observations: PerAgent, agents: Sequence[str]) -> np.ndarray:
-    """Concatenates all agents' flattened observations in the order given.
+    """Concatenates all agents' flattened observations in the order given, pixels (uint8) scaled to [0, 1].
 
     Args:
         observations: agent -> (rows, *observation shape).
@@ -72,9 +72,12 @@ def joint_state(observations: PerAgent, agents: Sequence[str]) -> np.ndarray:
     Returns:
         (rows, sum of observation sizes) float32.
     """
-    return np.concatenate(
-        [np.asarray(observations[agent], np.float32).reshape(len(observations[agent]), -1) for agent in agents], axis=1
-    )
+    return np.concatenate([_flat(np.asarray(observations[agent])) for agent in agents], axis=1)
+
+
+def _flat(observation: np.ndarray) -> np.ndarray:
+    rows = observation.reshape(len(observation), -1).astype(np.float32)
+    return rows / np.float32(255.0) if observation.dtype == np.uint8 else rows
 
 
 def join(

@@ -1,5 +1,8 @@
 """Exact game theory, the oracle for every test: equilibria, margins and regrets. Imports numpy and scipy only."""
 
+from rllib_biac.equilibria.feedback import FeedbackSE, backward_induction, feedback_se
+from rllib_biac.equilibria.hierarchy import HierarchySE, hierarchy_se, pure_nash_n
+from rllib_biac.equilibria.markov import CommitmentSE, MarkovGame, commitment_se, cooperation_level, policy_game
 from rllib_biac.equilibria.matrix import (
     StackelbergEquilibrium,
     leader_regret,
@@ -7,5 +10,33 @@ from rllib_biac.equilibria.matrix import (
     response_regret,
     stackelberg,
 )
+from rllib_biac.equilibria.mixed import MixedCommitment, mixed_commitment
+from rllib_biac.equilibria.regret import NashComparison, PlayRegret, compare_with_nash, play_regret
+from rllib_biac.equilibria.value_iteration import Iteration, iterate
 
-__all__ = ["StackelbergEquilibrium", "leader_regret", "pure_nash", "response_regret", "stackelberg"]
+__all__ = [
+    "CommitmentSE",
+    "FeedbackSE",
+    "HierarchySE",
+    "Iteration",
+    "MarkovGame",
+    "MixedCommitment",
+    "NashComparison",
+    "PlayRegret",
+    "StackelbergEquilibrium",
+    "backward_induction",
+    "commitment_se",
+    "compare_with_nash",
+    "cooperation_level",
+    "feedback_se",
+    "hierarchy_se",
+    "iterate",
+    "leader_regret",
+    "mixed_commitment",
+    "play_regret",
+    "policy_game",
+    "pure_nash",
+    "pure_nash_n",
+    "response_regret",
+    "stackelberg",
+]

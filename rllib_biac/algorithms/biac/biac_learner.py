@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
@@ -21,7 +19,6 @@ class BiACLearner(JointLearner):
     def build(self) -> None:
         super().build()
         self.leader, self.follower = self.agents
-        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
 
     def _table(self, output: torch.Tensor) -> torch.Tensor:
         return output.view(-1, *self.agent_module(self.leader).num_actions)  # (batch, |A_1|, |A_2|)
@@ -46,7 +43,7 @@ class BiACLearner(JointLearner):
         response = self.config.response
         preferences = self._table(outputs[self.follower, "critic" if response == "enumerated" else "actor"])
         if response == "sampled":
-            responses = sample_responses(preferences, mask2, self._generator)
+            responses = sample_responses(preferences, mask2, self.generator)
         else:
             responses = best_responses(preferences, mask2)  # (batch, |A_1|)
         q1 = self._table(outputs[self.leader, "critic"])
@@ -120,20 +117,10 @@ class BiACLearner(JointLearner):
             # E_{a_2 ~ pi_2(s, a_1)}, exact, for every commitment a_1.
             return -(pi * soft_q).sum(2).mean()
         if self.config.actor_loss == "gumbel_softmax":
-            noise = -torch.empty_like(logits).exponential_(generator=self._generator).log()
+            noise = -torch.empty_like(logits).exponential_(generator=self.generator).log()
             relaxed = ((logits + noise) / self.config.gumbel_temperature).softmax(2)  # Jang et al. 2016
             return -((relaxed * q2).sum(2) - self.config.entropy_coeff * (pi * log_pi).sum(2)).mean()
         # Eq. 16, with a_2 drawn afresh from pi_2 and the policy's own value as baseline.
-        a2 = sample_responses(logits.detach(), None, self._generator).unsqueeze(2)  # (batch, |A_1|, 1)
+        a2 = sample_responses(logits.detach(), None, self.generator).unsqueeze(2)  # (batch, |A_1|, 1)
         advantage = (soft_q - (pi * soft_q).sum(2, keepdim=True)).detach().gather(2, a2)
         return -(log_pi.gather(2, a2) * advantage).mean()
-
-    @override(JointLearner)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
-
-    @override(JointLearner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "generator" in state:
-            self._generator.set_state(torch.as_tensor(state["generator"]))

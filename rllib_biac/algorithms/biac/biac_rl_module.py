@@ -84,10 +84,14 @@ class BiACFollower(BiACLeader):
 
 
 def restrict(values: torch.Tensor, mask: torch.Tensor | None, dim: int) -> torch.Tensor:
-    """Makes forbidden actions the worst: values (batch, |A_1|, |A_2|), mask (batch, |A_dim|) bool, dim 1 or 2."""
+    """Makes forbidden actions the worst: values (batch, |A_1|, |A_2|), mask (batch, |A_dim|) bool, dim 1 or 2.
+
+    A mask that allows nothing, as some games have it once they are over, forbids nothing.
+    """
     if mask is None:
         return values
-    return values.masked_fill(~(mask.unsqueeze(2) if dim == 1 else mask.unsqueeze(1)), -torch.inf)
+    forbidden = ~mask & mask.any(1, keepdim=True)
+    return values.masked_fill(forbidden.unsqueeze(2) if dim == 1 else forbidden.unsqueeze(1), -torch.inf)
 
 
 def best_responses(preferences: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

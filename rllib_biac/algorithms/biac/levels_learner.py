@@ -15,6 +15,7 @@ from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
+from rllib_biac.core.actions import masked
 from rllib_biac.core.learner import JointLearner, Outputs, Rows
 from rllib_biac.core.networks import call_frozen
 from rllib_biac.core.rl_module import kind_of
@@ -26,11 +27,6 @@ class LevelsLearner(JointLearner):
 
     one_input = False
     module: LevelsModule
-
-    @override(JointLearner)
-    def build(self) -> None:
-        super().build()
-        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
 
     @override(JointLearner)
     def stack_of(self, agent: str, network: str) -> Any:
@@ -94,7 +90,7 @@ class LevelsLearner(JointLearner):
                 q = module.score(x, given, agent, masks=masks)  # (batch, |A_i|)
             return expectation_loss(output, q, masks.get(agent), self.config.entropy_coeff)
         # The derivative is total: through the answers of the levels below as well.
-        relax = {"temperature": self.config.gumbel_temperature, "generator": self._generator}
+        relax = {"temperature": self.config.gumbel_temperature, "generator": self.generator}
         actions = module.answers(x, given | {agent: output.tanh()}, own.level + 1, masks=masks, relax=relax)
         return -call_frozen(own.critic, module.joint(x, actions)).mean()
 
@@ -111,25 +107,12 @@ class LevelsLearner(JointLearner):
             measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
         return measured
 
-    @override(JointLearner)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
-
-    @override(JointLearner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "generator" in state:
-            self._generator.set_state(torch.as_tensor(state["generator"]))
-
 
 def expectation_loss(
     logits: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None, entropy_coeff: float
 ) -> torch.Tensor:
     """Returns minus E_{a ~ pi}[Q(a)] plus the entropy bonus, exact: logits, q (batch, |A_i|) -> scalar."""
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
-    log_pi = logits.log_softmax(1)
+    log_pi = masked(logits, mask).log_softmax(1)
     pi = log_pi.exp()
-    if mask is not None:
-        log_pi = log_pi.masked_fill(~mask, 0.0)  # where 0 · log 0 counts as 0
+    log_pi = log_pi.masked_fill(pi == 0.0, 0.0)  # where 0 · log 0 counts as 0
     return -(pi * (q - entropy_coeff * log_pi)).sum(1).mean()

@@ -109,8 +109,8 @@ class LenientDQNConfig(IDQNConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or LenientDQN)
-        self.leniency_moderation: float = 2.0
-        self.temperature_decay: float = 0.995
+        self.leniency_moderation: float = 5.0
+        self.temperature_decay: float = 0.998
         self.temperature_diffusion: float = 0.1
         self.temperature_hash_bits: int = 64
 
@@ -212,5 +212,5 @@ class LenientDQN(IDQN):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         for i, (agent, own) in enumerate(state.get(TEMPERATURES, {}).items()):
-            self._temperatures[agent] = self._make_temperatures(i, agent, len(own["projections"]))
+            self._temperatures[agent] = self._make_temperatures(i, agent, len(own["projections"]) - 1)
             self._temperatures[agent].set_state(own)

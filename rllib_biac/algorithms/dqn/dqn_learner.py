@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
@@ -72,7 +70,7 @@ class IDQNLearner(JointLearner):
 
 
 class HystereticDQNLearner(IDQNLearner):
-    """Bad surprises count less: they may be due to the others' exploration (Matignon et al. 2007, Eq. 6)."""
+    """Bad surprises count less: they may be due to the others' exploration (Matignon et al. 2007)."""
 
     @override(IDQNLearner)
     def weight(self, agent: str, error: torch.Tensor, batch: Rows) -> torch.Tensor:
@@ -81,24 +79,9 @@ class HystereticDQNLearner(IDQNLearner):
 
 
 class LenientDQNLearner(IDQNLearner):
-    """Bad surprises are forgiven with a probability stored with each transition (Palmer et al. 2018, Eq. 8)."""
-
-    @override(IDQNLearner)
-    def build(self) -> None:
-        super().build()
-        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
+    """Bad surprises are forgiven with a probability stored with each transition (Palmer et al. 2018)."""
 
     @override(IDQNLearner)
     def weight(self, agent: str, error: torch.Tensor, batch: Rows) -> torch.Tensor:
-        x = torch.rand(error.shape, generator=self._generator, device=error.device)
+        x = torch.rand(error.shape, generator=self.generator, device=error.device)
         return ((error > 0.0) | (x > batch[LENIENCY, agent])).to(torch.float32)
-
-    @override(IDQNLearner)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
-
-    @override(IDQNLearner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "generator" in state:
-            self._generator.set_state(torch.as_tensor(state["generator"]))

@@ -36,17 +36,19 @@ class Temperatures:
     ) -> None:
         self.decay, self.diffusion, self.moderation = decay, diffusion, moderation
         self._num_actions = num_actions
-        self._projections = rng.standard_normal((size, bits))
+        # One more number than an observation has, always 1, so that no plane need pass through the origin.
+        self._projections = rng.standard_normal((size + 1, bits))
         self._table: dict[bytes, np.ndarray] = {}
 
     def _clusters(self, observations: np.ndarray) -> list[bytes]:
         flat = observations.reshape(len(observations), -1).astype(np.float64)
-        return [row.tobytes() for row in np.packbits(flat @ self._projections > 0.0, axis=1)]
+        sides = flat @ self._projections[:-1] + self._projections[-1] > 0.0
+        return [row.tobytes() for row in np.packbits(sides, axis=1)]
 
     def leniency(
         self, observations: np.ndarray, actions: np.ndarray, next_observations: np.ndarray, terminated: np.ndarray
     ) -> np.ndarray:
-        """Returns the leniency of new steps, l = 1 - exp(-K T) (Palmer et al., Eq. 7), and cools what they tried.
+        """Returns the leniency of new steps, l = 1 - exp(-K T) (Palmer et al.), and cools what they tried.
 
         Args:
             observations, next_observations: (rows, *observation shape).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,6 @@ class MADDPGLearner(JointLearner):
     """Critics learn Q_i(s, a_1, ..., a_n); each actor climbs its own critic, the others' actions as replayed."""
 
     one_input = False
-
-    @override(JointLearner)
-    def build(self) -> None:
-        super().build()
-        self._generator = torch.Generator(self._device).manual_seed(self.config.seed or 0)
 
     def _coder(self, agent: str) -> ActionCoder:
         return self.agent_module(agent).coder
@@ -92,7 +86,7 @@ class MADDPGLearner(JointLearner):
         for agent in self.agents:
             mask = batch.get((ACTION_MASK, agent))
             own = self._coder(agent).relax(
-                outputs[agent, "actor"], self.config.gumbel_temperature, mask, self._generator
+                outputs[agent, "actor"], self.config.gumbel_temperature, mask, self.generator
             )
             inputs[agent] = self._joint(batch[STATE], replayed | {agent: own})
         q = self.compute("critic", inputs, frozen=True)
@@ -115,16 +109,6 @@ class MADDPGLearner(JointLearner):
             measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
         return measured
 
-    @override(JointLearner)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {"generator": self._generator.get_state().cpu().numpy()}
-
-    @override(JointLearner)
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        if "generator" in state:
-            self._generator.set_state(torch.as_tensor(state["generator"]))
-
 
 class MATD3Learner(MADDPGLearner):
     """Twin critics, smoothed target actions, delayed policies."""
@@ -134,8 +118,8 @@ class MATD3Learner(MADDPGLearner):
         coder = self._coder(agent)
         if coder.discrete:  # the Gumbel noise is the smoothing
             mask = rows.get((NEXT_ACTION_MASK, agent))
-            return coder.relax(output, self.config.gumbel_temperature, mask, self._generator)
+            return coder.relax(output, self.config.gumbel_temperature, mask, self.generator)
         action = output.tanh()
-        noise = torch.empty_like(action).normal_(0.0, self.config.target_noise, generator=self._generator)
+        noise = torch.empty_like(action).normal_(0.0, self.config.target_noise, generator=self.generator)
         limit = self.config.target_noise_clip
         return (action + noise.clamp_(-limit, limit)).clamp_(-1.0, 1.0)

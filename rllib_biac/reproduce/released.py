@@ -1,0 +1,46 @@
+"""Settings of the authors' released code that no paper has, for the rows that are labelled so.
+
+Hysteretic and lenient Q-learners learned from targets cut to at most 1, in raw units of reward: in Escape every payoff
+worth having (10, 15, 30) then looks the same. Independent Q-learners bootstrapped from their online network, beyond the
+end of the game too. The methods as their own papers have them are `IDQN`, `HystereticDQN` and `LenientDQN`.
+"""
+
+from __future__ import annotations
+
+import torch
+from ray.rllib.utils.annotations import override
+
+from rllib_biac.algorithms.dqn.dqn_learner import HystereticDQNLearner, IDQNLearner, LenientDQNLearner
+from rllib_biac.core.learner import Rows
+from rllib_biac.core.transitions import NEXT_OBS, REWARDS
+
+HIGHEST_TARGET = 1.0
+
+
+class ReleasedIndependent(IDQNLearner):
+    """`IDQN` without target networks, for which no game ever ends."""
+
+    @override(IDQNLearner)
+    @torch.no_grad()
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        next_q = self.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents})
+        targets = {}
+        for agent in self.agents:
+            module = self.agent_module(agent)
+            best = module.q_std * next_q[agent, "critic"].amax(1) + module.q_mean  # (batch,)
+            targets[agent] = rows[REWARDS, agent] + self.config.gamma * best
+        return targets
+
+
+class _CutTargets(IDQNLearner):
+    @override(IDQNLearner)
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        return {agent: targets.clamp(max=HIGHEST_TARGET) for agent, targets in super().compute_targets(rows).items()}
+
+
+class ReleasedHysteretic(_CutTargets, HystereticDQNLearner):
+    """`HystereticDQN` on targets of at most 1."""
+
+
+class ReleasedLenient(_CutTargets, LenientDQNLearner):
+    """`LenientDQN` on targets of at most 1."""

@@ -1,0 +1,139 @@
+"""One training run as its settings say, and the play that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac.cli import experiment_file
+from rllib_biac.cli.config_keys import build
+from rllib_biac.core.transitions import TERMINATED, TRUNCATED
+from rllib_biac.reproduce.runs import Row
+
+# In the paper's order: name in `run:` -> name in the paper, stem of the tuned examples.
+ALGORITHMS: dict[str, tuple[str, str]] = {
+    "BiAC": ("Bi-AC", "biac"),
+    "IDQN": ("I-DQN", "idqn"),
+    "MADDPG": ("MADDPG", "maddpg"),
+    "MATD3": ("TD3", "matd3"),
+    "HystereticDQN": ("Hysteretic-DQN", "hysteretic_dqn"),
+    "LenientDQN": ("Lenient-DQN", "lenient_dqn"),
+}
+
+RELEASED = {
+    "IDQN": "rllib_biac.reproduce.released:ReleasedIndependent",
+    "HystereticDQN": "rllib_biac.reproduce.released:ReleasedHysteretic",
+    "LenientDQN": "rllib_biac.reproduce.released:ReleasedLenient",
+}
+
+
+def fully_explored_first(run: str, config: Row) -> Row:
+    """Puts the paper's 1,000 env steps of uniformly random play before the epsilon schedule, which begins later."""
+    from rllib_biac.algorithms import REGISTRY
+
+    schedule = config.get("epsilon", REGISTRY[run]().epsilon)
+    points = schedule if isinstance(schedule, list) else [[0, schedule]]
+    # A schedule has one value at a step, so that the first one follows a step later.
+    later = [[1000 + max(step, 1), value] for step, value in points]
+    return config | {"epsilon": [[0, 1.0], [1000, 1.0], *later]}
+
+
+# What a run's `variant` makes of the settings of its tuned example: (run, config) -> config.
+VARIANTS: dict[str, Callable[[str, Row], Row]] = {
+    "main": lambda run, config: config,
+    "paper": lambda run, config: config,  # of its own tuned example
+    "uniform": fully_explored_first,
+    "raw": lambda run, config: config | {"normalize_targets": False},
+    "enumerated": lambda run, config: config | {"response": "enumerated"},
+    "released": lambda run, config: config | {"learner_class": RELEASED[run]},
+}
+
+
+def settings(run: str, game: str, variant: str, seed: int, **changes: Any) -> Row:
+    """Returns the full settings of one run, as JSON values: those of its tuned example, then the variant's, then ours.
+
+    Args:
+        run: a name in `ALGORITHMS`.
+        game: `escape`, `maintain` or `merge`.
+        variant: a name in `VARIANTS`.
+        seed: of everything random.
+        changes: to the example's `config`.
+
+    Raises:
+        Mistake: if there is no such tuned example.
+    """
+    example = f"{game}_{ALGORITHMS[run][1]}" + ("_paper" if variant == "paper" else "")
+    (draft,) = experiment_file.read(experiment_file.find(example))
+    config = VARIANTS[variant](run, draft.settings["config"])
+    config.pop("min_sample_timesteps_per_iteration", None)  # how often a person is shown the metrics
+    return {
+        "run": run,
+        "env": draft.settings["env"],
+        "variant": variant,
+        "seed": seed,
+        "steps": int(draft.settings["stop"]["num_env_steps_sampled_lifetime"]),
+        "config": config | {"seed": seed} | changes,
+    }
+
+
+@contextmanager
+def built(run: str, env: str, config: Row, every: int) -> Iterator[Any]:
+    """Builds the algorithm of a run, which reports every `every` env steps, and stops it in the end."""
+    from rllib_biac.algorithms import REGISTRY
+
+    # RLlib's watch over the machine sleeps for most of a second before it lets go of an algorithm.
+    quick = {"env": env, "min_sample_timesteps_per_iteration": every, "log_sys_usage": False}
+    algo = build(REGISTRY[run], config | quick).build_algo()
+    try:
+        yield algo
+    finally:
+        algo.stop()
+
+
+def train_until(algo: Any, steps: int) -> Row:
+    """Trains until so many env steps have been taken; returns RLlib's last result."""
+    result = algo.train()
+    while result["num_env_steps_sampled_lifetime"] < steps:
+        result = algo.train()
+    return result
+
+
+def greedy(algo: Any, states: np.ndarray, observations: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Returns the joint actions without exploration.
+
+    Args:
+        algo: any algorithm of this library.
+        states: (n, *state shape).
+        observations: agent -> (n, *observation shape), of all agents.
+        seed: for modules that draw their actions even without exploration.
+
+    Returns:
+        agent -> (n,) int64.
+    """
+    module = algo.env_runner.module
+    with torch.no_grad():
+        actions = module.act(
+            torch.from_numpy(states),
+            observations={agent: torch.from_numpy(rows) for agent, rows in observations.items()},
+            generator=torch.Generator().manual_seed(seed),
+        )
+    return {agent: action.numpy() for agent, action in actions.items()}
+
+
+def replayed(algo: Any, steps: int, *columns: Any) -> list[np.ndarray]:
+    """Returns columns of all joint transitions of a run, in the order they were played; the last is where games ended.
+
+    Raises:
+        ValueError: if the replay buffer has not kept all of them.
+    """
+    buffer = algo.local_replay_buffer
+    if not steps <= buffer.num_added <= buffer.capacity:
+        raise ValueError(
+            f"the replay buffer kept {len(buffer):,} of {buffer.num_added:,} env steps: raise its capacity."
+        )
+    kept = [buffer.columns[column][: buffer.num_added] for column in (*columns, TERMINATED, TRUNCATED)]
+    return [*kept[:-2], kept[-2] | kept[-1]]
