@@ -218,9 +218,9 @@ NOTES = (
     "in the paper.",
     "“the paper's”: tuned_examples/*_biac_paper.yaml, with responses sampled (Eq. 12 to the letter); 100 plays tell "
     "the most frequent joint action.",
-    "“as the released code has it”: not what these methods are. For Hysteretic- and Lenient-DQN targets above 1 are cut "
-    "to 1, so that a payoff of 30 cannot be told from one of 10; for I-DQN targets go on beyond the end of the game, by "
-    "the online network.",
+    "“as the released code has it”: not what these methods are. For Hysteretic- and Lenient-DQN targets above 1 are "
+    "cut to 1, so that a payoff of 30 cannot be told from one of 10; for I-DQN targets go on beyond the end of the "
+    "game, by the online network.",
     "Intervals: bootstrap for means, Clopper-Pearson for shares. Raw rows hold training-time shares too (the last 100 "
     "episodes, exploration included).",
 )
