@@ -1,1 +1,1 @@
-"""The `rllib` command: train, train file, evaluate, example."""
+"""The `rllib` command: train, train file, evaluate, reproduce, report, example."""
