@@ -267,8 +267,8 @@ def test_both_runners_give_the_same_rows_with_the_observations_of_each(ray, monk
 @KINDS
 def test_agents_of_images_learn(ray, name):
     """The first plays what the picture shows, whose state is a vector to the critics."""
-    settings = baseline(name, Pictures, lr=3e-3).environment(Pictures, state="observations")
-    settings.rl_module(model_config={"conv_filters": [[4, 3, 2]], "fcnet_hiddens": [16]})
+    settings = baseline(name, Pictures, lr=1e-3).environment(Pictures, state="observations")
+    settings.rl_module(model_config={"conv_filters": [[4, 3, 2]], "fcnet_hiddens": [64]})
     algo = train(settings.reporting(min_sample_timesteps_per_iteration=600))
     images = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 255)])
     assert played(algo, both_see(images))["one"].tolist() == [0, 1]
