@@ -53,13 +53,18 @@ setup(
         "PyYAML>=6",  # experiment files
     ],
     extras_require={
+        "onnx": [
+            "onnx>=1.16",  # the file format of StackelbergPolicy.export_onnx
+            "onnxscript",  # torch.onnx translates programs with it
+            "onnxruntime",  # runs the files; the tests hold them equal to the policy
+        ],
         "test": [
             "pytest>=8",
             "pytest-timeout",  # a hung worker fails its test instead of the whole run
             "ruff",  # lint
             "mypy",  # types
             "types-PyYAML",  # types of PyYAML, for mypy
-        ]
+        ],
     },
     entry_points={"console_scripts": ["rllib=rllib_biac.cli.main:main"]},
 )

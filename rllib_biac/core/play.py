@@ -102,6 +102,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
     state = StateReader(games, config.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
+    drawn = None if seed is None else torch.Generator().manual_seed(seed)
     played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
     try:
         for _ in range(episodes):
@@ -109,7 +110,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
             _draw(made[0], played, render)
             while not over:
-                step = games.step(greedy(module, state(), games.observe(), games.action_masks()))
+                step = games.step(greedy(module, state(), games.observe(), games.action_masks(), drawn))
                 length += 1
                 for agent in agents:
                     returns[agent] += float(step.rewards[agent][0])
@@ -130,6 +131,7 @@ def greedy(
     state: np.ndarray,
     observations: dict[str, np.ndarray] | None = None,
     masks: dict[str, np.ndarray] | None = None,
+    generator: torch.Generator | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns the joint action that was learned, without exploration.
 
@@ -138,12 +140,18 @@ def greedy(
         state: (batch, *state shape).
         observations: agent -> (batch, *observation shape); needed by agents that act on nothing else.
         masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
+        generator: draws the answers of a policy that samples them (`response: sampled`); default: torch's own.
 
     Returns:
         agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
     """
     with torch.no_grad():
-        actions = module.act(torch.from_numpy(state), observations=as_tensors(observations), masks=as_tensors(masks))
+        actions = module.act(
+            torch.from_numpy(state),
+            observations=as_tensors(observations),
+            masks=as_tensors(masks),
+            generator=generator,
+        )
     return {agent: action.numpy() for agent, action in actions.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class MADDPGRLModule(LocalRLModule, InferenceOnlyAPI):
     def input_shape(self, network: str) -> tuple[int, ...]:
         if network.startswith("actor"):
             return self.observation_shape
-        return (sum(self.state_shape) + sum(self.num_actions),)
+        return (math.prod(self.state_shape) + sum(self.num_actions),)
 
     @override(LocalRLModule)
     def greedy(self, observation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,0 +1,151 @@
+"""A policy as a program of its own: for ONNX runtimes (phones, C++, browsers), or for PyTorch without this library.
+
+Inputs are named `state` or `observation_<agent>`, float32, (batch, *shape), with any number of rows; where the game
+masks actions also `mask_<agent>`, (batch, |A_i|) bool. Outputs are named `action_<agent>`: (batch,) int64, or
+(batch, size) float32 of a continuous action. Networks are computed in float32.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rllib_biac.execution.description import STATE, Arrays, NetworkDescription
+from rllib_biac.execution.walk import Walk
+
+if TYPE_CHECKING:
+    from rllib_biac.execution.policy import StackelbergPolicy
+
+OPSET = 18  # ArgMax, GatherND and Gelu of old and new runtimes
+
+
+class TorchNetwork(nn.Module):
+    """`execution.networks.Network` in PyTorch, float32."""
+
+    def __init__(self, description: NetworkDescription, arrays: Arrays) -> None:
+        super().__init__()
+        self._convolutions = description.convolutions
+        self._nonlinearity = getattr(F, description.activation)
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for k in range(len(self._convolutions) + description.num_layers):
+            self.weights.append(nn.Parameter(_tensor(arrays[f"{k}/weight"]), requires_grad=False))
+            self.biases.append(nn.Parameter(_tensor(arrays[f"{k}/bias"]), requires_grad=False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layers = list(zip(self.weights, self.biases, strict=True))
+        if self._convolutions:
+            x = x.permute(0, 3, 1, 2)
+            for how, (weight, bias) in zip(self._convolutions, layers, strict=False):
+                top, bottom, left, right = how.padding
+                x = F.relu(F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, how.stride))
+            x = x.permute(0, 2, 3, 1).flatten(1)
+        *hidden, (weight, bias) = layers[len(self._convolutions) :]
+        for own_weight, own_bias in hidden:
+            x = self._nonlinearity(F.linear(x, own_weight, own_bias))
+        return F.linear(x, weight, bias)
+
+
+class TorchPolicy(nn.Module):
+    """A policy in PyTorch, named inputs to named outputs.
+
+    Args:
+        policy: what is played.
+        agent: whose action is returned; None returns everybody's.
+
+    Raises:
+        ValueError: if there is no such agent.
+    """
+
+    def __init__(self, policy: StackelbergPolicy, agent: str | None = None) -> None:
+        super().__init__()
+        if agent is not None:
+            policy.agent(agent)
+        about = policy.description
+        self._returned = policy.agents if agent is None else (agent,)
+        self._seen = {
+            STATE if about.play != "local" else f"observation_{name}": name
+            for name in about.inputs
+            if about.play != "local" or name in self._returned
+        }
+        self._masks = {
+            f"mask_{name}": name
+            for name in policy.agents
+            if about.masked and about.actions[name].discrete and (about.play != "local" or name in self._returned)
+        }
+        self.example_inputs = {
+            **{name: torch.zeros(2, *about.inputs[of]) for name, of in self._seen.items()},
+            **{name: torch.ones(2, about.actions[of].size, dtype=torch.bool) for name, of in self._masks.items()},
+        }
+        self.output_names = [f"action_{name}" for name in self._returned]
+        networks = {name: TorchNetwork(own, policy.arrays_of(name)) for name, own in about.networks.items()}
+        self.networks = nn.ModuleList(networks.values())
+        self._walk = Walk(torch, about, policy.arrays, networks, _tensor)
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen = {of: inputs[name] for name, of in self._seen.items()}
+        actions = self._walk(seen, {of: inputs[name] for name, of in self._masks.items()})
+        return {f"action_{name}": actions[name] for name in self._returned}
+
+    def traced(self) -> torch.export.ExportedProgram:
+        """Returns the policy as a program for any number of rows."""
+        rows = torch.export.Dim("rows")
+        dynamic = {name: {0: rows} for name in self.example_inputs}
+        return torch.export.export(self.eval(), (self.example_inputs,), dynamic_shapes=(dynamic,))
+
+
+def export_torch(policy: StackelbergPolicy, file: str | Path, agent: str | None = None) -> None:
+    """Writes a policy as a program that PyTorch runs without this library.
+
+    `torch.export.load(file).module()({"state": states})` returns `{"action_main_0": actions, ...}`.
+
+    Args:
+        policy: what is played.
+        file: ends in `.pt2`.
+        agent: whose action is returned; None returns everybody's.
+
+    Raises:
+        ValueError: if there is no such agent, or the file has another ending.
+    """
+    if Path(file).suffix != ".pt2":
+        raise ValueError(f"{file}: torch.export.load opens only files whose names end in .pt2.")
+    torch.export.save(TorchPolicy(policy, agent).traced(), str(file))
+
+
+def export_onnx(policy: StackelbergPolicy, file: str | Path, agent: str | None = None) -> None:
+    """Writes a policy as one ONNX file. Needs the packages of the extra `onnx`.
+
+    Args:
+        policy: what is played.
+        file: usually ends in `.onnx`.
+        agent: whose action is returned; None returns everybody's.
+
+    Raises:
+        ImportError: if onnx or onnxscript are not installed.
+        ValueError: if there is no such agent.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{error}: pip install 'rllib_biac[onnx]'.") from error
+    module = TorchPolicy(policy, agent)
+    program = torch.onnx.export(
+        module.traced(),
+        input_names=list(module.example_inputs),
+        output_names=module.output_names,
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(file), external_data=False)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.float32).copy())

@@ -1,0 +1,238 @@
+"""A trained policy to play with: all agents together, or each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rllib_biac.execution import description as files
+from rllib_biac.execution.description import STATE, Arrays, Description
+from rllib_biac.execution.networks import Network
+from rllib_biac.execution.walk import Walk
+
+Action = int | np.ndarray
+
+
+class StackelbergPolicy:
+    """What all agents of a game learned, played greedily, with numpy alone.
+
+    .. code-block:: python
+
+        policy = StackelbergPolicy.load("merge.policy")
+        policy.act(state)  # {"main_0": 3, "auxiliary_0": 4}
+        policy.agent("main_0").act(state)  # 3, as any other program that sees this state knows
+
+    Nothing is drawn at random and nothing is remembered: equal inputs give equal actions, in any process. A policy that
+    was trained with `response: sampled` plays its likeliest answers.
+
+    Attributes:
+        description: who leads whom, shapes, actions.
+        arrays: weights and normalisers, by name.
+        agents: all agents, top level first.
+    """
+
+    def __init__(self, description: Description, arrays: Arrays) -> None:
+        self.description = description
+        self.arrays = arrays
+        self.agents = description.agents
+        try:
+            self._walk = Walk(
+                np,
+                description,
+                arrays,
+                {agent: Network(own, self.arrays_of(agent)) for agent, own in description.networks.items()},
+                lambda array: np.asarray(array, np.float64),
+            )
+            nothing = {name: np.zeros((1, *shape)) for name, shape in description.inputs.items()}
+            tried = self._walk(nothing, {})
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"the policy's arrays do not fit its description: {error!r}.") from error
+        if set(tried) != set(self.agents):
+            raise ValueError("the policy's description does not say what each of its agents sees.")
+        if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise ValueError(f"the policy's {', '.join(broken)} holds numbers that are not finite.")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads a policy.
+
+        Args:
+            path: a file that `save` wrote, in which nothing can be executed; or the folder of an algorithm's
+                checkpoint, which is read by pickle (load only what you trust) and imports ray, without starting it.
+
+        Raises:
+            FileNotFoundError: if there is no such file or folder.
+            ValueError: if it is damaged, something else, or has networks of the user's own making.
+        """
+        if not Path(path).is_dir():
+            return cls(*files.read(path))
+        from rllib_biac.execution.checkpoint import read_checkpoint
+
+        return cls(*read_checkpoint(path))
+
+    @classmethod
+    def from_module(cls, module: Any) -> Self:
+        """Copies the policy of a living algorithm, `algo.env_runner.module`.
+
+        Raises:
+            ValueError: if a network is of the user's own making.
+        """
+        from rllib_biac.execution.checkpoint import describe
+
+        return cls(*describe(module))
+
+    def save(self, path: str | Path) -> None:
+        """Writes a file that `load` reads wherever numpy is: a NumPy archive of plain arrays and a description."""
+        files.write(path, self.description, self.arrays)
+
+    def agent(self, name: str) -> AgentPolicy:
+        """Returns one agent's part, to be played where the others are not.
+
+        Raises:
+            ValueError: if there is no such agent.
+        """
+        self._check_known([name])
+        return AgentPolicy(self, name)
+
+    def act(
+        self,
+        state: ArrayLike | None = None,
+        *,
+        observations: Mapping[str, ArrayLike] | None = None,
+        masks: Mapping[str, ArrayLike] | None = None,
+    ) -> dict[str, Action]:
+        """Plays one joint action, or one per row of a batch.
+
+        Args:
+            state: state shape, or (n, *state shape).
+            observations: agent -> observation shape, or (n, *observation shape), instead of the state, for algorithms
+                whose agents act on their own (IDQN and its kin, MADDPG, MATD3).
+            masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything.
+
+        Returns:
+            agent -> int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
+
+        Raises:
+            ValueError: if something is missing, unknown, of a wrong shape or not finite, or if an agent may do nothing.
+        """
+        return self._played(self._inputs(state, observations, self.agents), masks)
+
+    def export_onnx(self, file: str | Path, agent: str | None = None) -> None:
+        """Writes the policy for ONNX runtimes; see `execution.export.export_onnx`."""
+        from rllib_biac.execution.export import export_onnx
+
+        export_onnx(self, file, agent)
+
+    def export_torch(self, file: str | Path, agent: str | None = None) -> None:
+        """Writes the policy as a program of `torch.export`; see `execution.export.export_torch`."""
+        from rllib_biac.execution.export import export_torch
+
+        export_torch(self, file, agent)
+
+    def arrays_of(self, agent: str) -> Arrays:
+        """Returns the weights of an agent's network, `<k>/weight` and `<k>/bias`."""
+        start = f"{agent}/"
+        return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
+
+    def _inputs(self, state: Any, observations: Mapping[str, Any] | None, acting: Iterable[str]) -> dict[str, Any]:
+        """Returns what is seen, by the names of the description's inputs."""
+        if self.description.play != "local":
+            if observations is not None:
+                raise ValueError(
+                    "this policy cannot act on observations, for no approximator was trained: give the state, of shape "
+                    f"{self.description.inputs[STATE]}."
+                )
+            if state is None:
+                raise ValueError(f"give the state, of shape {self.description.inputs[STATE]}.")
+            return {STATE: state}
+        if state is not None or observations is None:
+            shapes = {agent: self.description.inputs[agent] for agent in acting}
+            raise ValueError(f"these agents act on their own observations, not on the state: give those, of {shapes}.")
+        self._check_known(observations)
+        if missing := [agent for agent in acting if agent not in observations]:
+            raise ValueError(f"the observation of {', '.join(missing)} is missing.")
+        return {agent: observations[agent] for agent in acting}
+
+    def _played(self, inputs: Mapping[str, Any], masks: Mapping[str, Any] | None) -> dict[str, Action]:
+        seen, rows = {}, set()
+        for name, given in inputs.items():
+            # Everybody rounds to what was trained on, whatever precision they were given.
+            x, shape = np.asarray(given, np.float32), self.description.inputs[name]
+            if x.shape != shape and x.shape[1:] != shape:
+                raise ValueError(f"{_said(name)} has shape {x.shape}: {shape} is expected, or (n, *{shape}).")
+            if not np.isfinite(x).all():
+                raise ValueError(f"{_said(name)} has entries that are not finite: {x[~np.isfinite(x)][:3]}.")
+            rows.add(None if x.shape == shape else len(x))
+            seen[name] = x.reshape(-1, *shape).astype(np.float64)
+        if len(rows) > 1:
+            raise ValueError("some observations are single, others a batch, or batches differ in their rows.")
+        (many,) = rows
+        actions = self._walk(seen, self._checked(masks, many) if masks else {})
+        return {agent: self._finished(agent, action, many is None) for agent, action in actions.items()}
+
+    def _checked(self, masks: Mapping[str, Any], many: int | None) -> dict[str, np.ndarray]:
+        self._check_known(masks)
+        checked = {}
+        for agent, given in masks.items():
+            own, mask = self.description.actions[agent], np.asarray(given, bool)
+            if not own.discrete:
+                raise ValueError(f"the mask of {agent} means nothing: its actions are continuous.")
+            expected = (own.size,) if many is None else (many, own.size)
+            if mask.shape != expected:
+                raise ValueError(f"the mask of {agent} has shape {mask.shape}: {expected} is expected.")
+            if not mask.any(-1).all():
+                raise ValueError(f"the mask of {agent} allows no action.")
+            checked[agent] = mask.reshape(-1, own.size)
+        return checked
+
+    def _finished(self, agent: str, action: np.ndarray, single: bool) -> Action:
+        if self.description.actions[agent].discrete:
+            return int(action[0]) if single else action
+        action = action.astype(np.float32)
+        return action[0] if single else action
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.agents:
+                raise ValueError(f"there is no agent {name!r}: the agents are {', '.join(self.agents)}.")
+
+
+def _said(name: str) -> str:
+    return "the state" if name == STATE else f"the observation of {name}"
+
+
+class AgentPolicy:
+    """One agent's part of a policy. It works out by itself what the others will do, and plays its answer to that."""
+
+    def __init__(self, policy: StackelbergPolicy, name: str) -> None:
+        self.policy = policy
+        self.name = name
+
+    def act(
+        self,
+        state: ArrayLike | None = None,
+        *,
+        observation: ArrayLike | None = None,
+        masks: Mapping[str, ArrayLike] | None = None,
+    ) -> Action:
+        """Plays the agent's own action, the one `StackelbergPolicy.act` gives it.
+
+        Args:
+            state: state shape, or (n, *state shape). All agents must be given the same.
+            observation: observation shape, or (n, *observation shape), instead of the state, for algorithms whose
+                agents act on their own.
+            masks: as for `StackelbergPolicy.act`: everybody's, for what others may do decides what they will do.
+
+        Returns:
+            int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
+
+        Raises:
+            ValueError: as `StackelbergPolicy.act`.
+        """
+        observations = None if observation is None else {self.name: observation}
+        inputs = self.policy._inputs(state, observations, [self.name])
+        return self.policy._played(inputs, masks)[self.name]

@@ -1,0 +1,106 @@
+"""Exported policies play as the policy does."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_biac.execution import StackelbergPolicy
+from tests.execution.modules import inputs_of, module_of, same
+
+KINDS = [
+    "tables",
+    "tables, masked",
+    "tables, gelu",
+    "chain, masked",
+    "vector between",
+    "local, MADDPG",
+    "local, images",
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request):
+    """A policy, what it sees by exported names, its actions by exported names, and their spaces."""
+    module = module_of(request.param)
+    policy = StackelbergPolicy.from_module(module)
+    state, observations, masks = inputs_of(module, 500)
+    named = {f"mask_{agent}": mask for agent, mask in (masks or {}).items()}
+    if policy.description.play == "local":
+        named |= {f"observation_{agent}": own.astype(np.float32) for agent, own in observations.items()}
+        joint = policy.act(observations=observations, masks=masks)
+    else:
+        named["state"] = state
+        joint = policy.act(state, masks=masks)
+    spaces = {f"action_{agent}": module[agent].unwrapped().action_space for agent in policy.agents}
+    return policy, named, {f"action_{agent}": action for agent, action in joint.items()}, spaces
+
+
+def of_one(policy, named, agent):
+    """What an agent alone is given."""
+    if policy.description.play != "local":
+        return named
+    return {name: array for name, array in named.items() if name.endswith(f"_{agent}")}
+
+
+def test_torch(case, tmp_path):
+    policy, named, expected, spaces = case
+    tensors = {name: torch.from_numpy(array) for name, array in named.items()}
+    policy.export_torch(tmp_path / "all.pt2")
+    program = torch.export.load(str(tmp_path / "all.pt2")).module()
+    same({name: action.numpy() for name, action in program(tensors).items()}, expected, spaces)
+    one_row = program({name: tensor[:1] for name, tensor in tensors.items()})
+    same({name: action.numpy() for name, action in one_row.items()}, {k: v[:1] for k, v in expected.items()}, spaces)
+
+    agent = policy.agents[-1]
+    policy.export_torch(tmp_path / "one.pt2", agent=agent)
+    played = torch.export.load(str(tmp_path / "one.pt2")).module()(of_one(policy, tensors, agent))
+    own = f"action_{agent}"
+    same({name: action.numpy() for name, action in played.items()}, {own: expected[own]}, spaces)
+
+
+def test_onnx(case, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    policy, named, expected, spaces = case
+    agent = policy.agents[-1]
+    for chosen in (None, agent):
+        file = tmp_path / "policy.onnx"
+        policy.export_onnx(file, agent=chosen)
+        assert [path.name for path in tmp_path.iterdir()] == ["policy.onnx"]
+        session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        outputs = [output.name for output in session.get_outputs()]
+        assert outputs == (list(expected) if chosen is None else [f"action_{agent}"])
+        given = named if chosen is None else of_one(policy, named, agent)
+        # What does not matter to an agent's own action may have been left out of its program.
+        taken = {name: given[name] for name in (each.name for each in session.get_inputs())}
+        for rows in (slice(None), slice(0, 1)):
+            played = session.run(None, {name: array[rows] for name, array in taken.items()})
+            same(dict(zip(outputs, played, strict=True)), {name: expected[name][rows] for name in outputs}, spaces)
+
+
+def test_mistakes_are_named(case, tmp_path):
+    for export in (case[0].export_torch, case[0].export_onnx):
+        with pytest.raises(ValueError, match="there is no agent 'car'"):
+            export(tmp_path / "none.pt2", agent="car")
+    with pytest.raises(ValueError, match=r"end in \.pt2"):
+        case[0].export_torch(tmp_path / "policy.torch")
+
+
+def test_an_exported_program_runs_without_this_library(tmp_path):
+    policy = StackelbergPolicy.from_module(module_of("tables"))
+    policy.export_torch(tmp_path / "merge.pt2")
+    script = (
+        "import sys, torch\n"
+        "program = torch.export.load(sys.argv[1]).module()\n"
+        "print({name: int(action) for name, action in program({'state': torch.ones(1, 8)}).items()})\n"
+        "assert not {'rllib_biac', 'ray'} & set(sys.modules)\n"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path / "merge.pt2")]
+    run = subprocess.run(argv, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=dict(os.environ))
+    assert run.returncode == 0, run.stderr
+    joint = policy.act(np.ones(8))
+    assert run.stdout.strip() == str({f"action_{agent}": action for agent, action in joint.items()})

@@ -1,0 +1,210 @@
+"""A policy taken out of the algorithm plays as it did, together and apart, from a file that numpy alone can read."""
+
+import functools
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_biac.algorithms.biac.biac_rl_module import BiACLeader
+from rllib_biac.core.play import greedy
+from rllib_biac.execution import StackelbergPolicy
+from tests.execution.modules import CASES, inputs_of, module_of, same
+
+MERGE = np.array([0.1, -0.4, 0.2, 0.0, -0.3, 0.9, 0.5, 0.0], np.float32)
+
+
+modules = functools.cache(module_of)
+
+
+@pytest.fixture(scope="module")
+def merge():
+    return StackelbergPolicy.from_module(modules("tables"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_play_is_the_modules_play(tmp_path, case):
+    module = modules(case)
+    spaces = {agent: module[agent].unwrapped().action_space for agent in module.hierarchy.agents}
+    StackelbergPolicy.from_module(module).save(tmp_path / "saved")
+    policy = StackelbergPolicy.load(tmp_path / "saved")
+    local = policy.description.play == "local"
+    state, observations, masks = inputs_of(module, 100 if "images" in case else 4000)
+    expected = greedy(module, state, observations, masks)
+    assert any(len(np.unique(action)) > 1 for action in expected.values()), "the test would show nothing"
+
+    seen = {"observations": observations} if local else {"state": state}
+    joint = policy.act(**seen, masks=masks)
+    same(joint, expected, spaces)
+    for agent, action in joint.items():
+        assert action.dtype == expected[agent].dtype and action.shape == expected[agent].shape
+        own = {"observation": observations[agent]} if local else {"state": state}
+        np.testing.assert_array_equal(policy.agent(agent).act(**own, masks=masks), action)
+
+    for row in range(50):  # one by one, as plain numbers
+        one = {agent: mask[row] for agent, mask in masks.items()} if masks else None
+        seen = {"observations": {a: o[row] for a, o in observations.items()}} if local else {"state": state[row]}
+        for agent, action in policy.act(**seen, masks=one).items():
+            assert isinstance(action, int) or action.shape == spaces[agent].shape
+            assert spaces[agent].contains(action)
+            np.testing.assert_array_equal(action, joint[agent][row])
+            own = {"observation": observations[agent][row]} if local else {"state": state[row]}
+            np.testing.assert_array_equal(policy.agent(agent).act(**own, masks=one), action)
+
+
+def test_masks_may_be_of_some_agents_and_lists(merge):
+    best = merge.act(MERGE)
+    mask = [action != best["auxiliary_0"] for action in range(5)]
+    assert merge.act(MERGE.tolist(), masks={"auxiliary_0": mask})["auxiliary_0"] != best["auxiliary_0"]
+    assert merge.agent("main_0").act(MERGE, masks={"auxiliary_0": [1, 1, 1, 1, 1]}) == best["main_0"]
+
+
+def test_double_and_single_precision_are_one_state(merge):
+    state = np.random.default_rng(0).normal(size=(500, 8))
+    for agent, action in merge.act(state).items():
+        np.testing.assert_array_equal(action, merge.act(state.astype(np.float32))[agent])
+
+
+def test_a_saved_policy_needs_neither_ray_nor_torch(merge, tmp_path):
+    merge.save(tmp_path / "merge.policy")
+    script = (
+        "import json, sys\n"
+        "from rllib_biac.execution import StackelbergPolicy\n"
+        "policy = StackelbergPolicy.load(sys.argv[1])\n"
+        "state = json.loads(sys.argv[2])\n"
+        "actions = {agent: policy.agent(agent).act(state) for agent in policy.agents}\n"
+        "heavy = {name.partition('.')[0] for name in sys.modules} & {'ray', 'torch', 'gymnasium', 'scipy', 'pandas'}\n"
+        "print(json.dumps([actions, sorted(heavy)]))\n"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path / "merge.policy"), json.dumps(MERGE.tolist())]
+    printed = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=100).stdout
+    assert json.loads(printed) == [merge.act(MERGE), []]
+
+
+def test_mistakes_are_named(merge):
+    nan = np.where(np.arange(8) == 2, np.nan, MERGE)
+    for call, message in (
+        (lambda: merge.agent("car"), "no agent 'car': the agents are main_0, auxiliary_0"),
+        (lambda: merge.act(), r"give the state, of shape \(8,\)"),
+        (lambda: merge.act(MERGE[:4]), r"the state has shape \(4,\): \(8,\) is expected, or \(n, \*\(8,\)\)"),
+        (lambda: merge.act(np.zeros((2, 2, 8))), "the state has shape"),
+        (lambda: merge.act(0.0), "the state has shape"),
+        (lambda: merge.act(nan), "the state has entries that are not finite"),
+        (lambda: merge.act([MERGE, MERGE + np.inf]), "the state has entries that are not finite"),
+        (lambda: merge.agent("main_0").act(observation=MERGE), "no approximator was trained: give the state"),
+        (lambda: merge.act(observations={"main_0": MERGE}), "no approximator was trained: give the state"),
+        (lambda: merge.act(MERGE, masks={"car": np.ones(5)}), "no agent 'car'"),
+        (lambda: merge.act(MERGE, masks={"main_0": np.ones(4)}), r"mask of main_0 has shape \(4,\): \(5,\) is"),
+        (lambda: merge.act(MERGE[None], masks={"main_0": np.ones(5)}), r"\(1, 5\) is expected"),
+        (lambda: merge.act(MERGE, masks={"main_0": np.zeros(5)}), "the mask of main_0 allows no action"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    local = StackelbergPolicy.from_module(modules("local, IDQN"))
+    both = {"one": [0.5], "two": [1.0, 0.0, 1.0, 0.0]}
+    for call, message in (
+        (lambda: local.act(np.zeros(3)), "act on their own observations, not on the state"),
+        (lambda: local.agent("two").act(np.zeros(3)), r"not on the state: give those, of {'two': \(4,\)}"),
+        (lambda: local.act(observations={"one": [0.5]}), "the observation of two is missing"),
+        (lambda: local.act(observations=both | {"three": [1.0]}), "no agent 'three'"),
+        (lambda: local.agent("two").act(observation=[0.5]), "the observation of two has shape"),
+        (lambda: local.act(observations=both | {"one": [[0.5]]}), "some observations are single, others a batch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    vectors = StackelbergPolicy.from_module(modules("vectors"))
+    with pytest.raises(ValueError, match="its actions are continuous"):
+        vectors.act([1.0, 0.0], masks={"one": [True]})
+
+
+class Own(torch.nn.Sequential):
+    """A network that no description here describes."""
+
+
+class OwnLeader(BiACLeader):
+    def build_network(self):
+        return Own(super().build_network())
+
+
+def test_networks_of_the_users_own_are_refused():
+    module = module_of("tables", classes={"leader_module_class": OwnLeader})
+    with pytest.raises(ValueError, match="the network of main_0 is a Own of your own"):
+        StackelbergPolicy.from_module(module)
+
+
+def test_a_policy_is_a_copy():
+    module = module_of("tables, silu")
+    policy = StackelbergPolicy.from_module(module)
+    before = {name: array.copy() for name, array in policy.arrays.items()}
+    with torch.no_grad():
+        for agent in module.hierarchy.agents:
+            for tensor in module[agent].unwrapped().state_dict().values():
+                tensor.add_(1.0)
+    for name, array in policy.arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code in a policy was run')",)
+
+
+def test_damaged_and_foreign_files_are_named(merge, tmp_path):
+    file = tmp_path / "merge.policy"
+    merge.save(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["merge.policy"]
+    good = file.read_bytes()
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    about = json.loads(arrays["description"].item())
+    bomb = np.empty(1, object)
+    bomb[0] = Bomb()
+
+    def archive_of(**changed):
+        content = io.BytesIO()
+        np.savez(content, **(arrays | changed))
+        return content.getvalue()
+
+    for content in (
+        good[: len(good) // 2],
+        b"",
+        b"nothing of the kind",
+        pickle.dumps(Bomb()),
+        archive_of(description=bomb),
+        archive_of(**{"mean/state": bomb}),
+        archive_of(description=np.array("{}")),
+        archive_of(description=np.array("[1]")),
+        archive_of(description=np.array(3)),
+        archive_of(description=np.array(json.dumps(about | {"format": "rllib_biac policy 99"}))),
+        archive_of(description=np.array(json.dumps(about | {"play": "chess"}))),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged or no policy"):
+            StackelbergPolicy.load(file)
+
+    for changed, message in (
+        ({"mean/state": np.zeros(3)}, "arrays do not fit"),
+        ({"main_0/1/bias": np.zeros(7, np.float32)}, "arrays do not fit"),
+        ({"main_0/1/bias": np.full(24, np.nan, np.float32)}, "main_0/1/bias holds numbers that are not finite"),
+        ({"description": np.array(json.dumps(about | {"networks": {}}))}, "arrays do not fit"),
+    ):
+        file.write_bytes(archive_of(**changed))
+        with pytest.raises(ValueError, match=message):
+            StackelbergPolicy.load(file)
+
+    file.write_bytes(good)
+    with zipfile.ZipFile(file) as archive:
+        assert all(name.endswith(".npy") for name in archive.namelist())
+    assert StackelbergPolicy.load(str(file)).act(MERGE) == merge.act(MERGE)
+    with pytest.raises(FileNotFoundError):
+        StackelbergPolicy.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        StackelbergPolicy.load(tmp_path)
