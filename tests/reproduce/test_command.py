@@ -84,7 +84,15 @@ def test_failed_runs_are_reported_with_their_settings(tmp_path):
     assert (tmp_path / "squares.md").exists()
 
 
-def test_interrupt_and_go_on(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Whoever started the tests in the background may have them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_and_go_on(tmp_path, ctrl_c):
     raw = tmp_path / "slow.jsonl"
 
     def interrupt_after_a_row():
