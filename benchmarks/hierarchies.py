@@ -26,7 +26,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from studies import RESULTS, Row, markdown, run_all, share, versions
 
-FIRM_STEPS = {2: 20_000, 3: 60_000}
+FIRM_STEPS = {2: 40_000, 3: 60_000}
 GRID_STEPS = 20_000
 LEVELS, ACTIONS = (2, 3, 4, 6), (4, 16, 64)
 UPDATES = 200
