@@ -182,6 +182,10 @@ class FiniteMarkovGame(ParallelEnv[str, np.ndarray, int], EzPickle):
     def _space(self) -> gym.spaces.Box:
         return gym.spaces.Box(self._features.min(), self._features.max(), self._features.shape[1:], np.float32)
 
+    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the game for exact answers: rewards, transitions, and what `state` returns, (|S|, d)."""
+        return self.rewards, self.transitions, self._features[:-1]
+
     def observation_space(self, agent: str) -> gym.Space:
         """Returns the agent's observation space, always the same object."""
         return self.observation_spaces[agent]

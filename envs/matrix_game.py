@@ -137,6 +137,20 @@ class MatrixGame(ParallelEnv[str, np.ndarray, int], EzPickle):
         self.state_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
         self._time = 0
 
+    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the one-step game as a Markov game of one state, for exact answers.
+
+        Returns:
+            Rewards (2, 1, |A_1|, |A_2|), transitions (1, |A_1|, |A_2|, 1), all 0, for the game ends, and the states
+            that `state` returns, (1, 1).
+
+        Raises:
+            ValueError: if the game is played more than once.
+        """
+        if self.horizon != 1:
+            raise ValueError(f"a game of {self.horizon} steps whose state does not count them has no tables.")
+        return self.payoffs[:, None], np.zeros((1, *self.sizes, 1)), np.ones((1, 1), np.float32)
+
     def observation_space(self, agent: str) -> gym.Space:
         """Returns the agent's observation space, always the same object."""
         return self.observation_spaces[agent]

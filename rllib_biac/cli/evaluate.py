@@ -42,27 +42,38 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path 
     """Plays episodes greedily.
 
     Returns:
-        Mean return per agent, mean length, share of each outcome, number of episodes.
+        Mean return per agent, mean length, share of each outcome, number of episodes; where the game has tables, the
+        largest regrets of follower and leader over all states.
 
     Raises:
         Mistake: if the checkpoint cannot be played, or the game draws nothing and should.
     """
-    from rllib_biac.core.play import play
+    from rllib_biac.core.play import load, play, regret
 
     # What RLlib would like its own callers to change is nothing a person who plays a checkpoint can act on.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
         played = play(str(checkpoint), episodes=episodes, seed=seed, render=render_to is not None)
+        exact = regret(*load(checkpoint))
     except ValueError as error:
         raise Mistake(str(error)) from error
     if render_to is not None:
         _write_gif(played.frames, played.frames_per_second, render_to)
+    regrets = (
+        {
+            "response_regret": exact.worst_response_regret,
+            "leader_regret": float(exact.leader_regret.max()),
+        }
+        if exact
+        else {}
+    )
     return {
         "checkpoint": str(checkpoint),
         "episodes": len(played.lengths),
         "episode_len_mean": fmean(played.lengths),
         "agent_episode_returns_mean": {agent: fmean(returns) for agent, returns in played.returns.items()},
         "outcome_share": {name: count / len(played.lengths) for name, count in played.outcomes.most_common()},
+        **regrets,
     }
 
 
@@ -76,6 +87,11 @@ def show(report: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  mean return of {agent}: {value:.3f}")
     for name, share in report["outcome_share"].items():
         click.echo(f"  {name}: {share:.1%}")
+    if "response_regret" in report:
+        click.echo(
+            f"  response regret: {report['response_regret']:.4g} (the follower's, at worst, over all leader actions)"
+        )
+        click.echo(f"  leader regret: {report['leader_regret']:.4g} (what the best commitment would gain)")
 
 
 def _write_gif(frames: list[Any], frames_per_second: float, path: Path) -> None:

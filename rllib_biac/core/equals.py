@@ -72,3 +72,14 @@ class EqualsModule(HierarchyModule):
             greedy = module.greedy(observations[agent], mask)
             actions[agent] = module.explore(greedy, epsilon, mask=mask, generator=generator, coin=coin)
         return actions
+
+    @override(HierarchyModule)
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        if len(self.hierarchy.agents) != 2:
+            raise NotImplementedError("answers are those of one agent to one other")
+        first, second = self.hierarchy.agents
+        action = self.act(state, observations=observations)[second]
+        if action.dtype != torch.int64:
+            raise NotImplementedError("continuous actions are not answered one by one")
+        # An equal does not see what the other commits to: it answers everything alike.
+        return action.unsqueeze(1).expand(-1, int(self[first].unwrapped().action_space.n))

@@ -15,7 +15,9 @@ from rllib_biac import envs
 from rllib_biac.core.config import JointConfig
 from rllib_biac.core.games import StateReader, is_rllib_env
 from rllib_biac.core.rl_module import HierarchyModule, as_tensors
+from rllib_biac.core.transitions import joint_state
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.equilibria import MarkovGame, PlayRegret, play_regret
 
 _CONFIG = "class_and_ctor_args.pkl"
 _MODULE = Path("learner_group") / "learner" / "rl_module"
@@ -153,6 +155,35 @@ def greedy(
             generator=generator,
         )
     return {agent: action.numpy() for agent, action in actions.items()}
+
+
+def regret(config: JointConfig, module: HierarchyModule) -> PlayRegret | None:
+    """Measures what was learned against exact answers, where the game has tables: `tables()`, as matrix games have.
+
+    Args:
+        config: of a trained algorithm.
+        module: its networks.
+
+    Returns:
+        The regrets in the stage games that greedy play makes, discounted by the config's gamma; the first agent of the
+        hierarchy leads. None where the game has no tables, or not two agents.
+    """
+    agents = module.hierarchy.agents
+    game: Any = envs.make(config.env, **config.env_config) if isinstance(config.env, str) else None
+    if not hasattr(game, "tables") or len(agents) != 2:
+        return None
+    try:
+        rewards, transitions, states = game.tables()
+        # In such games every agent sees the state.
+        seen = dict.fromkeys(agents, states)
+        state = states if config.state == "env" else joint_state(seen, agents)
+        with torch.no_grad():
+            answers = module.responses(torch.from_numpy(state), as_tensors(seen)).numpy()  # (|S|, |A_1|)
+        exact = MarkovGame(rewards, transitions, config.gamma)
+    except (ValueError, NotImplementedError):  # no tables that exact answers know of, or no answers one by one
+        return None
+    leads = greedy(module, state, seen)[agents[0]]
+    return play_regret(exact, leads, answers, leader=game.possible_agents.index(agents[0]))
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:

@@ -154,6 +154,20 @@ class HierarchyModule(MultiRLModule):
         """
         raise NotImplementedError
 
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        """Returns the second agent's greedy answer to EVERY action of the first, of two agents with discrete actions.
+
+        Args:
+            state, observations: as for `act`.
+
+        Returns:
+            (batch, |A_1|) int64.
+
+        Raises:
+            NotImplementedError: if there are other agents, or other actions.
+        """
+        raise NotImplementedError
+
     # RLlib's own path: the stock runner hands each agent's module its batch of Dict observations.
 
     def _act_on(self, batch: dict[str, Any], epsilon: float) -> dict[str, dict[str, torch.Tensor]]:

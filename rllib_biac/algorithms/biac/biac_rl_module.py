@@ -157,6 +157,12 @@ class BiACModule(HierarchyModule):
         return {leader: a1, follower: a2}
 
     @override(HierarchyModule)
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        follower = self[self.hierarchy.agents[1]].unwrapped()
+        network = follower.critic if self.model_config["response"] == "enumerated" else follower.actor
+        return best_responses(follower.table(network(follower.encode(state))))
+
+    @override(HierarchyModule)
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         return {agent: self[agent].unwrapped().q_values(state) for agent in self.hierarchy.agents}
 

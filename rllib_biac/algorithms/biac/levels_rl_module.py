@@ -164,6 +164,18 @@ class LevelsModule(HierarchyModule):
         }
 
     @override(HierarchyModule)
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        modules = [self.agent(name) for name in self.hierarchy.agents]
+        if [len(level) for level in self.hierarchy.levels] != [1, 1] or not all(m.coder.discrete for m in modules):
+            raise NotImplementedError("answers are those of one follower to one leader, with discrete actions")
+        x = modules[0].encode(state).flatten(1)
+        size = modules[0].coder.size
+        tried = torch.eye(size, device=x.device).repeat(len(x), 1)  # (batch · |A_1|, |A_1|)
+        leader, follower = self.hierarchy.agents
+        answers = self.answers(x.repeat_interleave(size, 0), {leader: tried}, 1)[follower]
+        return answers.argmax(1).view(-1, size)
+
+    @override(HierarchyModule)
     def act(
         self,
         state: torch.Tensor,
