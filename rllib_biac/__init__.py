@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rllib_biac.algorithms.biac import BiAC, BiACConfig
+    from rllib_biac.algorithms.bilevel_q import BiLevelQ, BiLevelQConfig
     from rllib_biac.algorithms.dqn import (
         IDQN,
         HystereticDQN,
@@ -23,6 +24,8 @@ __all__ = [
     "MATD3",
     "BiAC",
     "BiACConfig",
+    "BiLevelQ",
+    "BiLevelQConfig",
     "HystereticDQN",
     "HystereticDQNConfig",
     "IDQNConfig",
@@ -32,7 +35,7 @@ __all__ = [
     "MATD3Config",
 ]
 
-_FAMILIES = {"BiAC": "biac", "MADDPG": "maddpg", "MATD3": "maddpg"}
+_FAMILIES = {"BiAC": "biac", "BiLevelQ": "bilevel_q", "MADDPG": "maddpg", "MATD3": "maddpg"}
 
 
 def __getattr__(name: str) -> Any:

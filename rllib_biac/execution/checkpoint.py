@@ -13,6 +13,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.biac_rl_module import BiACModule
 from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
+from rllib_biac.algorithms.bilevel_q.bilevel_q_rl_module import TableModule
 from rllib_biac.core.equals import EqualsModule
 from rllib_biac.core.networks import MLP
 from rllib_biac.core.play import load
@@ -44,8 +45,10 @@ def describe(module: HierarchyModule) -> tuple[Description, Arrays]:
     """Takes the policy out of all agents' RLModules.
 
     Raises:
-        ValueError: if a network is none that `core.networks.build_network` builds.
+        ValueError: if a network is none that `core.networks.build_network` builds, or there are none.
     """
+    if isinstance(module, TableModule):
+        raise ValueError("BiLevelQ has tables, no networks: play them with rllib_biac.core.play.load() and greedy().")
     play = next(play for kind, play in _PLAYS.items() if isinstance(module, kind))
     own: dict[str, JointRLModule] = {agent: module[agent].unwrapped() for agent in module.hierarchy.agents}
     arrays: Arrays = {}

@@ -22,7 +22,7 @@ from tests.core.games import (
     stock,
 )
 
-BASELINES = {name: cls for name, cls in REGISTRY.items() if name != "BiAC"}
+BASELINES = {name: cls for name, cls in REGISTRY.items() if not name.startswith("Bi")}
 CONTINUOUS = [name for name, cls in BASELINES.items() if cls.continuous_actions]
 DISCRETE_ONLY = [name for name in BASELINES if name not in CONTINUOUS]
 EVERY = pytest.mark.parametrize("name", BASELINES)

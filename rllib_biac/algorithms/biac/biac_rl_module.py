@@ -125,6 +125,13 @@ def leader_values(q1: torch.Tensor, responses: torch.Tensor, mask: torch.Tensor 
 class BiACModule(HierarchyModule):
     """The pair. Both can compute the whole equilibrium, so that play is simultaneous and decentralised."""
 
+    def values_and_preferences(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns Q_1, normalised, and what the follower answers by, logits or Q_2: (batch, |A_1|, |A_2|) each."""
+        one, two = (self[agent].unwrapped() for agent in self.hierarchy.agents)
+        x = one.encode(state)
+        network = two.critic if self.model_config["response"] == "enumerated" else two.actor
+        return one.table(one.critic(x)), two.table(network(x))
+
     @override(HierarchyModule)
     def act(
         self,
@@ -136,16 +143,14 @@ class BiACModule(HierarchyModule):
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
         leader, follower = self.hierarchy.agents
-        one, two = self[leader].unwrapped(), self[follower].unwrapped()
+        one = self[leader].unwrapped()
         mask1, mask2 = (masks[leader], masks[follower]) if masks else (None, None)
-        x = one.encode(state)
-        network = two.critic if self.model_config["response"] == "enumerated" else two.actor
-        preferences = two.table(network(x))  # (batch, |A_1|, |A_2|)
-        if self.model_config["response"] == "sampled":
+        q1, preferences = self.values_and_preferences(state)
+        if self.model_config.get("response") == "sampled":
             responses = sample_responses(preferences, mask2, generator)
         else:
             responses = best_responses(preferences, mask2)  # (batch, |A_1|)
-        values = leader_values(one.table(one.critic(x)), responses, mask1)
+        values = leader_values(q1, responses, mask1)
         a1 = values.argmax(1)  # (batch,)  Eq. 12
         coin = None
         if epsilon > 0.0 and self.model_config["exploration"] == "joint":
@@ -158,9 +163,7 @@ class BiACModule(HierarchyModule):
 
     @override(HierarchyModule)
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
-        follower = self[self.hierarchy.agents[1]].unwrapped()
-        network = follower.critic if self.model_config["response"] == "enumerated" else follower.actor
-        return best_responses(follower.table(network(follower.encode(state))))
+        return best_responses(self.values_and_preferences(state)[1])
 
     @override(HierarchyModule)
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
