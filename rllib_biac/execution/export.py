@@ -129,12 +129,12 @@ def export_onnx(policy: StackelbergPolicy, file: str | Path, agent: str | None =
         ImportError: if onnx or onnxscript are not installed.
         ValueError: if there is no such agent.
     """
+    module = TorchPolicy(policy, agent)
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{error}: pip install 'rllib_biac[onnx]'.") from error
-    module = TorchPolicy(policy, agent)
     program = torch.onnx.export(
         module.traced(),
         input_names=list(module.example_inputs),
