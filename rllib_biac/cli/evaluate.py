@@ -48,25 +48,20 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path 
     Raises:
         Mistake: if the checkpoint cannot be played, or the game draws nothing and should.
     """
-    from rllib_biac.core.play import load, play, regret
+    from rllib_biac.core.play import play
 
     # What RLlib would like its own callers to change is nothing a person who plays a checkpoint can act on.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
         played = play(str(checkpoint), episodes=episodes, seed=seed, render=render_to is not None)
-        exact = regret(*load(checkpoint))
     except ValueError as error:
         raise Mistake(str(error)) from error
     if render_to is not None:
         _write_gif(played.frames, played.frames_per_second, render_to)
-    regrets = (
-        {
-            "response_regret": exact.worst_response_regret,
-            "leader_regret": float(exact.leader_regret.max()),
-        }
-        if exact
-        else {}
-    )
+    regrets = {}
+    if played.regret is not None:
+        regrets["response_regret"] = played.regret.worst_response_regret
+        regrets["leader_regret"] = float(played.regret.leader_regret.max())
     return {
         "checkpoint": str(checkpoint),
         "episodes": len(played.lengths),

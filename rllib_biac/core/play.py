@@ -33,6 +33,7 @@ class Played:
         outcomes: how often each outcome the game names came about.
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
         frames_per_second: how fast to show them.
+        regret: of the play that was learned, exact; None where the game has no tables.
     """
 
     returns: dict[str, list[float]]
@@ -40,6 +41,7 @@ class Played:
     outcomes: Counter[str] = field(default_factory=Counter)
     frames: list[np.ndarray] = field(default_factory=list)
     frames_per_second: float = 5.0
+    regret: PlayRegret | None = None
 
 
 def load(checkpoint: str | Path) -> tuple[JointConfig, HierarchyModule]:
@@ -103,7 +105,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
         raise
     state = StateReader(games, config.state)
     agents = games.possible_agents
-    played = Played({agent: [] for agent in agents})
+    played = Played({agent: [] for agent in agents}, regret=regret(config, module))
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
     played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
     try:

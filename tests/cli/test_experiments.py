@@ -245,6 +245,7 @@ def played(monkeypatch):
             outcomes=Counter(merged=1, crashed=1),
             frames=frames if render else [],
             frames_per_second=10.0,
+            regret=SimpleNamespace(worst_response_regret=0.25, leader_regret=np.array([0.0, 1.5])),
         )
 
     monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))
@@ -262,6 +263,7 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     assert played == [(str(checkpoint), 2, 5, True)]
     assert "main_0: 1.500" in result.output
     assert "merged: 50.0%" in result.output
+    assert "response regret: 0.25 " in result.output and "leader regret: 1.5 " in result.output
     assert Image.open(picture).n_frames == 3
     as_json = rllib("evaluate", checkpoint, "--json")
     assert '"agent_episode_returns_mean": {"main_0": 1.5, "auxiliary_0": 0.5}' in as_json.output
