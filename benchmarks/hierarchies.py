@@ -211,7 +211,7 @@ def cost_table(rows: list[Row]) -> str:
     return markdown(["levels", *(f"{n} actions: ms per update / per decision of 256 games" for n in ACTIONS)], lines)
 
 
-def parts(seeds: int) -> dict[str, tuple[Any, list[Row], Any]]:
+def parts(seeds: int, grid_seeds: int) -> dict[str, tuple[Any, list[Row], Any]]:
     """Returns all parts of the study: name -> function, settings of its runs, table."""
     return {
         "firms": (
@@ -221,7 +221,7 @@ def parts(seeds: int) -> dict[str, tuple[Any, list[Row], Any]]:
         ),
         "grid": (
             grid,
-            [{"run": run, "seed": s, "steps": GRID_STEPS} for run in ("BiAC", "IDQN") for s in range(5 * seeds)],
+            [{"run": run, "seed": s, "steps": GRID_STEPS} for run in ("BiAC", "IDQN") for s in range(grid_seeds)],
             grid_table,
         ),
         "cost": (cost, [{"levels": n, "actions": k} for n in LEVELS for k in ACTIONS], cost_table),
@@ -232,13 +232,14 @@ def main() -> None:
     """Runs the study, or the parts asked for, and writes its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=["firms", "grid", "cost"])
-    parser.add_argument("--seeds", type=int, default=20, help="seeds of firms; the grid has five times as many")
+    parser.add_argument("--seeds", type=int, default=20, help="seeds of firms")
+    parser.add_argument("--grid-seeds", type=int, default=100, help="seeds of each method on the grid")
     parser.add_argument("--cpus", type=int, help="runs at once")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results")
     args = parser.parse_args()
     command = shlex.join(["python", "benchmarks/hierarchies.py", *sys.argv[1:]])
     text = f"# Hierarchies of any depth\n\nMade by `{command}` ({versions()}).\n"
-    for name, (function, runs, table) in parts(args.seeds).items():
+    for name, (function, runs, table) in parts(args.seeds, args.grid_seeds).items():
         if args.only and name not in args.only:
             continue
         rows = run_all(function, runs, args.out / "hierarchies.jsonl", 1 if name == "cost" else args.cpus)
