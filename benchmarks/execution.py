@@ -2,7 +2,7 @@
 
 How to run:
     python benchmarks/execution.py
-    python benchmarks/execution.py --seeds 2 --policies /tmp/policies    # trained policies are kept there
+    python benchmarks/execution.py --seeds 2 --policies policies    # trained policies are kept there
 
 It trains its own policies from tuned_examples/merge_biac.yaml, one per seed, unless the folder has them already.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -196,9 +197,29 @@ class JointLearner(TorchLearner):
         """Returns the losses of one minibatch, (agent, loss name) -> scalar; their sum is minimised."""
         raise NotImplementedError
 
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's normalised value of the replayed actions, agent -> (batch,).
+
+        Args:
+            outputs: of `forward_online`.
+            batch: the minibatch.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
     def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        """Returns what else to report of the last minibatch before a flush, (agent, metric name) -> scalar."""
-        return {}
+        """Returns what else to report of the last minibatch before a flush, (agent, metric name) -> scalar.
+
+        In the game's own units of reward: Q of the replayed actions and the absolute TD error.
+        """
+        measured = {}
+        targets = self.compute_targets(batch)
+        for agent, normalised in self.replayed_q(self.forward_online(batch), batch).items():
+            module = self.agent_module(agent)
+            q = module.q_std * normalised + module.q_mean  # (batch,)
+            measured[agent, QF_MEAN_KEY] = q.mean()
+            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
+        return measured
 
     @override(TorchLearner)
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:

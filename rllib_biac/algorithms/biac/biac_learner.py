@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
@@ -84,17 +83,16 @@ class BiACLearner(JointLearner):
         return losses
 
     @override(JointLearner)
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        joint = self._joint_actions(batch)
+        return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}
+
+    @override(JointLearner)
     @torch.no_grad()
     def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        """Returns, in the game's own units of reward, Q of the replayed joint actions and the absolute TD error."""
-        measured = {}
-        joint, targets, outputs = self._joint_actions(batch), self.compute_targets(batch), self.forward(batch[STATE])
-        for agent in self.agents:
-            module = self.agent_module(agent)
-            q = module.q_std * outputs[agent, "critic"].gather(1, joint).squeeze(1) + module.q_mean  # (batch,)
-            measured[agent, QF_MEAN_KEY] = q.mean()
-            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
-        logits = self._table(outputs[self.follower, "actor"])
+        """Returns what every learner reports, and the entropy of the follower's policy in nats."""
+        measured = super().diagnostics(batch)
+        logits = self._table(self.forward(batch[STATE])[self.follower, "actor"])
         pi = restrict(logits, batch.get((ACTION_MASK, self.follower)), dim=2).softmax(2)
         measured[self.follower, "entropy"] = torch.special.entr(pi).sum(2).mean()
         return measured

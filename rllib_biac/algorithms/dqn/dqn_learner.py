@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.core.actions import masked
@@ -55,18 +54,11 @@ class IDQNLearner(JointLearner):
         return 1.0
 
     @override(JointLearner)
-    @torch.no_grad()
-    def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        """Returns, in the game's own units of reward, Q of the replayed actions and the absolute TD error."""
-        measured = {}
-        outputs, targets = self.forward_online(batch), self.compute_targets(batch)
-        for agent in self.agents:
-            module = self.agent_module(agent)
-            q = outputs[agent, "critic"].gather(1, batch[ACTIONS, agent].unsqueeze(1)).squeeze(1)
-            q = module.q_std * q + module.q_mean  # (batch,)
-            measured[agent, QF_MEAN_KEY] = q.mean()
-            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
-        return measured
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        return {
+            agent: outputs[agent, "critic"].gather(1, batch[ACTIONS, agent].unsqueeze(1)).squeeze(1)
+            for agent in self.agents
+        }
 
 
 class HystereticDQNLearner(IDQNLearner):

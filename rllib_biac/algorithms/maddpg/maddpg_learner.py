@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.core.actions import ActionCoder
@@ -97,17 +96,8 @@ class MADDPGLearner(JointLearner):
         }
 
     @override(JointLearner)
-    @torch.no_grad()
-    def diagnostics(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        """Returns, in the game's own units of reward, Q of the replayed joint actions and the absolute TD error."""
-        measured = {}
-        outputs, targets = self.forward_online(batch), self.compute_targets(batch)
-        for agent in self.agents:
-            module = self.agent_module(agent)
-            q = module.q_std * outputs[agent, "critic"].squeeze(1) + module.q_mean  # (batch,)
-            measured[agent, QF_MEAN_KEY] = q.mean()
-            measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
-        return measured
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        return {agent: outputs[agent, "critic"].squeeze(1) for agent in self.agents}
 
 
 class MATD3Learner(MADDPGLearner):
