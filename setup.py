@@ -45,6 +45,7 @@ setup(
         "highway-env==1.12.1",  # the cars of the Highway Merge game; our batched twin equals this version bit for bit
         "numpy>=2",  # batched games, replay
         "scipy>=1.11",  # exact game theory (linear programmes), statistics of the benchmarks
+        "safetensors>=0.5",  # weights and policies to give away: files in which nothing can be executed
         "pillow>=10",  # writes the GIF of a rendered episode
         "matplotlib>=3.8",  # phase diagrams and curves
         "jinja2>=3.1",  # the HTML page of `rllib report`; escapes whatever stands in result files

@@ -3,18 +3,21 @@
 How to run:
     python benchmarks/hierarchies.py                          # everything
     python benchmarks/hierarchies.py --only firms --seeds 5
+    python benchmarks/hierarchies.py --only grid --grid-seeds 100
 
 Parts:
     firms   two and three firms in a row (`stackelberg_duopoly_v0`): quantities against (1/2, 1/4, 1/8).
     grid    `grid_coordination_v0`: meeting on 20 is the equilibrium, meeting on 10 a Nash equilibrium; IDQN beside.
-    cost    seconds per update with 2, 3, 4, 6 levels and 4 to 64 actions per agent, one agent a level.
+    cost    seconds per update with 2, 3, 4, 6 levels and 4 to 64 actions per agent, one agent a level; with a picture.
 
-Raw results (one line per run) and tables go to benchmarks/results.
+Raw results (one line per run) and tables go to benchmarks/results, the picture to docs/images. What is finished is not
+run again; the file of tables has the parts asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -23,13 +26,17 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from matplotlib.figure import Figure
 from pettingzoo import ParallelEnv
 from studies import RESULTS, Row, markdown, run_all, share, versions
+
+from rllib_biac.reproduce.figures import BLUE, GREEN, ORANGE
 
 FIRM_STEPS = {2: 40_000, 3: 60_000}
 GRID_STEPS = 20_000
 LEVELS, ACTIONS = (2, 3, 4, 6), (4, 16, 64)
 UPDATES = 200
+COST_IMAGE = RESULTS.parents[1] / "docs" / "images" / "hierarchy_cost.png"
 
 
 def firms(firms: int, seed: int, steps: int) -> Row:
@@ -211,6 +218,21 @@ def cost_table(rows: list[Row]) -> str:
     return markdown(["levels", *(f"{n} actions: ms per update / per decision of 256 games" for n in ACTIONS)], lines)
 
 
+def draw_cost(rows: list[Row]) -> Figure:
+    """Draws CPU milliseconds over levels, a line for each number of actions."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    panels = (("update_ms", "one update of 64 rows"), ("decide_ms", "one decision of 256 games"))
+    for axis, (column, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        for actions, colour in zip(ACTIONS, (BLUE, ORANGE, GREEN), strict=True):
+            line = sorted((row["levels"], row[column]) for row in rows if row["actions"] == actions)
+            axis.plot(*zip(*line, strict=True), "o-", color=colour, label=f"{actions} actions per agent")
+        axis.set(title=title, xlabel="levels, one agent each", xticks=LEVELS, yscale="log")
+        axis.grid(axis="y", alpha=0.3)
+    figure.axes[0].set_ylabel("CPU time, ms")
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
 def parts(seeds: int, grid_seeds: int) -> dict[str, tuple[Any, list[Row], Any]]:
     """Returns all parts of the study: name -> function, settings of its runs, table."""
     return {
@@ -236,6 +258,7 @@ def main() -> None:
     parser.add_argument("--grid-seeds", type=int, default=100, help="seeds of each method on the grid")
     parser.add_argument("--cpus", type=int, help="runs at once")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of results")
+    parser.add_argument("--image", type=Path, default=COST_IMAGE, help="picture of the cost")
     args = parser.parse_args()
     command = shlex.join(["python", "benchmarks/hierarchies.py", *sys.argv[1:]])
     text = f"# Hierarchies of any depth\n\nMade by `{command}` ({versions()}).\n"
@@ -244,6 +267,9 @@ def main() -> None:
             continue
         rows = run_all(function, runs, args.out / "hierarchies.jsonl", 1 if name == "cost" else args.cpus)
         text += f"\n## {name}\n\n{table(rows)}\n"
+        if name == "cost":
+            draw_cost(rows).savefig(args.image, dpi=150)
+            text += f"\n![CPU time over levels]({os.path.relpath(args.image, args.out)})\n"
     (args.out / "hierarchies.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -70,5 +70,21 @@ class BatchedGame(abc.ABC):
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
         """Plays one joint action in every game, agent -> (N, *action shape)."""
 
+    def get_state(self) -> dict[str, np.ndarray] | None:
+        """Returns where all games stand, for `set_state`; None where games cannot tell, and so must start anew.
+
+        The arrays are the caller's to keep. The generator handed in at construction is no part of it: it is its
+        owner's to save.
+        """
+        return None
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the games where `get_state` of as many games of the same kind said that they stood.
+
+        Raises:
+            NotImplementedError: if these games have no `get_state`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be put back where its games stood.")
+
     def close(self) -> None:  # noqa: B027  (most games hold nothing to close)
         """Frees what the games hold."""

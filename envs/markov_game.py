@@ -311,6 +311,14 @@ class BatchedMarkovGame(BatchedGame):
         """Returns the states' features, (N, d) float32."""
         return self._game.features_of(self._states)
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Returns every game's state, (N,) int64, and how many steps it has taken, (N,) int64."""
+        return {"states": self._states.copy(), "time": self._time.copy()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the games where `get_state` said that they stood."""
+        self._states, self._time = state["states"].copy(), state["time"].copy()
+
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
         """Plays one joint action in every game, agent -> (N,) integers.
 

@@ -244,6 +244,14 @@ class BatchedMatrixGame(BatchedGame):
         """Returns the constant states, (N, 1) float32."""
         return np.ones((self.num_games, 1), np.float32)
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Returns how many steps every game has taken, (N,) int64."""
+        return {"time": self._time.copy()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the games where `get_state` said that they stood."""
+        self._time = state["time"].copy()
+
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
         """Plays one joint action in every game, agent -> (N,) integers.
 

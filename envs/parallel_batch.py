@@ -82,7 +82,8 @@ class ParallelEnvBatch(BatchedGame):
     take part until then. An `infos[agent]["outcome"]` at the end names the outcome and joins `outcome_names` when new.
 
     The first reset of a copy is seeded from `rng`, later ones go on with the copy's own generator. Copy 0 is
-    reset once more at construction, with that same seed, to see what the game offers.
+    reset once more at construction, with that same seed, to see what the game offers. Where a copy stands nobody can
+    tell but itself, so that there is no `get_state`.
 
     Args:
         factory: makes one copy; every copy must be its own.
@@ -103,7 +104,6 @@ class ParallelEnvBatch(BatchedGame):
         first = self._envs[0]
         self.possible_agents = list(first.possible_agents)
         self.outcome_names: list[str] = []
-        self._outcomes: dict[str, int] = {}
 
         split = {agent: _split_mask(first.observation_space(agent)) for agent in self.possible_agents}
         self._masked_observations = {agent for agent, (_, masked) in split.items() if masked}
@@ -271,10 +271,9 @@ class ParallelEnvBatch(BatchedGame):
         name = next((str(infos[a]["outcome"]) for a in self.possible_agents if "outcome" in infos.get(a, {})), None)
         if name is None:
             return -1
-        if name not in self._outcomes:
-            self._outcomes[name] = len(self.outcome_names)
+        if name not in self.outcome_names:
             self.outcome_names.append(name)
-        return self._outcomes[name]
+        return self.outcome_names.index(name)
 
     def _check_numbers(self) -> None:
         check_finite("observation", self._observations, self._steps)

@@ -243,6 +243,13 @@ class BatchedDuopoly(BatchedGame):
         """Returns the constant states, (N, 1) float32."""
         return np.ones((self.num_games, 1), np.float32)
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Returns nothing: a game of one step stands nowhere between two steps."""
+        return {}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Does nothing, as `get_state` has nothing to say."""
+
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
         """Sells once in every game, firm -> (N, 1) quantities or (N,) integers.
 

@@ -351,6 +351,14 @@ class BatchedMerge(BatchedGame):
         cars = self._cars
         return np.stack([cars.x, cars.y, cars.heading, cars.speed]).transpose(2, 1, 0)
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Returns where the cars of all games are, by the names of `Cars`."""
+        return {field.name: getattr(self._cars, field.name).copy() for field in fields(Cars)}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the cars where `get_state` said that they were."""
+        self.restore(Cars(**{name: column.copy() for name, column in state.items()}))
+
     def snapshot(self) -> Cars:
         """Returns where the games stand, for `restore`, or for `command` and `drive`; later steps leave it alone."""
         return self._cars

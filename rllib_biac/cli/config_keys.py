@@ -157,8 +157,9 @@ def fit(value: Any, hint: Any) -> Any:
     if kind is bool:
         return _require(isinstance(value, bool), value, hint)
     if kind in (int, float):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return kind(_require(number and (kind is float or float(value).is_integer()), value, hint))
+        # What is no finite number fails late, or not at all and then silently.
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        return kind(_require(number and (kind is float or value == int(value)), value, hint))
     if kind is tuple:
         return tuple(_require(isinstance(value, list | tuple), value, hint))
     if issubclass(kind, str) or kind in (str, bytes):

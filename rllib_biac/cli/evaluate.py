@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,12 +25,15 @@ def find(path: str) -> Path:
     Raises:
         Mistake: if there is no checkpoint, or several trials to choose from.
     """
+    from rllib_biac.core.checkpoints import is_whole
+
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
         raise Mistake(f"{path}: no such folder. A run prints the path of its checkpoint when it ends.")
     if (folder / _MARK).is_file():
         return folder
-    found = sorted({mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}")})
+    # A run that was killed while it saved may have left a part of one behind.
+    found = sorted({mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}") if is_whole(mark.parent)})
     latest = {checkpoint.parent: checkpoint for checkpoint in found}
     if not latest:
         raise Mistake(f"{path}: no checkpoint here. Expected a folder with {_MARK}, or a trial's folder.")
@@ -38,12 +43,20 @@ def find(path: str) -> Path:
     return next(iter(latest.values()))
 
 
-def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path | None) -> dict[str, Any]:
-    """Plays episodes greedily.
+def evaluate(
+    checkpoint: Path,
+    episodes: int,
+    seed: int | None,
+    render_to: Path | None,
+    best_response: int = 0,
+    on_observations: bool = False,
+) -> dict[str, Any]:
+    """Plays episodes greedily, each agent by its own observation alone if `on_observations`.
 
     Returns:
         Mean return per agent, mean length, share of each outcome, number of episodes; where the game has tables, the
-        largest regrets of follower and leader over all states.
+        largest regrets of follower and leader over all states, and how the play compares with the pure NE; with
+        `best_response` env steps to learn in, each agent's regret by what it learned.
 
     Raises:
         Mistake: if the checkpoint cannot be played, or the game draws nothing and should.
@@ -53,15 +66,35 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path 
     # What RLlib would like its own callers to change is nothing a person who plays a checkpoint can act on.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
-        played = play(str(checkpoint), episodes=episodes, seed=seed, render=render_to is not None)
+        played = play(
+            str(checkpoint),
+            episodes=episodes,
+            seed=seed,
+            render=render_to is not None,
+            on_observations=on_observations,
+            best_response=best_response,
+            progress=_Progress("learning best responses"),
+        )
     except ValueError as error:
         raise Mistake(str(error)) from error
     if render_to is not None:
         _write_gif(played.frames, played.frames_per_second, render_to)
-    regrets = {}
+    regrets: dict[str, Any] = {}
     if played.regret is not None:
         regrets["response_regret"] = played.regret.worst_response_regret
-        regrets["leader_regret"] = float(played.regret.leader_regret.max())
+        regrets["leader_regret"] = played.regret.worst_leader_regret
+    if played.nash is not None:
+        agents = list(played.returns)
+        regrets["nash"] = {
+            "play": dict(zip(agents, played.nash.play.tolist(), strict=True)),
+            "equilibria": [dict(zip(agents, payoffs, strict=True)) for payoffs in played.nash.nash.tolist()],
+            **{name: int(getattr(played.nash, name).sum()) for name in ("dominates", "dominated", "equal")},
+        }
+    if played.learned_regret:
+        regrets["best_response"] = {
+            "env_steps": best_response,
+            "regret": {agent: asdict(found) for agent, found in played.learned_regret.items()},
+        }
     return {
         "checkpoint": str(checkpoint),
         "episodes": len(played.lengths),
@@ -70,6 +103,25 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, render_to: Path 
         "outcome_share": {name: count / len(played.lengths) for name, count in played.outcomes.most_common()},
         **regrets,
     }
+
+
+def export(checkpoint: Path, file: Path) -> None:
+    """Writes a checkpoint's networks to a safetensors file.
+
+    Raises:
+        Mistake: if the checkpoint cannot be read.
+    """
+    from rllib_biac.core.play import load
+    from rllib_biac.execution.weights import save_weights
+
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    try:
+        config, module = load(checkpoint)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    assert config.algo_class is not None
+    save_weights(file, module, config.algo_class.__name__)
+    click.echo(f"weights of {checkpoint} written to {file}")
 
 
 def show(report: dict[str, Any], as_json: bool) -> None:
@@ -87,6 +139,42 @@ def show(report: dict[str, Any], as_json: bool) -> None:
             f"  response regret: {report['response_regret']:.4g} (the follower's, at worst, over all leader actions)"
         )
         click.echo(f"  leader regret: {report['leader_regret']:.4g} (what the best commitment would gain)")
+    if "nash" in report:
+        _show_nash(report["nash"])
+    if "best_response" in report:
+        _show_learned(report["best_response"])
+
+
+def _show_nash(nash: dict[str, Any]) -> None:
+    if count := len(nash["equilibria"]):
+        click.echo(
+            f"  pure Nash equilibria: {count}; this play dominates {nash['dominates']} of them (nobody gets less, "
+            f"somebody more), equals {nash['equal']}, is dominated by {nash['dominated']}"
+        )
+    else:
+        click.echo("  pure Nash equilibria: none to compare with")
+
+
+def _show_learned(learned: dict[str, Any]) -> None:
+    click.echo(f"  regrets by deviations learned in {learned['env_steps']:,} env steps; the true ones may be larger:")
+    for agent, found in learned["regret"].items():
+        played, worst = (f"{found[at]['value']:.4g} ± {found[at]['standard_error']:.2g}" for at in ("played", "worst"))
+        text = f"{worst} at worst over what others commit to, {played} as they play" if found["responds"] else played
+        click.echo(f"    {agent}, {'response' if found['responds'] else 'leader'} regret: {text}")
+
+
+class _Progress:
+    """Prints how far something is, at most every `period` seconds."""
+
+    def __init__(self, what: str, period: float = 3.0) -> None:
+        self._what = what
+        self._period = period
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if (now := time.monotonic()) - self._last >= self._period:
+            self._last = now
+            click.echo(f"{self._what}: {done:,} of {total:,} env steps", err=True)
 
 
 def _write_gif(frames: list[Any], frames_per_second: float, path: Path) -> None:

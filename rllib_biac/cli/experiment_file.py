@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from rllib_biac.cli import grid
+from rllib_biac.cli import ranges, sweeps
+from rllib_biac.cli.metrics import TIMES, unreported
 from rllib_biac.cli.mistakes import Mistake, did_you_mean
 from rllib_biac.cli.traps import trap
 
@@ -22,11 +23,17 @@ KEYS = (
     "stop",
     "config",
     "num_samples",
+    "scheduler",
+    "search_alg",
     "checkpoint_config",
     "storage_path",
     "max_failures",
     "time_budget_s",
 )
+# Trials are made, and each one's settings checked, before the first starts.
+MOST_TRIALS = 10_000
+# Of a file, aliases written out.
+MOST_VALUES = 50_000
 # The public fields of ray.tune.CheckpointConfig, written out so that a misspelt one is found before Ray is imported.
 CHECKPOINT_KEYS: dict[str, type] = {
     "num_to_keep": int,
@@ -35,26 +42,6 @@ CHECKPOINT_KEYS: dict[str, type] = {
     "checkpoint_frequency": int,
     "checkpoint_at_end": bool,
 }
-_EPISODES = (
-    *(f"episode_{what}_{how}" for what in ("return", "len") for how in ("mean", "min", "max")),
-    "num_episodes_lifetime",
-    "num_env_steps_sampled_lifetime",
-)
-_PER_AGENT = ("agent_episode_returns_mean", "module_episode_returns_mean", "num_agent_steps_sampled_lifetime")
-# What a run reports and a stop criterion may name; after one that ends in "/" comes an agent, a module or an outcome.
-METRICS = (
-    "training_iteration",
-    "time_total_s",
-    "num_env_steps_sampled_lifetime",
-    "num_training_step_calls_per_iteration",
-    "time_since_restore",
-    "iterations_since_restore",
-    "done",
-    *(f"env_runners/{name}" for name in _EPISODES),
-    *(f"evaluation/env_runners/{name}" for name in _EPISODES),
-    *(f"{prefix}env_runners/{group}/" for prefix in ("", "evaluation/") for group in (*_PER_AGENT, "outcome_share")),
-    "learners/",
-)
 
 
 class _Loader(yaml.SafeLoader):
@@ -112,7 +99,7 @@ def find(name: str) -> Path:
 def examples() -> dict[str, Path]:
     """Returns the packaged experiment files by name."""
     folder = Path(str(resources.files("rllib_biac.tuned_examples")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
 
 
 def read(path: Path) -> list[Draft]:
@@ -145,6 +132,7 @@ def _read_yaml(path: Path) -> list[Draft]:
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
+        _check_size(root, path.name)
         if root is None:
             raise Mistake(
                 f"{path.name}: the file is empty. Write `name: {{run: BiAC, env: ..., stop: ..., config: ...}}`."
@@ -160,6 +148,10 @@ def _read_yaml(path: Path) -> list[Draft]:
         raise Mistake(f"{path.name}{line}: not valid YAML: {error.problem or error.context}.") from error
     except yaml.YAMLError as error:
         raise Mistake(f"{path.name}: not valid YAML: {error}.") from error
+    except RecursionError as error:
+        raise Mistake(f"{path.name}: mappings and lists are nested too deeply.") from error
+    except (ValueError, OverflowError) as error:  # such as a date in month 13, or a number of thousands of digits
+        raise Mistake(f"{path.name}: a value that YAML cannot read: {error}.") from error
     if duplicates:
         raise Mistake(
             "\n".join(
@@ -202,6 +194,24 @@ def _kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
+def _check_size(root: yaml.Node | None, name: str) -> None:
+    """Refuses aliases that stand for themselves, or for so much that a few lines would fill the memory.
+
+    Raises:
+        Mistake: if the document, written out without aliases, has no end or more than `MOST_VALUES` values.
+    """
+    waiting = [root] if root else []
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            waiting += [one for pair in node.value for one in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    raise Mistake(f"{name}: more than {MOST_VALUES:,} values, aliases written out; does an alias stand in its own anchor?")
+
+
 def _duplicates(node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, int]]:
     """Yields keys that stand twice in a mapping, with the line of the first: PyYAML would silently keep the last."""
     if isinstance(node, yaml.MappingNode):
@@ -235,7 +245,10 @@ def check(draft: Draft) -> None:
     Raises:
         Mistake: with one line for each mistake, each with its place and what to write instead.
     """
-    if found := [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]:
+    found = [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]
+    if draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", draft.name):
+        found.append(draft.mistake((), "its name is that of a folder, and needs 1 to 200 characters without / and \\."))
+    if found:
         raise Mistake("\n".join(found))
 
 
@@ -254,7 +267,17 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
             yield (key,), f"expected a number, not {value!r}."
         elif key == "num_samples" and value < 1:
             yield (key,), f"expected at least 1, not {value!r}."
+        elif key == "max_failures" and value < -1:
+            yield (key,), f"expected at least 0, or -1 for as often as it takes, not {value!r}."
+        elif key == "time_budget_s" and not 0 < value < 1e9:
+            yield (key,), f"expected seconds, more than 0, not {value!r}."
+    storage = settings.get("storage_path", "~")
+    if not isinstance(storage, str) or not storage.strip() or "\0" in storage:
+        yield ("storage_path",), f"expected a path, not {storage!r}."
     yield from _config_mistakes(settings, config)
+    yield from sweeps.mistakes(settings)
+    if (trials := sweeps.num_trials(settings)) > MOST_TRIALS:
+        yield (), f"this makes {trials:,} trials, more than the {MOST_TRIALS:,} that are made at once."
     yield from _stop_mistakes(settings.get("stop", {}), config)
     yield from _checkpoint_mistakes(settings.get("checkpoint_config", {}))
 
@@ -267,8 +290,8 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for key, value in config.items():
         if instead := trap("config", key, value):
             yield ("config", key), f"{instead}."
-    for path in grid.malformed(config):
-        yield ("config", *path), "expected `{grid_search: [first, second]}`: a list, alone in its mapping."
+    for path, text in ranges.mistakes(config):
+        yield ("config", *path), text
     if "env" in settings and "env" in config:
         yield ("config", "env"), "`env` also stands beside `config`; write it once."
     env_path = ("env",) if "env" in settings else ("config", "env")
@@ -276,10 +299,11 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     if env is None:
         yield (), "`env:` is missing; write the game, such as `env: merge_v0`."
         return
-    games = env["grid_search"] if isinstance(env, dict) and isinstance(env.get("grid_search"), list) else [env]
-    for game in games:
-        if text := _unknown_game(game):
-            yield env_path, text
+    wrong = list(ranges.mistakes(env, env_path)) if env_path == ("env",) else []
+    yield from wrong
+    for game in () if wrong else sweeps.starts(env):
+        if unknown := _unknown_game(game):
+            yield env_path, unknown
 
 
 def _unknown_game(game: Any) -> str | None:
@@ -299,36 +323,20 @@ def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], st
     if not isinstance(stop, dict):
         yield ("stop",), f"expected a mapping such as `{{training_iteration: 100}}`, not a {_kind(stop)}."
         return
-    # A callback may log metrics of its own, which cannot be known before it runs.
-    own_metrics = isinstance(config, dict) and "callbacks" in config
-    agents = _words(config.get("hierarchy")) if isinstance(config, dict) else []
-    groups = tuple(name for name in METRICS if name.endswith("/"))
     for key, value in stop.items():
         if instead := trap("stop", key):
             yield ("stop", key), f"RLlib reports no such metric, the run would never stop; {instead}."
         elif isinstance(value, dict):
             inner = next(iter(value), "...")
             yield ("stop", key), f"a nested criterion never fires; write `{key}/{inner}: ...`."
-        elif not (key in METRICS or str(key).startswith(groups) or own_metrics):
-            hint = did_you_mean(key, METRICS)
-            yield ("stop", key), f"unknown metric, the run would never stop.{hint}"
-        elif key.startswith("evaluation/") and isinstance(config, dict) and not config.get("evaluation_interval"):
-            yield ("stop", key), "never reported without evaluation; write `evaluation_interval: 1` in `config:`."
-        elif (
-            any(f"{group}/" in key for group in _PER_AGENT)
-            and agents
-            and (last := key.rpartition("/")[2]) not in agents
-        ):
-            yield ("stop", key), f"the hierarchy has no agent {last!r}.{did_you_mean(last, agents)}"
+        elif why := unreported(key, config):
+            yield ("stop", key), f"the run would never stop by it: {why}"
         elif isinstance(value, bool) != (key == "done") or not isinstance(value, int | float):
             yield ("stop", key), f"expected a number, not {value!r}."
-
-
-def _words(tree: Any) -> list[str]:
-    """Returns the strings at the ends of a tree: the agents of a hierarchy, of all its variants if it is swept."""
-    if isinstance(tree, dict | list):
-        return [word for branch in (tree.values() if isinstance(tree, dict) else tree) for word in _words(branch)]
-    return [tree] if isinstance(tree, str) else []
+        elif not abs(value) < 1e300:  # also true of what is no number, .nan
+            yield ("stop", key), f"{value!r} is never reached; write a finite number, or leave it out."
+        elif key in TIMES and value <= 0:
+            yield ("stop", key), f"expected more than 0, not {value!r}."
 
 
 def _checkpoint_mistakes(checkpoint: Any) -> Iterator[tuple[tuple[Any, ...], str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-Choices = dict[tuple[Any, ...], Any]
+Path = tuple[Any, ...]
+Choices = dict[Path, Any]
 
 
 def expand(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Choices, Any]]:
@@ -33,20 +34,10 @@ def expand(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Choices, Any]]:
     return points
 
 
-def malformed(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Returns the paths of every `grid_search` that is not alone in its mapping or not a non-empty list."""
-    if not isinstance(tree, dict | list):
-        return []
-    if isinstance(tree, dict) and "grid_search" in tree:
-        right = len(tree) == 1 and isinstance(tree["grid_search"], list) and tree["grid_search"]
-        return [] if right else [(*path, "grid_search")]
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    return [bad for key, value in items for bad in malformed(value, (*path, key))]
-
-
 def label(choices: Choices) -> str:
     """Returns the choices of one point in short, such as `lr=0.01,seed=3`."""
-    return ",".join(f"{_name(path)}={value}" for path, value in choices.items()).replace("'", "").replace(" ", "")
+    shown = {path: f"{value:.4g}" if isinstance(value, float) else value for path, value in choices.items()}
+    return ",".join(f"{_name(path)}={value}" for path, value in shown.items()).replace("'", "").replace(" ", "")
 
 
 def _name(path: tuple[Any, ...]) -> str:

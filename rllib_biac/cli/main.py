@@ -185,8 +185,23 @@ def _again(flags: dict[str, Any]) -> str:
 @click.option("--seed", type=int, help="The seed of the games.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--render-to", type=click.Path(path_type=Path, dir_okay=False), metavar="GIF", help="Draw the play here.")
+@click.option("--on-observations", is_flag=True, help="Let each agent act on its own observation (approximators).")
+@click.option(
+    "--best-response",
+    type=click.IntRange(min=1000),
+    metavar="STEPS",
+    help="Also estimate each agent's regret in any game: let it learn to deviate for so many env steps, such as 20000.",
+)
 @_traceback
-def evaluate(checkpoint: str, episodes: int, seed: int | None, as_json: bool, render_to: Path | None) -> None:
+def evaluate(
+    checkpoint: str,
+    episodes: int,
+    seed: int | None,
+    as_json: bool,
+    render_to: Path | None,
+    on_observations: bool,
+    best_response: int | None,
+) -> None:
     """Play CHECKPOINT greedily. A trial's folder stands for its latest checkpoint."""
     from rllib_biac.cli import evaluate as evaluation
 
@@ -194,7 +209,30 @@ def evaluate(checkpoint: str, episodes: int, seed: int | None, as_json: bool, re
         raise Mistake(f"--render-to {render_to}: the file's name ends in .gif.")
     if render_to is not None and not render_to.absolute().parent.is_dir():
         raise Mistake(f"--render-to {render_to}: there is no folder {render_to.absolute().parent}.")
-    evaluation.show(evaluation.evaluate(evaluation.find(checkpoint), episodes, seed, render_to), as_json)
+    if on_observations and best_response:
+        raise Mistake("--best-response is measured against play that knows the state: leave --on-observations out.")
+    folder = evaluation.find(checkpoint)
+    found = evaluation.evaluate(folder, episodes, seed, render_to, best_response or 0, on_observations)
+    evaluation.show(found, as_json)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors")
+@_traceback
+def export(checkpoint: str, file: Path) -> None:
+    """Write all networks of CHECKPOINT to a file to give away, which needs no trust to be opened.
+
+    `algo.load_weights(FILE)` trains on with it, `StackelbergPolicy.load(FILE)` plays it. CHECKPOINT itself is read by
+    pickle: export only those you trust.
+    """
+    from rllib_biac.cli import evaluate as evaluation
+
+    if file.suffix != ".safetensors":
+        raise Mistake(f"{file}: the file's name ends in .safetensors.")
+    if not file.absolute().parent.is_dir():
+        raise Mistake(f"{file}: there is no folder {file.absolute().parent}.")
+    evaluation.export(evaluation.find(checkpoint), file)
 
 
 @main.command()

@@ -10,6 +10,8 @@ from typing import Any
 import click
 from ray.tune import Callback
 
+from rllib_biac.cli.mistakes import did_you_mean
+
 # Criteria that only grow, so that what is left of them tells the time left.
 COUNTERS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime", "num_episodes_lifetime")
 SHOWN_OUTCOMES = 3
@@ -33,6 +35,54 @@ class Progress(Callback):
             self._last[trial.trial_id] = now
             prefix = f"{trial}: " if self._several else ""
             click.echo(prefix + line(result, self._stop))
+
+
+class Comparison(Callback):
+    """Says when what trials are compared by is not reported, and keeps what ASHA has compared over an interruption.
+
+    Args:
+        metric: what they are compared by.
+        scheduler: Tune's, None for a searcher alone.
+        patience: reports of a trial without the metric before that is said.
+    """
+
+    def __init__(self, metric: str, scheduler: Any, patience: int = 3):
+        self._metric = metric
+        self._scheduler = scheduler
+        self._patience = patience
+        self._settled = False
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Looks for the metric until it is there or its absence has been told."""
+        if self._settled:
+            return
+        reported = dict(_flat(result))
+        if self._metric in reported:
+            self._settled = True
+        elif result.get("training_iteration", 0) >= self._patience:
+            self._settled = True
+            hint = did_you_mean(self._metric, reported)
+            click.echo(f"{self._metric} is not reported, so that trials are not compared by it.{hint}", err=True)
+
+    # Tune saves and restores trials, searchers and callbacks, but no scheduler.
+
+    def get_state(self) -> dict[str, Any] | None:
+        """Returns the scores by which ASHA stops trials."""
+        brackets = getattr(self._scheduler, "_brackets", None)
+        return None if brackets is None else {"rungs": [bracket._rungs for bracket in brackets]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `get_state` returned."""
+        for bracket, rungs in zip(getattr(self._scheduler, "_brackets", ()), state["rungs"], strict=False):
+            bracket._rungs = rungs
+
+
+def stopped_early(result: Mapping[str, Any], stop: Mapping[str, Any]) -> bool:
+    """Tells whether a trial that has ended met none of its criteria: a scheduler or the time budget ended it."""
+    flat = dict(_flat(result))
+    return bool(stop) and not any(flat.get(key, -math.inf) >= goal for key, goal in stop.items())
 
 
 def line(result: Mapping[str, Any], stop: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rllib_biac.cli import grid
+import numpy as np
+
+from rllib_biac.cli import grid, ranges, sweeps
 from rllib_biac.cli.config_keys import BadSettings, build
 from rllib_biac.cli.experiment_file import Draft
 from rllib_biac.cli.mistakes import Mistake, did_you_mean
@@ -29,8 +31,50 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """Trials that are suggested one after another, by what came of those before.
+
+    Attributes:
+        options: `type`, `metric`, `mode`, ...
+        ranges: the places of what is suggested, and the range of each.
+        settings: the tree of settings in which those places are.
+        draft: what the settings came from.
+        seed: of the searcher.
+    """
+
+    options: dict[str, Any]
+    ranges: list[tuple[grid.Path, ranges.Range]]
+    settings: dict[str, Any]
+    draft: Draft
+    seed: int | None
+
+    def trial(self, values: list[Any]) -> Trial:
+        """Returns a trial with these values of the ranges.
+
+        Raises:
+            Mistake: if the config refuses them, which no single range's ends foretold.
+        """
+        chosen = {path: value for (path, _), value in zip(self.ranges, values, strict=True)}
+        config = _config(self.draft, ranges.fill(self.settings, chosen))
+        return Trial(grid.label(chosen), _valid(config, self.draft, chosen))
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """Trials that share a name, a folder and the criteria to stop."""
+    """Trials that share a name, a folder and the criteria to stop.
+
+    Attributes:
+        name: the folder's.
+        trials: all of them; of a `search`, which makes its own, random ones in their stead.
+        stop: criteria, of which one is enough.
+        checkpoint_config: for `ray.tune.CheckpointConfig`.
+        storage_path: where the folder is.
+        max_failures: times that a trial is begun again from its latest checkpoint.
+        time_budget_s: seconds for all trials together.
+        scheduler: what stands under `scheduler`, None for none.
+        search: where trials are suggested instead of drawn beforehand.
+        compared: what trials are compared by, if by anything.
+    """
 
     name: str
     trials: tuple[Trial, ...]
@@ -39,6 +83,9 @@ class Experiment:
     storage_path: str
     max_failures: int
     time_budget_s: float | None
+    scheduler: dict[str, Any] | None = None
+    search: Searched | None = None
+    compared: sweeps.Compared | None = None
 
     @property
     def folder(self) -> str:
@@ -53,26 +100,37 @@ def resolve(draft: Draft) -> Experiment:
         Mistake: if the algorithm does not exist or a config is refused, with the place of the key at fault.
     """
     settings = draft.settings
-    points = _points(draft)
     samples = int(settings.get("num_samples", 1))
-    trials = []
-    for choices, config in points:
+    scheduler = settings.get("scheduler")
+    trials: list[Trial] = []
+    searched: Searched | None = None
+    first: Any = None
+    for choices, point in _points(draft):
+        found = ranges.find(point) if isinstance(point, dict) else []
+        seed = point.get("seed") if isinstance(point, dict) else None
+        generator = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else None)
         for sample in range(samples):
-            own = config.copy(copy_frozen=False)
+            drawn = {path: one.draw(generator) for path, one in found}
+            if sample == 0:
+                _check_ends(draft, point, found, drawn)
+            filled = ranges.fill(point, drawn) if found else point
+            first = first or filled
+            own = _config(draft, filled).copy(copy_frozen=False)
+            chosen = {**choices, **drawn}
             if samples > 1:
                 # One seed for all samples would make them the same run several times over.
-                own.seed = None if config.seed is None else config.seed + sample
-                choices = {**choices, ("sample",): sample}
-            try:
-                own.copy(copy_frozen=False).validate()
-            except (
-                ValueError,
-                TypeError,
-            ) as error:  # A TypeError is what a game raises at an unknown `env_config` key.
-                # RLlib adds how to switch validation off, which no experiment file can.
-                text = str(error).partition("To suppress all validation errors")[0].strip()
-                raise Mistake(draft.mistake(_key_in(text, draft), text)) from error
-            trials.append(Trial(grid.label(choices), own))
+                own.seed = None if own.seed is None else own.seed + sample
+                chosen[("sample",)] = sample
+            trials.append(Trial(grid.label(chosen), _valid(own, draft, drawn)))
+        if _searches(settings):
+            options = {"type": settings["search_alg"]} if isinstance(settings["search_alg"], str) else {}
+            by = sweeps.compared(settings)
+            assert by is not None
+            options |= {"metric": by.metric, "mode": by.mode}
+            options |= settings["search_alg"] if isinstance(settings["search_alg"], dict) else {}
+            searched = Searched(options, found, point, draft, trials[0].config.seed)
+    if scheduler is not None and scheduler["type"] == "pbt":
+        _check_mutations(draft, scheduler[sweeps.MUTATIONS], first)
     storage = str(settings.get("storage_path", DEFAULT_STORAGE))
     return Experiment(
         name=draft.name,
@@ -82,28 +140,106 @@ def resolve(draft: Draft) -> Experiment:
         storage_path=storage if "://" in storage else os.path.abspath(os.path.expanduser(storage)),
         max_failures=int(settings.get("max_failures", 0)),
         time_budget_s=settings.get("time_budget_s"),
+        scheduler=scheduler,
+        search=searched,
+        compared=sweeps.compared(settings),
     )
 
 
-def _points(draft: Draft) -> list[tuple[grid.Choices, AlgorithmConfig]]:
+def _searches(settings: dict[str, Any]) -> bool:
+    given = settings.get("search_alg", "random")
+    return (given["type"] if isinstance(given, dict) else given) != "random"
+
+
+def _points(draft: Draft) -> list[tuple[grid.Choices, Any]]:
+    """Returns every point of the grid: its choices, and its settings or, of a Python file, its config."""
     given = draft.settings.get("config", {})
-    if not isinstance(given, dict):
-        # A Python file's config, in which a setting may be a grid as in any RLlib config.
-        points = grid.expand(given.to_dict())
-        if not points[0][0]:
-            return [({}, given)]
-        return [(choices, type(given)().update_from_dict(point)) for choices, point in points]
-    config_class = _algorithm(draft)
-    found: list[str] = []
-    made = []
-    for choices, point in grid.expand(_settings(draft)):
-        try:
-            made.append((choices, build(config_class, point)))
-        except BadSettings as error:
-            found += [draft.mistake(_place(draft, path), text) for path, text in error.found]
-    if found:
-        raise Mistake("\n".join(dict.fromkeys(found)))
-    return made
+    if isinstance(given, dict):
+        return grid.expand(_settings(draft))
+    # A Python file's config, in which a setting may be a grid as in any RLlib config.
+    points = grid.expand(given.to_dict())
+    if not points[0][0]:
+        return [({}, given)]
+    return [(choices, type(given)().update_from_dict(point)) for choices, point in points]
+
+
+def _config(draft: Draft, point: Any) -> AlgorithmConfig:
+    """Returns the config of a point.
+
+    Raises:
+        Mistake: if it has unknown keys, or values of the wrong kind.
+    """
+    if not isinstance(point, dict):
+        return point
+    try:
+        return build(_algorithm(draft), point)
+    except BadSettings as error:
+        found = [draft.mistake(_place(draft, path), text) for path, text in error.found]
+        raise Mistake("\n".join(dict.fromkeys(found))) from error
+
+
+def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> AlgorithmConfig:
+    """Returns the config, which has validated itself.
+
+    Raises:
+        Mistake: if it is refused, with what was drawn for it.
+    """
+    if text := _refusal(config):
+        told = "".join(f" (drawn: `{': '.join(map(str, path))}` {value!r})" for path, value in drawn.items())
+        raise Mistake(draft.mistake(_key_in(text, draft), text + told))
+    return config
+
+
+def _refusal(config: AlgorithmConfig) -> str:
+    try:
+        config.copy(copy_frozen=False).validate()
+    except (ValueError, TypeError) as error:  # A TypeError is what a game raises at an unknown `env_config` key.
+        # RLlib adds how to switch validation off, which no experiment file can.
+        return str(error).partition("To suppress all validation errors")[0].strip()
+    return ""
+
+
+def _check_ends(
+    draft: Draft, point: Any, found: list[tuple[grid.Path, ranges.Range]], drawn: dict[grid.Path, Any]
+) -> None:
+    """Tries the ends of every range, one at a time, so that no draw is refused once others train already."""
+    wrong = []
+    for path, one in found:
+        for end in one.ends:
+            try:
+                text = _refusal(_config(draft, ranges.fill(point, {**drawn, path: end})))
+            except Mistake as mistake:
+                wrong.append(mistake.message)
+                continue
+            if text:
+                told = f"{end!r} can be drawn, and is refused: {text}"
+                wrong.append(draft.mistake((*_place(draft, path), one.name), told))
+    if wrong:
+        raise Mistake("\n".join(dict.fromkeys(wrong)))
+
+
+def _check_mutations(draft: Draft, mutations: Any, settings: dict[str, Any]) -> None:
+    """Tries the ends of everything that may be mutated into, in one trial's settings."""
+    for key, tree in mutations.items():
+        for path, end in _mutants(tree, (key,)):
+            try:
+                text = _refusal(_config(draft, {**settings, key: ranges.fill(settings[key], {path[1:]: end})}))
+            except Mistake as mistake:
+                text = mistake.message
+            if text:
+                told = f"{end!r} may come of it, and is refused: {text}"
+                raise Mistake(draft.mistake(("scheduler", sweeps.MUTATIONS, *path), told))
+
+
+def _mutants(tree: Any, path: grid.Path) -> Iterator[tuple[grid.Path, Any]]:
+    """Yields every value that a mutation leads to, at the ends of its range, with its place in the config."""
+    if isinstance(tree, list):
+        yield from ((path, value) for value in tree)
+    elif (found := ranges.parse(tree)) is not None:
+        yield from ((path, value) for value in found.ends)
+    else:
+        for key, branch in tree.items():
+            yield from _mutants(branch, (*path, key))
 
 
 def _algorithm(draft: Draft) -> type[AlgorithmConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shlex
@@ -17,8 +18,10 @@ from typing import Any
 
 import click
 
+from rllib_biac.cli import grid, sweeps
 from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.resolve import Experiment, Trial
+from rllib_biac.cli.resolve import Experiment
+from rllib_biac.cli.resume import mend
 
 FAILED = 1
 INTERRUPTED = 130
@@ -58,7 +61,10 @@ def run(
             _check_resources(experiments)
         for experiment in experiments:
             # Of a file's experiments the later ones may not have begun when the run was interrupted.
-            trials, interrupted = _tune(experiment, resume and _begun(experiment), verbose)
+            begun = resume and _begun(experiment)
+            if begun and "://" not in experiment.folder:
+                mend(Path(experiment.folder))
+            trials, interrupted = _tune(experiment, begun, verbose)
             if interrupted:
                 click.echo(
                     f"Interrupted. What is finished and the checkpoints so far are in {experiment.folder}", err=True
@@ -66,7 +72,8 @@ def run(
                 click.echo(f"Continue from the latest checkpoints with: {again}", err=True)
                 return INTERRUPTED
             for trial in trials:
-                code = max(code, _report(trial, len(trials) > 1))
+                code = max(code, _report(trial, experiment, len(trials) > 1))
+            code = max(code, _report_best(trials, experiment.compared))
     return code
 
 
@@ -159,23 +166,32 @@ def _interruptible() -> Iterator[threading.Event]:
 def _tune(experiment: Experiment, resume: bool, verbose: bool) -> tuple[list[Any], bool]:
     from ray import tune
 
-    from rllib_biac.cli.progress import Progress
+    from rllib_biac.cli.progress import Comparison, Progress
 
     if not verbose:
         # Failures and interruptions are reported below, in a form a person can use.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # All trials are made at once, so that an interrupted sweep is resumed as a whole.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(experiment.trials))
+    # All trials are made at once, so that an interrupted sweep is resumed as a whole; a searcher's one by one, so that
+    # it knows what came of those before.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if experiment.search else str(len(experiment.trials))
     click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s), results in {experiment.folder}")
     if not experiment.stop and experiment.time_budget_s is None:
         click.echo("There is no `stop`: this trains until Ctrl-C, and keeps what --checkpoint-freq saves.")
     errored: Any = tune.ResumeConfig.ResumeType.RESUME
     continued = tune.ResumeConfig(errored=errored)
-    made: Any = [_tune_experiment(experiment, trial) for trial in experiment.trials]
+    scheduler = sweeps.make_scheduler(experiment.scheduler, experiment.stop) if experiment.scheduler else None
+    made, searcher = _made(experiment)
+    callbacks: list[Any] = [Progress(experiment.stop, several=len(experiment.trials) > 1)]
+    if experiment.compared:
+        # `Comparison` and `_report_best` say it in a line, where Tune would print a whole result.
+        os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+        callbacks.append(Comparison(experiment.compared.metric, scheduler))
     with _interruptible() as interrupted:
         analysis = tune.run(
             made,
-            callbacks=[Progress(experiment.stop, several=len(experiment.trials) > 1)],
+            search_alg=searcher,
+            scheduler=scheduler,
+            callbacks=callbacks,
             resume_config=continued if resume else None,
             raise_on_failed_trial=False,
             reuse_actors=_reusable(experiment),
@@ -192,31 +208,59 @@ def _reusable(experiment: Experiment) -> bool:
     return algorithm.reset_config is not Trainable.reset_config
 
 
-def _tune_experiment(experiment: Experiment, trial: Trial) -> Any:
-    """To Tune each trial is an experiment, in one folder and under one controller with the others."""
+def _made(experiment: Experiment) -> tuple[list[Any], Any]:
+    """Returns what Tune is to run, and the searcher that makes trials of it, None where they are made already.
+
+    To Tune each trial is an experiment, in one folder and under one controller with the others.
+    """
+    if (search := experiment.search) is None:
+        return [_tune_experiment(experiment, one.config.to_dict(), one.label) for one in experiment.trials], None
+    labels: dict[str, str] = {}
+
+    def config_of(trial_id: str, values: list[Any]) -> dict[str, Any]:
+        suggested = search.trial(values)
+        labels[trial_id] = suggested.label
+        return suggested.config.to_dict()
+
+    searcher = sweeps.make_searcher(search.options, [one for _, one in search.ranges], search.seed, config_of)
+    one = _tune_experiment(experiment, {}, labels, num_samples=len(experiment.trials))
+    return [one], searcher
+
+
+def _tune_experiment(
+    experiment: Experiment, config: dict[str, Any], labels: str | dict[str, str], num_samples: int = 1
+) -> Any:
+    """Returns one of Tune's experiments. Trials are labelled alike, or each by its id."""
     from ray import tune
 
-    algorithm = trial.config.algo_class
+    algorithm = experiment.trials[0].config.algo_class
     assert algorithm is not None
-    label = trial.label or algorithm.__name__
-    suffix = re.sub(r"[^\w.,=-]+", "", trial.label)[:80]
+
+    def label(made: Any) -> str:
+        return labels if isinstance(labels, str) else labels[made.trial_id]
+
+    def folder(made: Any) -> str:
+        suffix = re.sub(r"[^\w.,=-]+", "", label(made))[:80]
+        return "_".join(filter(None, (algorithm.__name__, made.trial_id, suffix)))
+
     return tune.Experiment(
         experiment.name,
         algorithm,
         stop=experiment.stop,
-        config=trial.config.to_dict(),
+        config=config,
+        num_samples=num_samples,
         storage_path=experiment.storage_path,
         checkpoint_config=tune.CheckpointConfig(**experiment.checkpoint_config),
         max_failures=experiment.max_failures,
         time_budget_s=experiment.time_budget_s,
-        trial_name_creator=lambda _: label,
-        trial_dirname_creator=lambda made: "_".join(filter(None, (algorithm.__name__, made.trial_id, suffix))),
+        trial_name_creator=lambda made: label(made) or algorithm.__name__,
+        trial_dirname_creator=folder,
     )
 
 
-def _report(trial: Any, several: bool) -> int:
+def _report(trial: Any, experiment: Experiment, several: bool) -> int:
     """Prints how a trial ended. Returns its part of the exit code."""
-    from rllib_biac.cli.progress import line
+    from rllib_biac.cli.progress import line, stopped_early
     from rllib_biac.core.play import can_draw
 
     name = f"{trial}: " if several else ""
@@ -226,7 +270,11 @@ def _report(trial: Any, several: bool) -> int:
         if click.get_current_context().meta.get("traceback"):
             click.echo(trial.get_error(), err=True)
         return FAILED
-    click.echo(f"{name}done: {line(trial.last_result, {})}")
+    ended = "stopped early" if stopped_early(trial.last_result, experiment.stop) else "done"
+    click.echo(f"{name}{ended}: {line(trial.last_result, {})}")
+    if experiment.scheduler and sweeps.MUTATIONS in experiment.scheduler:
+        mutated = {(key,): trial.config[key] for key in experiment.scheduler[sweeps.MUTATIONS]}
+        click.echo(f"  ended with: {grid.label(mutated)}")
     if trial.checkpoint:
         path = trial.checkpoint.path
         click.echo(f"  checkpoint: {path}")
@@ -234,6 +282,20 @@ def _report(trial: Any, several: bool) -> int:
         click.echo(f"  play it:    rllib evaluate {shlex.quote(path)}{drawn}")
     else:
         click.echo(f"  results: {trial.path} (no checkpoint)")
+    return 0
+
+
+def _report_best(trials: list[Any], compared: sweeps.Compared | None) -> int:
+    """Prints which trial a scheduler or a searcher would call the best. Returns its part of the exit code."""
+    if compared is None:
+        return 0
+    last = {trial: trial.metric_analysis.get(compared.metric, {}).get("last", math.nan) for trial in trials}
+    numbers = {trial: value for trial, value in last.items() if math.isfinite(value)}
+    if not numbers:
+        click.echo(f"{compared.metric} was never reported: the trials were not compared by it.", err=True)
+        return FAILED
+    best = (max if compared.mode == "max" else min)(numbers, key=lambda trial: numbers[trial])
+    click.echo(f"best at the end by {compared.metric}: {best}: {numbers[best]:.6g}")
     return 0
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import logging
+import tempfile
+import uuid
+from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import (
+    COMPONENT_EVAL_ENV_RUNNER,
+    COMPONENT_LEARNER,
+    COMPONENT_LEARNER_GROUP,
+    COMPONENT_METRICS_LOGGER,
+    COMPONENT_RL_MODULE,
+)
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
@@ -19,17 +34,26 @@ from ray.rllib.utils.metrics import (
     REPLAY_BUFFER_SAMPLE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
+    WEIGHTS_SEQ_NO,
 )
 
+from rllib_biac.core import checkpoints
+from rllib_biac.core.async_sampling import AsyncSampler
+from rllib_biac.core.checkpoints import process_generators, set_process_generators
 from rllib_biac.core.config import JointConfig
 from rllib_biac.core.connector import JointTransitionsConnector
 from rllib_biac.core.games import rllib_env_creator
-from rllib_biac.core.learner import as_multi_agent_batch
+from rllib_biac.core.learner import as_multi_agent_batch, shares_of_minibatches
+from rllib_biac.core.play import regret
 from rllib_biac.core.replay_buffer import JointReplayBuffer
 from rllib_biac.core.rl_module import HierarchyModule
 from rllib_biac.core.transitions import JointTransitions
 
-REPLAY_BUFFER = "joint_replay_buffer"
+# Parts of a checkpoint beside RLlib's own.
+REPLAY_BUFFER = "replay_buffer"
+JOINT_ALGORITHM = "joint_algorithm"
+
+logger = logging.getLogger(__name__)
 
 
 class JointAlgorithm(Algorithm):
@@ -42,13 +66,21 @@ class JointAlgorithm(Algorithm):
         super().setup(config)
         self._rows_to_train = 0.0
         self._env_steps = 0
+        lag = self.config.max_sampling_lag
+        self._async_sampler = None if lag is None else AsyncSampler(self.env_runner_group, lag)
         module = self._local_module
         agents = module.model_config["agents"] if module else list(self.config.policies)
-        self._connector = JointTransitionsConnector(agents, keep_observations=self.config.uses_observations)
+        self._connector = JointTransitionsConnector(
+            agents, keep_observations=self.config.uses_observations, keep_starts=self.config.uses_starts
+        )
 
     @override(Algorithm)
     def _create_local_replay_buffer_if_necessary(self, config: Any) -> JointReplayBuffer:
-        return JointReplayBuffer(config["replay_buffer_config"]["capacity"], seed=config["seed"])
+        return JointReplayBuffer(
+            config["replay_buffer_config"]["capacity"],
+            seed=config["seed"],
+            compressed=config["compress_buffer_in_checkpoints"],
+        )
 
     @staticmethod
     @override(Algorithm)
@@ -65,6 +97,8 @@ class JointAlgorithm(Algorithm):
     def training_step(self) -> None:
         """Runs until `min_sample_timesteps_per_iteration` env steps are sampled, then reports once."""
         sampled = 0
+        if self._async_sampler:
+            self._sync_weights()  # they may have been restored, or set, since
         while sampled < self.config.min_sample_timesteps_per_iteration:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
                 rows = self._sample()
@@ -82,13 +116,16 @@ class JointAlgorithm(Algorithm):
         return rows
 
     def _sample(self) -> JointTransitions | None:
-        results = synchronous_parallel_sample(
-            worker_set=self.env_runner_group,
-            concat=False,
-            sample_timeout_s=self.config.sample_timeout_s,
-            _uses_new_env_runners=True,
-        )
-        parts = [item for result in results for item in result]
+        if self._async_sampler:
+            parts = self._async_sampler.sample(self.config.sample_timeout_s)
+        else:
+            results = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                concat=False,
+                sample_timeout_s=self.config.sample_timeout_s,
+                _uses_new_env_runners=True,
+            )
+            parts = [item for result in results for item in result]
         if parts and not isinstance(parts[0], JointTransitions):
             joined = self._connector(episodes=parts).get("joint")  # none if no game took a step yet
             parts = [] if joined is None else [joined]
@@ -96,8 +133,9 @@ class JointAlgorithm(Algorithm):
 
     def _learn(self, num_rows: int, *, last: bool) -> None:
         """Trains as many rows as `num_rows` new ones call for, whole minibatches only; the rest waits."""
-        size = self.config.train_batch_size_per_learner
-        if self._env_steps < self.config.num_steps_sampled_before_learning_starts:
+        size = self.config.total_train_batch_size  # of one update, all learners together
+        # Steps in replay, not steps ever sampled: a run restored without its buffer refills it first.
+        if self.local_replay_buffer.num_added < self.config.num_steps_sampled_before_learning_starts:
             return
         self._rows_to_train += num_rows * (self.config.training_intensity or size)
         updates = int(self._rows_to_train // size)
@@ -106,12 +144,13 @@ class JointAlgorithm(Algorithm):
         self._rows_to_train -= updates * size
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = self.local_replay_buffer.sample(updates * size)
-            batch = as_multi_agent_batch(rows, tuple(self.config.policies))
+            shares = shares_of_minibatches(rows, updates, max(self.config.num_learners, 1))
+            batches = [as_multi_agent_batch(share, tuple(self.config.policies)) for share in shares]
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
-                batch=batch,
+                **({"batch": batches[0]} if len(batches) == 1 else {"batches": batches}),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps},
-                minibatch_size=size,
+                minibatch_size=self.config.train_batch_size_per_learner,
                 report=last,
             )
         if last:
@@ -122,8 +161,14 @@ class JointAlgorithm(Algorithm):
     def _sync_weights(self) -> None:
         """Hands new weights to whoever plays: copied in place within one process, else by RLlib's own path."""
         local = self._local_module
-        if self.learner_group.is_local and local is not None and not self.env_runner_group.num_remote_workers():
+        if self._async_sampler:
+            weights = self.learner_group.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True)
+            self._async_sampler.use(weights[COMPONENT_LEARNER], self._env_steps)
+            if local is not None:
+                local.set_state(weights[COMPONENT_LEARNER][COMPONENT_RL_MODULE])
+        elif self.learner_group.is_local and local is not None and not self.env_runner_group.num_remote_workers():
             copy_weights(self.learner_group._learner.module, local)
+            self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
 
@@ -137,7 +182,20 @@ class JointAlgorithm(Algorithm):
         finally:
             env_runner.config.explore = explore
 
+    @override(Algorithm)
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Plays as RLlib does; where the game has tables the result also has `regret`, which is exact."""
+        results = super().evaluate(*args, **kwargs)
+        exact = regret(self.config, self._local_module) if self._local_module else None
+        if exact is None:
+            return results
+        measured = {"response_regret": exact.worst_response_regret, "leader_regret": exact.worst_leader_regret}
+        return results | {"regret": measured}
+
     def _collect_metrics(self) -> None:
+        if self._async_sampler:
+            self._async_sampler.collect_metrics(self.metrics)
+            return
         results = self.env_runner_group.foreach_env_runner(
             lambda runner: runner.get_metrics(), local_env_runner=not self.env_runner_group.num_remote_workers()
         )
@@ -152,25 +210,238 @@ class JointAlgorithm(Algorithm):
         self._trial_info = trial
         return True
 
+    # Checkpoints.
+
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Returns everything that a restored run needs to go on exactly; the arrays in it are the caller's to keep."""
         state = super().get_state(components, not_components=not_components, **kwargs)
+        if COMPONENT_LEARNER_GROUP in state:
+            # RLlib's are the living networks and optimizers themselves, which go on changing.
+            state[COMPONENT_LEARNER_GROUP] = copy.deepcopy(state[COMPONENT_LEARNER_GROUP])
         if self._check_component(REPLAY_BUFFER, components, not_components):
-            state[REPLAY_BUFFER] = {
-                "buffer": self.local_replay_buffer.get_state(),
+            # What is asked for by itself is written to files at once: a million rows need not be there twice.
+            state[REPLAY_BUFFER] = self.local_replay_buffer.get_state(
+                rows=self.config.store_buffer_in_checkpoints, copy=components != REPLAY_BUFFER
+            )
+        if self._check_component(JOINT_ALGORITHM, components, not_components):
+            state[JOINT_ALGORITHM] = {
                 "rows_to_train": self._rows_to_train,
                 "env_steps": self._env_steps,
+                "counters": dict(self._counters),
+                "process": process_generators(),
+                "restart": self._games_restart(),
+                "runners": {name: _states_of(group) for name, group in self._runner_groups().items()},
             }
         return state
 
     @override(Algorithm)
     def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `get_state` returned, an older state as well as a newer one."""
+        state = _of_this_format(state)
+        evaluating = state.pop(COMPONENT_EVAL_ENV_RUNNER, None)
+        if COMPONENT_METRICS_LOGGER in state:
+            # First, for RLlib tells runners the steps that are counted in it.
+            self.metrics.set_state(state[COMPONENT_METRICS_LOGGER])
         super().set_state(state)
+        if evaluating is not None and self.eval_env_runner:
+            self.eval_env_runner.set_state(evaluating)  # RLlib would hand it the training runner's
         if REPLAY_BUFFER in state:
-            own = state[REPLAY_BUFFER]
-            self.local_replay_buffer.set_state(own["buffer"])
+            self.local_replay_buffer.set_state(state[REPLAY_BUFFER])
+        if own := state.get(JOINT_ALGORITHM):
             self._rows_to_train = own["rows_to_train"]
             self._env_steps = own["env_steps"]
+            self._counters.update(own["counters"])
+            for name, group in self._runner_groups().items():
+                _restore_runners(name, group, own["runners"].get(name, {}))
+            set_process_generators(own["process"])
+            if own["restart"]:
+                logger.warning("The games in flight start anew: where they stood only they themselves know.")
+        if COMPONENT_LEARNER_GROUP in state:
+            self._hand_out_weights()
+
+    @override(Algorithm)
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        return [*super().get_checkpointable_components(), (REPLAY_BUFFER, self.local_replay_buffer)]
+
+    @override(Algorithm)
+    def get_metadata(self) -> dict[str, Any]:
+        about = {
+            "training_iteration": self.iteration,
+            "time_total_s": self._time_total,
+            "replay_buffer": "saved" if self.config.store_buffer_in_checkpoints else "left out",
+            "games_in_flight": "start anew" if self._games_restart() else "saved",
+        }
+        return super().get_metadata() | checkpoints.metadata(**about)
+
+    @override(Algorithm)
+    def save_to_path(
+        self,
+        path: str | Path | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        filesystem: pyarrow.fs.FileSystem | None = None,
+        use_msgpack: bool = False,
+    ) -> str:
+        """Saves a checkpoint: all of it, or, if killed on the way, nothing.
+
+        Args:
+            path: a folder. A checkpoint in it is replaced; default: a new temporary one.
+            state: what to save; default: `get_state()`.
+            filesystem: where `path` is; default: here, or as its scheme says.
+            use_msgpack: whether to write RLlib's states with msgpack instead of pickle.
+
+        Returns:
+            The folder, absolute.
+        """
+        given = None if state is None else dict(state)  # RLlib takes out of it what it has written
+        if not _is_local(path, filesystem):
+            return super().save_to_path(path, state=given, filesystem=filesystem, use_msgpack=use_msgpack)
+        folder = Path(path or Path(tempfile.gettempdir(), str(uuid.uuid4()))).absolute()
+        with checkpoints.replacing(folder) as written:
+            super().save_to_path(written, state=given, use_msgpack=use_msgpack)
+        return str(folder)
+
+    @override(Algorithm)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Restores a checkpoint, older or newer than what is there. It is read by pickle: load only what you trust.
+
+        Args:
+            path: its folder.
+            args, kwargs: RLlib's; `component` names the part of it that is in `path`.
+
+        Raises:
+            ValueError: if it is damaged, or a newer version of the library made it.
+        """
+        if _is_local(path, kwargs.get("filesystem")):
+            path = Path(path).absolute()
+            if kwargs.get("component") is None:
+                checkpoints.check(path)
+        super().restore_from_path(path, *args, **kwargs)
+        self._hand_out_weights()
+
+    @classmethod
+    @override(Algorithm)
+    def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
+        """Builds an algorithm from a checkpoint. It is read by pickle: load only what you trust.
+
+        Args:
+            path: its folder.
+            filesystem: where `path` is; default: here, or as its scheme says.
+            kwargs: RLlib's other options.
+
+        Raises:
+            ValueError: if it is damaged, or a newer version of the library made it.
+        """
+        if isinstance(path, str | Path) and _is_local(path, filesystem):
+            path = Path(path).absolute()
+            checkpoints.check(path)
+        return super().from_checkpoint(path, filesystem=filesystem, **kwargs)
+
+    # Weights alone, to give away.
+
+    def save_weights(self, path: str | Path) -> None:
+        """Writes all networks to a safetensors file, which nobody needs to trust to open it.
+
+        Args:
+            path: of the file; `load_weights` and `StackelbergPolicy.load` read it. What else a run needs to
+                go on exactly is in checkpoints only.
+        """
+        from rllib_biac.execution.weights import save_weights
+
+        save_weights(path, self._learner_module(), type(self).__name__)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Lets all networks go on from those in a file that `save_weights` or `rllib export` wrote.
+
+        Optimizers, replay and schedules stay as they are.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged, or its networks are not like these.
+        """
+        from rllib_biac.execution.weights import load_weights
+
+        weights = load_weights(path, self._learner_module())
+        self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: weights}})
+        self._hand_out_weights()
+
+    def _learner_module(self) -> HierarchyModule:
+        (module, *_) = self.learner_group.foreach_learner(lambda learner: learner.module).ignore_errors()
+        return module.get()
+
+    def _runner_groups(self) -> dict[str, EnvRunnerGroup]:
+        groups = {"env runners": self.env_runner_group, "evaluation env runners": self.eval_env_runner_group}
+        return {name: group for name, group in groups.items() if group is not None}
+
+    def _games_restart(self) -> bool:
+        # RLlib's own runner keeps no games.
+        kept = self.env_runner_group.foreach_env_runner(lambda runner: getattr(runner, "keeps_games", False))
+        return not all(kept)
+
+    def _hand_out_weights(self) -> None:
+        """Lets everybody who plays have the learner's weights at once, whether their own are newer or not."""
+        state = self.learner_group.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True)
+        weights = {key: state[COMPONENT_LEARNER][key] for key in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)}
+        steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        counted = {NUM_ENV_STEPS_SAMPLED_LIFETIME: int(self.metrics.peek(steps, default=0))}
+        self.env_runner_group.foreach_env_runner(functools.partial(_take, known=weights | counted))
+        if self.eval_env_runner_group is not None:
+            self.eval_env_runner_group.foreach_env_runner(functools.partial(_take, known=weights))
+
+
+def _take(runner: Any, known: dict[str, Any]) -> None:
+    runner._weights_seq_no = 0  # RLlib's own runner would keep weights of a higher number
+    runner.set_state(known)
+
+
+def _states_of(group: EnvRunnerGroup) -> dict[int, dict[str, Any]]:
+    """Returns every remote runner's state by its index, weights aside, which are the learner's."""
+    states = group.foreach_env_runner(
+        lambda runner: (runner.worker_index, runner.get_state(not_components=[COMPONENT_RL_MODULE])),
+        local_env_runner=False,
+    )
+    return dict(states)
+
+
+def _restore_runners(name: str, group: EnvRunnerGroup, states: dict[int, dict[str, Any]]) -> None:
+    """Gives every remote runner its own state."""
+
+    def take_own(runner: Any) -> int | None:
+        if runner.worker_index not in states:
+            return None
+        runner.set_state(states[runner.worker_index])
+        return runner.worker_index
+
+    indices = group.foreach_env_runner(take_own, local_env_runner=False)
+    if len(states) != len(indices):
+        fresh = sum(index is None for index in indices)
+        logger.warning(
+            f"The checkpoint has {len(states)} remote {name}, and {len(indices)} play now: {fresh} start afresh, "
+            f"{len(states) - (len(indices) - fresh)} are left out."
+        )
+
+
+def _is_local(path: str | Path | None, filesystem: pyarrow.fs.FileSystem | None) -> bool:
+    if filesystem is not None:
+        return isinstance(filesystem, pyarrow.fs.LocalFileSystem)
+    return "://" not in str(path)
+
+
+def _of_this_format(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a copy of a state, at its top level, in which what format 1 wrote is where it is now."""
+    state = dict(state)
+    if old := state.pop("joint_replay_buffer", None):
+        state[REPLAY_BUFFER] = old["buffer"]
+        state[JOINT_ALGORITHM] = {
+            "rows_to_train": old["rows_to_train"],
+            "env_steps": old["env_steps"],
+            "counters": {},
+            "process": process_generators(),  # it saved none: they go on as they are
+            "restart": True,
+            "runners": {},
+        }
+    return state
 
 
 def copy_weights(source: HierarchyModule, target: HierarchyModule) -> None:

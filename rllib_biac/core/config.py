@@ -69,12 +69,20 @@ class JointConfig(AlgorithmConfig):
     What an algorithm can do, to be asked before anything is built:
 
     Attributes:
-        uses_observations: whether it learns from each agent's own observations beside the state.
         continuous_actions: whether it takes continuous (Box) actions as well as discrete ones.
     """
 
-    uses_observations: ClassVar[bool] = False
     continuous_actions: ClassVar[bool] = False
+
+    @property
+    def uses_observations(self) -> bool:
+        """Whether it learns from each agent's own observations beside the state."""
+        return False
+
+    @property
+    def uses_starts(self) -> bool:
+        """Whether it needs to know with which steps games begin."""
+        return False
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -86,6 +94,7 @@ class JointConfig(AlgorithmConfig):
         self.num_envs_per_env_runner = 25
         self.rollout_fragment_length = 1
         self.normalize_actions = False  # our modules answer in the game's own units
+        self.max_sampling_lag: int | None = None
         self.epsilon: Schedule = [[0, 1.0], [2000, 0.1]]
         self.exploration: str = "per_agent"
         # Replay and updates.
@@ -103,6 +112,9 @@ class JointConfig(AlgorithmConfig):
         self.normalize_targets = True
         self.normalizer_horizon = 100_000
         self.normalize_observations = False
+        # Checkpoints.
+        self.store_buffer_in_checkpoints = True  # a restored run goes on exactly
+        self.compress_buffer_in_checkpoints = False
         # Reporting.
         self.min_sample_timesteps_per_iteration = 1000
         self.evaluation_config = AlgorithmConfig.overrides(explore=False)
@@ -148,6 +160,7 @@ class JointConfig(AlgorithmConfig):
         env_runner_cls: Literal["joint", "stock"] | type | None = NotProvided,
         epsilon: float | list[list[float]] = NotProvided,
         exploration: Literal["per_agent", "joint"] = NotProvided,
+        max_sampling_lag: int | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets how games are played while learning.
@@ -159,6 +172,9 @@ class JointConfig(AlgorithmConfig):
                 while to explore fully first.
             exploration: `per_agent`, each agent by itself, lower levels answering the explored action; or `joint`, all
                 or none.
+            max_sampling_lag: None: all runners play with the newest weights, and the slowest is waited for. A number:
+                they play while others learn, and what was played with weights that are more than this many updates
+                old is dropped. `max_requests_in_flight_per_env_runner` then says how many fragments each has to do.
             kwargs: RLlib's other settings.
 
         Returns:
@@ -171,7 +187,7 @@ class JointConfig(AlgorithmConfig):
             if env_runner_cls is MultiAgentEnvRunner:
                 env_runner_cls = "stock"
             self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
-        return self._set_given(epsilon=epsilon, exploration=exploration)
+        return self._set_given(epsilon=epsilon, exploration=exploration, max_sampling_lag=max_sampling_lag)
 
     @override(AlgorithmConfig)
     def training(
@@ -226,6 +242,31 @@ class JointConfig(AlgorithmConfig):
             normalize_observations=normalize_observations,
         )
 
+    @override(AlgorithmConfig)
+    def checkpointing(
+        self,
+        *,
+        store_buffer_in_checkpoints: bool = NotProvided,
+        compress_buffer_in_checkpoints: bool = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets what checkpoints hold.
+
+        Args:
+            store_buffer_in_checkpoints: whether replay is in them. A run that is restored without it refills it, as at
+                the start, before it goes on learning.
+            compress_buffer_in_checkpoints: whether it is compressed there, which takes longer.
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().checkpointing(**kwargs)
+        return self._set_given(
+            store_buffer_in_checkpoints=store_buffer_in_checkpoints,
+            compress_buffer_in_checkpoints=compress_buffer_in_checkpoints,
+        )
+
     def _set_given(self, **settings: Any) -> Self:
         """Sets what a fluent method was given."""
         for name, value in settings.items():
@@ -253,6 +294,10 @@ class JointConfig(AlgorithmConfig):
         if isinstance(own, dict):
             own = own.get(agent)
         return self.lr if own is None else own
+
+    def num_games_on_observations(self) -> int:
+        """Returns in how many of a runner's games, the last ones, agents act by their own observations alone."""
+        return 0
 
     def update_period(self, kind: str) -> int:
         """Returns how many updates pass from one that moves the networks of a kind to the next."""
@@ -390,8 +435,20 @@ class JointConfig(AlgorithmConfig):
         assert self.levels is not None
         if self.policy_mapping_fn is not agent_is_module or list(self.policies) != list(Hierarchy(self.levels).agents):
             self._value_error("multi_agent() would silently do nothing here: hierarchy says who plays; leave it out.")
-        if self.num_learners > 1:
-            self._value_error(f"num_learners: {self.num_learners} is not supported: write 0 (local) or 1 (remote).")
+        if self.in_evaluation:
+            return
+        if self.max_sampling_lag is None and (
+            self.max_requests_in_flight_per_env_runner != plain.max_requests_in_flight_per_env_runner
+        ):
+            self._value_error(
+                f"max_requests_in_flight_per_env_runner: {self.max_requests_in_flight_per_env_runner} would do nothing "
+                "where each runner is waited for: write max_sampling_lag as well, or leave it out."
+            )
+        if self.max_sampling_lag is not None and not self.num_env_runners:
+            self._value_error(
+                f"max_sampling_lag: {self.max_sampling_lag} would do nothing where the trial's own process plays: "
+                "write num_env_runners: 1 or more, or leave it out."
+            )
 
     def _runner_callbacks(self) -> list[str]:
         overridden = [
@@ -415,10 +472,14 @@ class JointConfig(AlgorithmConfig):
             ("adam_epsilon", 0.0, np.inf, True),
             ("grad_clip", 0.0, np.inf, True),
             ("min_sample_timesteps_per_iteration", 1, np.inf, False),
+            ("max_sampling_lag", 0, np.inf, False),
+            ("max_requests_in_flight_per_env_runner", 1, np.inf, False),
+            ("num_learners", 0, np.inf, False),
         ):
-            if getattr(self, key) is None and key in ("training_intensity", "grad_clip"):
+            if getattr(self, key) is None and key in ("training_intensity", "grad_clip", "max_sampling_lag"):
                 continue
-            whole = low == 1 and key != "normalizer_horizon"  # counts of things
+            counted = key in ("max_sampling_lag", "num_learners")
+            whole = counted or (low == 1 and key != "normalizer_horizon")  # counts of things
             self.validate_number(key, low, high, open_low=open_low, whole=whole)
         self._validate_schedule("epsilon", self.epsilon, 0.0, 1.0)
         for agent in [agent for level in self.levels or [] for agent in level]:
@@ -434,15 +495,17 @@ class JointConfig(AlgorithmConfig):
             ("state", ("env", "observations")),
             ("exploration", ("per_agent", "joint")),
             ("grad_clip_by", ("value", "norm", "global_norm")),
+            ("store_buffer_in_checkpoints", (True, False)),
+            ("compress_buffer_in_checkpoints", (True, False)),
         ):
             self.validate_choice(key, options)
         buffer = self.replay_buffer_config
         if not isinstance(buffer, Mapping) or set(buffer) != {"capacity"} or not _is_count(buffer["capacity"]):
             self._value_error(f"replay_buffer_config: {buffer!r}: write {{capacity: rows}}, with rows a whole number.")
-        if buffer["capacity"] < self.train_batch_size_per_learner:
+        if buffer["capacity"] < self.total_train_batch_size:
             self._value_error(
                 f"replay_buffer_config: a capacity of {buffer['capacity']} holds less than one update's "
-                f"{self.train_batch_size_per_learner} rows (train_batch_size_per_learner)."
+                f"{self.total_train_batch_size} rows (train_batch_size_per_learner, of each learner)."
             )
         if not isinstance(self.rollout_fragment_length, int) or self.rollout_fragment_length < 1:
             self._value_error(
@@ -462,10 +525,10 @@ class JointConfig(AlgorithmConfig):
             )
             self._value_error(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
 
-    def validate_choice(self, key: str, options: tuple[str, ...]) -> None:
+    def validate_choice(self, key: str, options: tuple[Any, ...]) -> None:
         """Refuses a setting that is none of the options."""
         if (value := getattr(self, key)) not in options:
-            self._value_error(f"{key}: {value!r} is none of {', '.join(options)}.")
+            self._value_error(f"{key}: {value!r} is none of {', '.join(map(str, options))}.")
 
     def _validate_schedule(self, key: str, schedule: Any, low: float, high: float) -> None:
         points = [[0, schedule]] if isinstance(schedule, int | float) else schedule

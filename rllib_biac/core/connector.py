@@ -23,12 +23,14 @@ class JointTransitionsConnector(ConnectorV2):
     Args:
         agents: the game's own order.
         keep_observations: whether rows hold each agent's own observations beside the state.
+        keep_starts: whether rows say where an episode begins.
     """
 
-    def __init__(self, agents: Sequence[str], *, keep_observations: bool = False) -> None:
+    def __init__(self, agents: Sequence[str], *, keep_observations: bool = False, keep_starts: bool = False) -> None:
         super().__init__()
         self.agents = list(agents)
         self.keep_observations = keep_observations
+        self.keep_starts = keep_starts
 
     @override(ConnectorV2)
     def __call__(
@@ -83,6 +85,7 @@ class JointTransitionsConnector(ConnectorV2):
             next_action_masks=masks and {agent: mask[1:] for agent, mask in masks.items()},
             observations=kept and {agent: seen[:-1] for agent, seen in kept.items()},
             next_observations=kept and {agent: seen[1:] for agent, seen in kept.items()},
+            starts=at == 1 if self.keep_starts else None,
         )
 
     def _states_and_masks(self, columns: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:

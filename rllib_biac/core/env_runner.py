@@ -35,11 +35,14 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from rllib_biac.core.checkpoints import process_generators, set_process_generators
 from rllib_biac.core.games import StateReader, game_errors, make_games
 from rllib_biac.core.rl_module import HierarchyModule, as_tensors, piecewise
 from rllib_biac.core.transitions import JointTransitions, join
 from rllib_biac.envs.errors import GameError, check_finite
 
+# What a runner alone knows: its games in flight, its generators, the metrics it has not reported yet.
+PLAY = "play"
 OUTCOME_SHARE = "outcome_share"
 EPSILON = "epsilon"
 # A game with more possible outcomes than this has no share of each among its metrics.
@@ -72,6 +75,21 @@ class FinishedEpisodes:
     def lengths(self) -> np.ndarray:
         """Returns (episodes,)."""
         return self._lengths[: self.count]
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` needs."""
+        kept = {"returns": self._returns, "lengths": self._lengths, "outcomes": self._outcomes}
+        return {"count": self.count} | {name: array.copy() for name, array in kept.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `get_state` returned; of another window as many of the last episodes as there is room for."""
+        window = len(state["lengths"])
+        if window == len(self._lengths):
+            self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+            self._outcomes, self.count = state["outcomes"].copy(), state["count"]
+        else:
+            last = np.arange(max(state["count"] - window, 0), state["count"]) % window
+            self.add(state["returns"][last], state["lengths"][last], state["outcomes"][last])
 
     def outcome_shares(self, names: list[str]) -> dict[str, float]:
         """Returns the share of each outcome among the episodes that name one."""
@@ -131,6 +149,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         self._game_rng = np.random.default_rng(streams[0])
         self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
         self.num_envs = self.config.num_envs_per_env_runner
+        self._num_on_observations = self.config.num_games_on_observations()
         self._weights_seq_no = 0
         self._needs_reset = True
         self._steps_since_metrics = 0
@@ -244,17 +263,30 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         if explore and not random_actions:
             self._epsilon = piecewise(self.config.epsilon, self.num_env_steps_sampled_lifetime)
         with torch.no_grad():
+            observations = as_tensors(self._observations, self._device)
+            masks = as_tensors(self._masks, self._device)
             taken = self.module.act(
                 torch.from_numpy(self._states).to(self._device),
-                observations=as_tensors(self._observations, self._device),
-                masks=as_tensors(self._masks, self._device),
+                observations=observations,
+                masks=masks,
                 epsilon=self._epsilon,
                 generator=self._generator,
             )
+            if self._num_on_observations:
+                first = self.num_envs - self._num_on_observations
+                own = self.module.act_on_observations(
+                    {agent: seen[first:] for agent, seen in (observations or {}).items()},
+                    masks={agent: mask[first:] for agent, mask in masks.items()} if masks else None,
+                    epsilon=self._epsilon,
+                    generator=self._generator,
+                )
+                taken = {agent: torch.cat([action[:first], own[agent]]) for agent, action in taken.items()}
         actions = {agent: action.cpu().numpy() for agent, action in taken.items()}
         with game_errors("step()"):
             step = games.step(actions)
         before = {"states": self._states, "action_masks": self._masks, "observations": self._observations}
+        if self.config.uses_starts:
+            before["starts"] = self._lengths == 0
         self._see()
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)
@@ -340,11 +372,9 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        state: dict[str, Any] = {
-            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
-            "game_rng": self._game_rng.bit_generator.state,
-            "generator": self._generator.get_state().numpy(),
-        }
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if self._check_component(PLAY, components, not_components):
+            state[PLAY] = self._play_state()
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
             state[WEIGHTS_SEQ_NO] = self._weights_seq_no
@@ -358,9 +388,69 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
-        if "game_rng" in state:
-            self._game_rng.bit_generator.state = state["game_rng"]
-            self._generator.set_state(torch.as_tensor(state["generator"]))
+        # RLlib hands the state of one runner to others too, to restarted and to evaluating ones. What one plays is its
+        # own: with another's generators they would all play the same games.
+        if PLAY in state and state[PLAY]["whose"] == self._whose:
+            self._set_play_state(state[PLAY])
+
+    @property
+    def keeps_games(self) -> bool:
+        """Whether a restored runner's games go on where they stood, rather than start anew."""
+        return self.env is None or self.env.get_state() is not None
+
+    @property
+    def _whose(self) -> tuple[bool, int]:
+        return bool(self.config.in_evaluation), self.worker_index
+
+    def _play_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            "whose": self._whose,
+            "game_rng": self._game_rng.bit_generator.state,
+            "generator": self._generator.get_state().cpu().numpy(),
+            "epsilon": self._epsilon,
+            "games": None,
+        }
+        if self.worker_index:
+            state["process"] = process_generators()
+        if self.env is None:
+            return state
+        state |= {
+            "explored": self._explored,
+            "finished": self._finished.get_state(),
+            "outcome_names": list(self.env.outcome_names),
+            "steps_since_metrics": self._steps_since_metrics,
+            "episodes_since_metrics": self._episodes_since_metrics,
+            "metrics": self.metrics.get_state(),
+        }
+        if not self._needs_reset:
+            state |= {"games": self.env.get_state(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return state
+
+    def _set_play_state(self, state: dict[str, Any]) -> None:
+        self._game_rng.bit_generator.state = state["game_rng"]
+        self._generator.set_state(torch.as_tensor(state["generator"]))
+        if "process" in state:
+            set_process_generators(state["process"])
+        self._epsilon = state["epsilon"]
+        if self.env is None or "finished" not in state:
+            return
+        if not self.keeps_games:
+            self.make_env()  # with new seeds: training is not to see its first games again
+        self.env.outcome_names += [name for name in state["outcome_names"] if name not in self.env.outcome_names]
+        self._explored = state["explored"]
+        # Where a number of episodes was played last, that was their window.
+        window = len(state["finished"]["lengths"]) if self._explored is None else self._window
+        self._finished = FinishedEpisodes(window, self.env.possible_agents)
+        self._finished.set_state(state["finished"])
+        self._steps_since_metrics = state["steps_since_metrics"]
+        self._episodes_since_metrics = state["episodes_since_metrics"]
+        self.metrics.set_state(state["metrics"])
+        self._needs_reset = True
+        if state["games"] is not None and len(state["lengths"]) == self.num_envs:
+            self.env.set_state(state["games"])
+            self._see()
+            self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+            self._needs_reset = False
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:

@@ -16,7 +16,10 @@ from rllib_biac.envs.batched import BatchedGame
 class EqualsConfig(JointConfig):
     """Config of an algorithm whose agents are equals: the hierarchy is one level, `[["player_0", "player_1"]]`."""
 
-    uses_observations = True
+    @property
+    @override(JointConfig)
+    def uses_observations(self) -> bool:
+        return True
 
     @override(JointConfig)
     def validate(self) -> None:
@@ -61,13 +64,16 @@ class EqualsModule(HierarchyModule):
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
+        given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         assert observations is not None, "equals act on their own observations"
         coin = None
         if epsilon > 0.0 and self.model_config["exploration"] == "joint":
             coin = torch.rand(len(state), generator=generator, device=state.device) < epsilon
-        actions = {}
+        actions = dict(given or {})
         for agent in self.hierarchy.agents:
+            if agent in actions:
+                continue
             module, mask = self[agent].unwrapped(), masks[agent] if masks else None
             greedy = module.greedy(observations[agent], mask)
             actions[agent] = module.explore(greedy, epsilon, mask=mask, generator=generator, coin=coin)

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.algorithms.dqn.dqn_learner import QF_MEAN_KEY, TD_ERROR_MEAN_KEY
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ALL_MODULES,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_ENV_STEPS_TRAINED,
     NUM_ENV_STEPS_TRAINED_LIFETIME,
     NUM_TRAINABLE_PARAMETERS,
 )
-from torch import nn
+from torch import distributed, nn
 
+from rllib_biac.core.checkpoints import process_generators, set_process_generators
 from rllib_biac.core.networks import NetworkGroup, group_networks
-from rllib_biac.core.rl_module import HierarchyModule, JointRLModule, kind_of
-from rllib_biac.core.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE, TERMINATED, JointTransitions
+from rllib_biac.core.rl_module import APPROXIMATOR, HierarchyModule, JointRLModule, kind_of
+from rllib_biac.core.transitions import NEXT_OBS, NEXT_STATE, OBS, START, STATE, TERMINATED, JointTransitions
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
 
-_SHARED = (STATE, NEXT_STATE, TERMINATED)
+_SHARED = (STATE, NEXT_STATE, TERMINATED, START)
 
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Outputs = dict[tuple[str, str], torch.Tensor]  # (agent, network name) -> (batch, outputs)
@@ -36,13 +39,29 @@ Outputs = dict[tuple[str, str], torch.Tensor]  # (agent, network name) -> (batch
 
 def as_multi_agent_batch(rows: JointTransitions, agents: tuple[str, ...]) -> MultiAgentBatch:
     """Lays joint transitions out as RLlib's batch: one module id per agent, rows aligned, shared columns not copied."""
-    shared = {column: rows.columns[column] for column in _SHARED}
+    shared = {column: rows.columns[column] for column in _SHARED if column in rows.columns}
     own: dict[str, dict[str, np.ndarray]] = {agent: {} for agent in agents}
     for key, column in rows.columns.items():
         if isinstance(key, tuple):
             name, agent = key
             own[agent][name] = column
     return MultiAgentBatch({agent: SampleBatch(shared | own[agent]) for agent in agents}, env_steps=len(rows))
+
+
+def shares_of_minibatches(rows: JointTransitions, num_minibatches: int, num_learners: int) -> list[JointTransitions]:
+    """Splits minibatches that lie one after the other among learners: each gets an equal part of every one."""
+    if num_learners == 1:
+        return [rows]
+    columns = {
+        key: column.reshape(num_minibatches, num_learners, -1, *column.shape[1:])
+        for key, column in rows.columns.items()
+    }
+    return [
+        JointTransitions(
+            {key: column[:, learner].reshape(-1, *column.shape[3:]) for key, column in columns.items()}, rows.num_agents
+        )
+        for learner in range(num_learners)
+    ]
 
 
 class JointLearner(TorchLearner):
@@ -52,9 +71,13 @@ class JointLearner(TorchLearner):
     first gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here:
     stacked networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
 
+    Of several learners each takes its share of every minibatch. Gradients and the normalisers' statistics are averaged
+    over all of them, so that together they do what one would on the whole minibatches. Nothing is wrapped in DDP, which
+    would see none of the forward passes here.
+
     Attributes:
-        one_input: whether every network sees nothing but the state, so that all of one shape, critics and actors, are
-            computed at once by `forward`. Else those of one kind are, on inputs of their own, by `compute`.
+        one_input: whether critics and actors see nothing but the state, so that all of one shape are computed at once
+            by `forward`. Else those of one kind are, on inputs of their own, by `compute`, as approximators always are.
     """
 
     one_input = True
@@ -63,16 +86,37 @@ class JointLearner(TorchLearner):
     def build(self) -> None:
         super().build()
         self.num_updates = 0
+        self._env_steps = 0
+        self.num_learners = max(self.config.num_learners, 1)
         self._target_statistics = {agent: RunningMoments(self.config.normalizer_horizon) for agent in self.agents}
         self._input_statistics: dict[Hashable, RunningMoments] = {}
         self._reported: dict[tuple[str, str], list[float]] = {}
         self._one = torch.ones((), device=self._device)
         # Draws all that losses and targets sample.
         self.generator = torch.Generator(self._device)
+        # Of several learners each draws by itself, newly seeded for each call from a stream that is the same for all:
+        # any learner's state is then everybody's.
+        self._stream = self.generator if self.num_learners == 1 else torch.Generator(self._device)
         if self.config.seed is not None:
-            self.generator.manual_seed(self.config.seed)
+            self._stream.manual_seed(self.config.seed)
         else:
-            self.generator.seed()
+            self._stream.seed()
+        if self.num_learners > 1:
+            self._start_as_the_first()
+
+    @torch.no_grad()
+    def _start_as_the_first(self) -> None:
+        """Takes weights and stream over from the first learner; without a seed they differ."""
+        for agent in self.agents:
+            for values in self.agent_module(agent).state_dict().values():
+                distributed.broadcast(values, 0)
+        stream = self._stream.get_state().to(self._device)
+        distributed.broadcast(stream, 0)
+        self._stream.set_state(stream.cpu())
+
+    @override(TorchLearner)
+    def _make_modules_ddp_if_necessary(self) -> None:
+        pass
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -142,15 +186,17 @@ class JointLearner(TorchLearner):
         return pairs
 
     def forward(self, x: torch.Tensor, *, target: bool = False) -> Outputs:
-        """Computes all (target) networks on normalised states: (batch, *state shape) -> key -> (batch, outputs)."""
+        """Computes all (target) networks of states: (batch, *state shape), normalised -> key -> (batch, outputs)."""
         outputs: Outputs = {}
         for keys, group in self._target_groups if target else self._groups:
-            outputs.update(zip(keys, group(x), strict=True))
+            if kind_of(keys[0][1]) != APPROXIMATOR:
+                outputs.update(zip(keys, group(x), strict=True))
         return outputs
 
     def stack_of(self, agent: str, network: str) -> Hashable:
         """Returns a label: only networks of one label and shape are computed together."""
-        return None if self.one_input else kind_of(network)
+        kind = kind_of(network)
+        return None if self.one_input and kind != APPROXIMATOR else kind
 
     def compute(
         self,
@@ -163,7 +209,7 @@ class JointLearner(TorchLearner):
         """Computes all (target) networks of one kind, where they do not all see the state alone (`one_input`).
 
         Args:
-            kind: `"critic"` or `"actor"`.
+            kind: `"critic"`, `"actor"` or `APPROXIMATOR`.
             inputs: (batch, *input shape) for all agents, or agent -> its own.
             target: whether to compute the target networks.
             frozen: whether gradients reach the inputs only.
@@ -241,7 +287,8 @@ class JointLearner(TorchLearner):
         """Runs one update per minibatch, in the batch's own order.
 
         Args:
-            batch: K · `minibatch_size` joint transitions, one module id per agent, rows aligned.
+            batch: K · `minibatch_size` joint transitions, one module id per agent, rows aligned; of several learners
+                each gets its own share of the K minibatches, all shares of one size.
             training_data: RLlib's wrapper around `batch`, as its LearnerGroup sends it.
             timesteps: RLlib's; drives the learning rate schedules.
             minibatch_size: rows per update; all of them by default.
@@ -255,8 +302,11 @@ class JointLearner(TorchLearner):
             training_data.solve_refs()
             batch = training_data.batch
         assert batch is not None, "a JointLearner learns from a batch of joint transitions"
+        self._env_steps = (timesteps or {}).get(NUM_ENV_STEPS_SAMPLED_LIFETIME, self._env_steps)
         self.before_gradient_based_update(timesteps=timesteps or {})
-        self._weights_seq_no += 1
+        if self.num_learners > 1:
+            seeds = torch.randint(2**62, (self.num_learners,), generator=self._stream, device=self._device)
+            self.generator.manual_seed(int(seeds[self._learner_index]))
         rows = self._to_tensors(batch)
         total = batch.env_steps()
         size = minibatch_size or total
@@ -267,6 +317,7 @@ class JointLearner(TorchLearner):
         for columns in zip(*(column.split(size) for column in rows.values()), strict=True):
             minibatch = dict(zip(rows, columns, strict=True))
             measured |= self._update_once(minibatch)
+        self._weights_seq_no = self.num_updates  # so that how old weights are is counted in updates
         if report:
             drawn = self.generator.get_state()
             measured |= self.diagnostics(minibatch)
@@ -301,6 +352,8 @@ class JointLearner(TorchLearner):
             materialize_grads=True,
         )
         torch._foreach_copy_(self._grads, gradients)
+        if self.num_learners > 1:
+            average_over_learners([group.grad for _, group in self._groups])
         if self.config.grad_clip is not None:
             for _, group in self._groups:
                 self._clip(group)
@@ -378,7 +431,8 @@ class JointLearner(TorchLearner):
                     rows[column, agent] = module.encode_observation(rows[column, agent])
 
     def _moments(self, key: Hashable, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._input_statistics.setdefault(key, RunningMoments(float("inf"))).update(values.to(torch.float64))
+        statistics = self._input_statistics.setdefault(key, RunningMoments(float("inf")))
+        return statistics.update(values.to(torch.float64), self.num_learners)
 
     def _normalise_targets(self, rows: Rows) -> None:
         """Sets each critic's normaliser from the targets of this call, keeping the Q-values it stands for."""
@@ -389,7 +443,7 @@ class JointLearner(TorchLearner):
                 module = self.agent_module(agent)
                 statistics = self._target_statistics[agent]
                 first = statistics.count == 0
-                mean, std = statistics.update(targets.to(torch.float64))
+                mean, std = statistics.update(targets.to(torch.float64), self.num_learners)
                 scale, shift = module.q_std / std, (module.q_mean - mean) / std
                 # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
                 for networks in () if first else (module.networks(), module.target_networks()):
@@ -422,10 +476,14 @@ class JointLearner(TorchLearner):
         state = super().get_state(*args, **kwargs)
         state["joint_learner"] = {
             "num_updates": self.num_updates,
-            "generator": self.generator.get_state().cpu().numpy(),
+            "env_steps": self._env_steps,
+            "generator": self._stream.get_state().cpu().numpy(),
             "targets": {agent: moments.state() for agent, moments in self._target_statistics.items()},
             "inputs": {key: moments.state() for key, moments in self._input_statistics.items()},
+            "reported": copy.deepcopy(self._reported),
         }
+        if self.config.num_learners == 1:  # in a process of its own; several draw each by itself
+            state["joint_learner"]["process"] = process_generators()
         return state
 
     @override(TorchLearner)
@@ -435,11 +493,48 @@ class JointLearner(TorchLearner):
         super().set_state(dict(state))
         if own := state.get("joint_learner"):
             self.num_updates = own["num_updates"]
-            self.generator.set_state(torch.as_tensor(own["generator"]))
+            self._env_steps = own.get("env_steps", 0)
+            # Optimizers bring back the rates they were saved with, but a restored trial may have been given others.
+            for optimizer, schedule in self._optimizer_lr_schedules.items():
+                self._set_optimizer_lr(optimizer, lr=float(schedule.update(timestep=self._env_steps)))
+            self._stream.set_state(torch.as_tensor(own["generator"]))
             for agent, moments in own["targets"].items():
                 self._target_statistics[agent].restore(moments)
             for key, moments in own["inputs"].items():
                 self._input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)
+            self._reported = copy.deepcopy(own.get("reported", {}))
+            if "process" in own:
+                set_process_generators(own["process"])
+        elif COMPONENT_RL_MODULE in state:
+            self._take_statistics_from_modules()
+
+    def _take_statistics_from_modules(self) -> None:
+        # Weights that came alone were learned in the units of the normalisers beside them: the first new targets are
+        # to change these units without changing what networks say.
+        if self.config.normalize_targets:
+            for agent, moments in self._target_statistics.items():
+                module = self.agent_module(agent)
+                moments.start(module.q_mean, module.q_std, count=1.0)
+        if self.config.normalize_observations:
+            for agent in self.agents:
+                module = self.agent_module(agent)
+                found: dict[Hashable, tuple[torch.Tensor, torch.Tensor]]
+                found = {STATE: (module.state_mean, module.state_std)}
+                if self.config.uses_observations:
+                    found[OBS, agent] = (module.observation_mean, module.observation_std)
+                for key, (mean, std) in found.items():
+                    moments = self._input_statistics.setdefault(key, RunningMoments(float("inf")))
+                    moments.start(mean, std, count=float(self.config.normalizer_horizon))  # of how many nobody knows
+
+
+@torch.no_grad()
+def average_over_learners(tensors: Sequence[torch.Tensor]) -> None:
+    """Replaces tensors of one dtype by their means over all learners, in place, in one message."""
+    joined = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(joined)
+    joined /= distributed.get_world_size()
+    for tensor, mean in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
 
 
 class RunningMoments:
@@ -451,10 +546,12 @@ class RunningMoments:
         self.mean: torch.Tensor | None = None
         self.square: torch.Tensor | None = None
 
-    def update(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes rows (n, ...) float64 in; returns mean and standard deviation (...), the latter never 0."""
+    def update(self, rows: torch.Tensor, num_learners: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes rows (n, ...) float64 in, as all learners do; returns mean and standard deviation (...), the latter > 0."""
         mean, square = rows.mean(0), rows.square().mean(0)
-        n = float(len(rows))
+        if num_learners > 1:
+            average_over_learners([mean, square])
+        n = float(len(rows) * num_learners)
         if self.mean is None or self.square is None:
             self.mean, self.square = mean, square
         else:
@@ -467,6 +564,12 @@ class RunningMoments:
         # answer in its units would overflow.
         size = torch.where(self.square > 0.0, self.square.sqrt(), 1.0)
         return self.mean, torch.where(variance > 1e-12 * self.square, variance.sqrt(), size)
+
+    def start(self, mean: torch.Tensor, std: torch.Tensor, count: float) -> None:
+        """Begins anew, as if `count` rows of this mean and standard deviation (...) had been taken in."""
+        self.count = count
+        self.mean = mean.to(torch.float64, copy=True)
+        self.square = std.to(torch.float64).square() + self.mean.square()
 
     def state(self) -> dict[str, Any]:
         """Returns what `restore` needs."""

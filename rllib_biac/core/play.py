@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from rllib_biac import envs
+from rllib_biac.core import checkpoints
 from rllib_biac.core.config import JointConfig
 from rllib_biac.core.games import StateReader, is_rllib_env
 from rllib_biac.core.rl_module import HierarchyModule, as_tensors
 from rllib_biac.core.transitions import joint_state
+from rllib_biac.envs import make
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
-from rllib_biac.equilibria import MarkovGame, PlayRegret, play_regret
+from rllib_biac.equilibria import MarkovGame, NashComparison, PlayRegret, compare_with_nash, play_regret
+
+if TYPE_CHECKING:
+    from rllib_biac.core.best_response import LearnedRegret
 
 _CONFIG = "class_and_ctor_args.pkl"
 _MODULE = Path("learner_group") / "learner" / "rl_module"
@@ -34,6 +39,8 @@ class Played:
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
         frames_per_second: how fast to show them.
         regret: of the play that was learned, exact; None where the game has no tables.
+        nash: its payoffs beside those of every pure NE; None where the game has no tables, or too many policies.
+        learned_regret: agent -> its regret by a best response that was learned, top level first; if asked for.
     """
 
     returns: dict[str, list[float]]
@@ -42,6 +49,8 @@ class Played:
     frames: list[np.ndarray] = field(default_factory=list)
     frames_per_second: float = 5.0
     regret: PlayRegret | None = None
+    nash: NashComparison | None = None
+    learned_regret: dict[str, LearnedRegret] = field(default_factory=dict)
 
 
 def load(checkpoint: str | Path) -> tuple[JointConfig, HierarchyModule]:
@@ -50,29 +59,41 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, HierarchyModule]:
     A checkpoint is read by pickle: load only what you trust.
 
     Raises:
-        ValueError: if there is no checkpoint, it is damaged, or another library's algorithm made it.
+        ValueError: if there is no checkpoint, it is damaged, another version's that this one cannot read, or another
+            library's algorithm made it.
     """
     folder = Path(checkpoint).absolute()
-    if not (folder / _CONFIG).is_file():
-        raise ValueError(f"{folder} is no checkpoint of an algorithm: it has no {_CONFIG}.")
+    made = checkpoints.check(folder)["format"]
+    wrong = f"{folder} is damaged"
+    if made < checkpoints.FORMAT:
+        wrong = f"{folder} was made by an older version (format {made}), or is damaged"
     try:
         with open(folder / _CONFIG, "rb") as file:
             made_by = pickle.load(file)
         (state,), _ = made_by["ctor_args_and_kwargs"]
         config_class = state["class"]
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise ValueError(f"{folder} is damaged: {_CONFIG} cannot be read ({error!r}).") from error
+        raise ValueError(f"{wrong}: {_CONFIG} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
     config = config_class.from_state(state)
     try:
         module = HierarchyModule.from_checkpoint(folder / _MODULE)
     except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
-        raise ValueError(f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
+        raise ValueError(f"{wrong}: its networks cannot be read ({error!r}).") from error
     return config, module
 
 
-def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, render: bool = False) -> Played:
+def play(
+    checkpoint: str | Path,
+    *,
+    episodes: int,
+    seed: int | None = None,
+    render: bool = False,
+    on_observations: bool = False,
+    best_response: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Played:
     """Plays episodes greedily.
 
     Args:
@@ -80,9 +101,12 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
         episodes: at least 1.
         seed: of the game's starts.
         render: whether to collect pictures; a game that draws nothing gives none.
+        on_observations: whether each agent acts by its approximator, on its own observation alone.
+        best_response: env steps in which each agent learns to deviate, for `learned_regret`; 0: none does.
+        progress: called while they learn with the env steps done and those in all.
 
     Raises:
-        ValueError: as `load`.
+        ValueError: as `load`; or if agents should act on observations and have no approximators.
     """
     config, module = load(checkpoint)
     settings = dict(config.env_config)
@@ -93,7 +117,7 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
     def factory() -> Any:
         if render:
             settings["render_mode"] = "rgb_array"
-        game = envs.make(config.env, **settings) if isinstance(config.env, str) else config.env(**settings)
+        game = make(config.env, **settings) if isinstance(config.env, str) else config.env(**settings)
         made.append(game)
         return game
 
@@ -105,7 +129,10 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
         raise
     state = StateReader(games, config.state)
     agents = games.possible_agents
-    played = Played({agent: [] for agent in agents}, regret=regret(config, module))
+    played = Played({agent: [] for agent in agents})
+    # What is measured exactly, or learned against, is play that knows the state.
+    if not on_observations and (exact := _exact_play(config, module)) is not None:
+        played.regret, played.nash = exact.regret(), exact.nash()
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
     played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
     try:
@@ -114,7 +141,12 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
             _draw(made[0], played, render)
             while not over:
-                step = games.step(greedy(module, state(), games.observe(), games.action_masks(), drawn))
+                seen, masks = games.observe(), games.action_masks()
+                if on_observations:
+                    actions = greedy_on_observations(module, seen, masks)
+                else:
+                    actions = greedy(module, state(), seen, masks, drawn)
+                step = games.step(actions)
                 length += 1
                 for agent in agents:
                     returns[agent] += float(step.rewards[agent][0])
@@ -127,6 +159,10 @@ def play(checkpoint: str | Path, *, episodes: int, seed: int | None = None, rend
                 played.outcomes[games.outcome_names[step.outcome[0]]] += 1
     finally:
         games.close()
+    if best_response:
+        from rllib_biac.core.best_response import learned_regret  # it trains, by algorithms that know of this module
+
+        played.learned_regret = learned_regret(config, module, best_response, seed=seed, progress=progress)
     return played
 
 
@@ -159,6 +195,19 @@ def greedy(
     return {agent: action.numpy() for agent, action in actions.items()}
 
 
+def greedy_on_observations(
+    module: HierarchyModule, observations: dict[str, np.ndarray], masks: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Returns what every agent's approximator does by the agent's own observation; shapes as for `greedy`.
+
+    Raises:
+        ValueError: if no approximators were trained.
+    """
+    with torch.no_grad():
+        actions = module.act_on_observations(as_tensors(observations) or {}, masks=as_tensors(masks))
+    return {agent: action.numpy() for agent, action in actions.items()}
+
+
 def regret(config: JointConfig, module: HierarchyModule) -> PlayRegret | None:
     """Measures what was learned against exact answers, where the game has tables: `tables()`, as matrix games have.
 
@@ -170,8 +219,33 @@ def regret(config: JointConfig, module: HierarchyModule) -> PlayRegret | None:
         The regrets in the stage games that greedy play makes, discounted by the config's gamma; the first agent of the
         hierarchy leads. None where the game has no tables, or not two agents.
     """
+    exact = _exact_play(config, module)
+    return None if exact is None else exact.regret()
+
+
+@dataclass(frozen=True, slots=True)
+class _ExactPlay:
+    """Greedy play in a game's tables: what the leader does in each state, what the follower answers to what."""
+
+    game: MarkovGame
+    leads: np.ndarray  # (|S|,)
+    answers: np.ndarray  # (|S|, |A_1|)
+    leader: int
+    start: np.ndarray | int
+
+    def regret(self) -> PlayRegret:
+        return play_regret(self.game, self.leads, self.answers, leader=self.leader)
+
+    def nash(self) -> NashComparison | None:
+        try:
+            return compare_with_nash(self.game, self.leads, self.answers, leader=self.leader, start=self.start)
+        except ValueError:  # too many policies to enumerate
+            return None
+
+
+def _exact_play(config: JointConfig, module: HierarchyModule) -> _ExactPlay | None:
     agents = module.hierarchy.agents
-    game: Any = envs.make(config.env, **config.env_config) if isinstance(config.env, str) else None
+    game: Any = make(config.env, **config.env_config) if isinstance(config.env, str) else None
     if not hasattr(game, "tables") or len(agents) != 2:
         return None
     try:
@@ -185,13 +259,14 @@ def regret(config: JointConfig, module: HierarchyModule) -> PlayRegret | None:
     except (ValueError, NotImplementedError):  # no tables that exact answers know of, or no answers one by one
         return None
     leads = greedy(module, state, seen)[agents[0]]
-    return play_regret(exact, leads, answers, leader=game.possible_agents.index(agents[0]))
+    leader = game.possible_agents.index(agents[0])
+    return _ExactPlay(exact, leads, answers, leader, getattr(game, "start_probabilities", 0))
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:
     """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
     try:
-        game = envs.make(env, **settings, render_mode="rgb_array") if isinstance(env, str) else None
+        game = make(env, **settings, render_mode="rgb_array") if isinstance(env, str) else None
     except (TypeError, ValueError):
         return False
     if game is not None:

@@ -96,8 +96,11 @@ class JointRLModule(TorchRLModule):
         return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
 
 
+APPROXIMATOR = "approximator"  # the kind of the networks that see an agent's own observation alone
+
+
 def kind_of(network: str) -> str:
-    """Returns what a network is, `"critic"` or `"actor"`: the first word of its name (`critic_twin`)."""
+    """Returns what a network is by the first word of its name (`critic_twin`): critic, actor or approximator."""
     return network.partition("_")[0]
 
 
@@ -124,6 +127,7 @@ class HierarchyModule(MultiRLModule):
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
+        given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         """Plays one joint action per state.
 
@@ -133,11 +137,34 @@ class HierarchyModule(MultiRLModule):
             masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
             epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action.
             generator: draws the exploration; needed where epsilon > 0.
+            given: agent -> the action it takes, whatever it has learned; the levels below answer that one.
 
         Returns:
             agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
         """
         raise NotImplementedError
+
+    def act_on_observations(
+        self,
+        observations: Tensors,
+        *,
+        masks: Tensors | None = None,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays one joint action, each agent by its own observation alone and without knowing what the others do.
+
+        Args:
+            observations: agent -> (batch, *observation shape).
+            masks, epsilon, generator: as for `act`; each agent explores by itself.
+
+        Returns:
+            As `act`.
+
+        Raises:
+            ValueError: if no approximators were trained.
+        """
+        raise ValueError("this algorithm has no approximators.")
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         """Returns what every agent's critic says, in the game's own units of reward.

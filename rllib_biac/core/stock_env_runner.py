@@ -52,6 +52,22 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         if self._seed is not None:
             self.module.generator = torch.Generator(self._device).manual_seed(self._seed)
 
+    @override(MultiAgentEnvRunner)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(*args, **kwargs)
+        if self.module.generator is not None:
+            own = (self.config.in_evaluation, self.worker_index)
+            state["generator"] = (own, self.module.generator.get_state().cpu().numpy())
+        return state
+
+    @override(MultiAgentEnvRunner)
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        whose, generator = state.get("generator", (None, None))
+        # RLlib hands states on to other runners, who are not to draw the same.
+        if whose == (self.config.in_evaluation, self.worker_index):
+            self.module.generator.set_state(torch.as_tensor(generator))
+
     @override(EnvRunner)
     def get_metrics(self) -> dict[str, Any]:
         for episode in self._done_episodes_for_metrics:

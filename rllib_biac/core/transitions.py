@@ -18,6 +18,7 @@ ACTION_MASK = "action_mask"
 NEXT_ACTION_MASK = "next_action_mask"
 TERMINATED = "terminated"
 TRUNCATED = "truncated"
+START = "start"
 
 # Key of the observation inside the Dict observation an agent's module receives, beside STATE and ACTION_MASK.
 OBSERVATION = "observation"
@@ -33,7 +34,8 @@ class JointTransitions:
         columns: STATE, NEXT_STATE (rows, *state shape); (ACTIONS, i) (rows, *action shape) in the agent's own dtype;
             (REWARDS, i) (rows,) float32; TERMINATED, TRUNCATED (rows,) bool; where the game masks actions also
             (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool; where the algorithm learns from observations
-            also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); and what else an algorithm adds.
+            also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); where it asks for
+            starts also START (rows,) bool; and what else an algorithm adds.
         num_agents: how many agents act in a row.
     """
 
@@ -93,6 +95,7 @@ def join(
     next_action_masks: PerAgent | None = None,
     observations: PerAgent | None = None,
     next_observations: PerAgent | None = None,
+    starts: np.ndarray | None = None,
 ) -> JointTransitions:
     """Turns per-agent data of the same game steps into joint transitions: the only place where that happens.
 
@@ -102,6 +105,7 @@ def join(
         actions, rewards, action_masks, next_action_masks, observations, next_observations: agent -> (rows, ...);
             `next_observations` like `next_states`.
         terminated, truncated: (rows,) bool, of the game: no bootstrap after `terminated`.
+        starts: (rows,) bool, whether the game began with this step.
 
     Returns:
         The joint transitions, rows in the order given.
@@ -112,6 +116,8 @@ def join(
         TERMINATED: np.asarray(terminated, bool),
         TRUNCATED: np.asarray(truncated, bool),
     }
+    if starts is not None:
+        columns[START] = starts
     for agent in agents:
         columns[ACTIONS, agent] = np.asarray(actions[agent])
         columns[REWARDS, agent] = np.asarray(rewards[agent], np.float32)

@@ -51,6 +51,7 @@ class MergeEquilibrium:
 class _Tree:
     """One level of the tree, n nodes, and what is below. A branch is what one or more joint actions lead to."""
 
+    cars: Cars  # at the nodes
     branch: np.ndarray  # (5, 5, n), main's and auxiliary's action at a node -> branch
     outcome: np.ndarray  # (branches,)
     below: _Tree | None  # whose nodes are the branches with outcome ONGOING, in order
@@ -81,13 +82,7 @@ def merge_equilibrium(starts: np.ndarray, leader: str = rules.MAIN, gamma: float
     Raises:
         ValueError: if there is no such agent, or `starts` has another shape.
     """
-    if leader not in rules.AGENTS:
-        raise ValueError(f"leader={leader!r} is not one of {', '.join(rules.AGENTS)}.")
-    starts = np.asarray(starts, dtype=np.float64)
-    if starts.ndim != 2 or not len(starts) or starts.shape[1] != len(rules.START_NAMES):
-        columns = ", ".join(rules.START_NAMES)
-        raise ValueError(f"starts has shape {starts.shape}; it must be (n, 4) with n at least 1, columns {columns}.")
-    lead = rules.AGENTS.index(leader)
+    starts, lead = _checked(starts, leader)
     parts, contested = [], []
     for at in range(0, len(starts), STARTS_AT_ONCE):
         tree = _expand(start(starts[at : at + STARTS_AT_ONCE]))
@@ -106,6 +101,21 @@ def merge_equilibrium(starts: np.ndarray, leader: str = rules.MAIN, gamma: float
         tied=tied,
         q={agent: np.moveaxis(q[i], -1, 0) for i, agent in enumerate(rules.AGENTS)},
     )
+
+
+def _checked(starts: np.ndarray, leader: str) -> tuple[np.ndarray, int]:
+    """Returns the starts as floats, and the number of the leader.
+
+    Raises:
+        ValueError: if there is no such agent, or `starts` has another shape.
+    """
+    if leader not in rules.AGENTS:
+        raise ValueError(f"leader={leader!r} is not one of {', '.join(rules.AGENTS)}.")
+    starts = np.asarray(starts, dtype=np.float64)
+    if starts.ndim != 2 or not len(starts) or starts.shape[1] != len(rules.START_NAMES):
+        columns = ", ".join(rules.START_NAMES)
+        raise ValueError(f"starts has shape {starts.shape}; it must be (n, 4) with n at least 1, columns {columns}.")
+    return starts, rules.AGENTS.index(leader)
 
 
 def _expand(cars: Cars) -> _Tree:
@@ -129,7 +139,7 @@ def _expand(cars: Cars) -> _Tree:
     branch = np.empty((NUM_ACTIONS, NUM_ACTIONS, n), dtype=np.int64)
     branch[(*joint, node)] = np.arange(node.size)
     branch = branch[lowest[:, None, 0], lowest[None, :, 1], np.arange(n)]
-    return _Tree(branch, outcome, _expand(ongoing) if len(ongoing) else None)
+    return _Tree(cars, branch, outcome, _expand(ongoing) if len(ongoing) else None)
 
 
 def _solve(tree: _Tree, lead: int, gamma: float) -> _Solution:

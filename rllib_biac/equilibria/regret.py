@@ -40,6 +40,11 @@ class PlayRegret:
         return float(self.response_regret.max())
 
     @property
+    def worst_leader_regret(self) -> float:
+        """The largest leader regret over all states."""
+        return float(self.leader_regret.max())
+
+    @property
     def is_feedback_se(self) -> bool:
         """Whether the joint actions played are one of `feedback_se`; answers to other leader actions do not matter."""
         return not (self.leader_regret.any() or self.played_response_regret.any())
@@ -111,25 +116,41 @@ class NashComparison:
         """(k,) bool, whether the play pays both players more."""
         return np.all(self.play > self.nash, axis=-1)
 
+    @property
+    def equal(self) -> np.ndarray:
+        """(k,) bool, whether the play pays both players the same."""
+        return np.all(self.play == self.nash, axis=-1)
+
+    @property
+    def dominates(self) -> np.ndarray:
+        """(k,) bool, whether the play pays both players at least as much, and one of them more (weak dominance)."""
+        return self.at_least & ~self.equal
+
+    @property
+    def dominated(self) -> np.ndarray:
+        """(k,) bool, whether the NE pays both players at least as much, and one of them more."""
+        return np.all(self.play <= self.nash, axis=-1) & ~self.equal
+
 
 def compare_with_nash(
-    game: MarkovGame, leader_action: ArrayLike, responses: ArrayLike, leader: int = 0, start: int = 0
+    game: MarkovGame, leader_action: ArrayLike, responses: ArrayLike, leader: int = 0, start: int | ArrayLike = 0
 ) -> NashComparison:
-    """Compares a stationary joint play with every pure NE in stationary policies, from one start state.
+    """Compares a stationary joint play with every pure NE in stationary policies, from one start.
 
     In an NE of a Markov game no player gains from the start by any other policy, the other keeping to its own. What is
     played where the play does not come is free, so that threats that nobody would carry out are among them.
 
     Args:
         game, leader_action, responses, leader: as `play_regret`.
-        start: the state in which the game starts.
+        start: the state in which the game starts, or (|S|,) probabilities of each.
 
     Raises:
         ValueError: as `play_regret` and `policy_game`.
     """
     action, answers = _checked(game.led_by(leader), leader_action, responses)
     played = (action, answers[np.arange(game.num_states), action])
-    payoffs = policy_game(game, start)  # (2, K_1, K_2)
+    chances = {start: 1.0} if isinstance(start, int) else dict(enumerate(np.asarray(start, np.float64).tolist()))
+    payoffs = np.sum([p * policy_game(game, s) for s, p in chances.items() if p], axis=0)  # (2, K_1, K_2)
     at = tuple(
         int(policy @ actions ** np.arange(game.num_states)[::-1])  # its number in `policies`
         for policy, actions in zip(played if leader == 0 else played[::-1], game.num_actions, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from rllib_biac.algorithms.bilevel_q.bilevel_q_rl_module import TableModule
 from rllib_biac.core.equals import EqualsModule
 from rllib_biac.core.networks import MLP
 from rllib_biac.core.play import load
-from rllib_biac.core.rl_module import HierarchyModule, JointRLModule
+from rllib_biac.core.rl_module import APPROXIMATOR, HierarchyModule, JointRLModule
 from rllib_biac.core.transitions import ACTION_MASK
 from rllib_biac.execution.description import (
+    ON_OBSERVATIONS,
     STATE,
     Actions,
     Arrays,
@@ -51,10 +53,22 @@ def describe(module: HierarchyModule) -> tuple[Description, Arrays]:
         raise ValueError("BiLevelQ has tables, no networks: play them with rllib_biac.core.play.load() and greedy().")
     play = next(play for kind, play in _PLAYS.items() if isinstance(module, kind))
     own: dict[str, JointRLModule] = {agent: module[agent].unwrapped() for agent in module.hierarchy.agents}
+    description, arrays = _described_play(module, play, {agent: _played(each, play) for agent, each in own.items()})
+    if all(hasattr(each, APPROXIMATOR) for each in own.values()):
+        approximators = {agent: each.approximator for agent, each in own.items()}
+        local, local_arrays = _described_play(module, "local", approximators)
+        description = replace(description, on_observations=local)
+        arrays |= {ON_OBSERVATIONS + name: array for name, array in local_arrays.items()}
+    return description, arrays
+
+
+def _described_play(module: HierarchyModule, play: Play, played: dict[str, nn.Module]) -> tuple[Description, Arrays]:
+    """Describes one way to play: by the networks given, one per agent."""
+    own: dict[str, JointRLModule] = {agent: module[agent].unwrapped() for agent in module.hierarchy.agents}
     arrays: Arrays = {}
     networks = {}
-    for agent, each in own.items():
-        networks[agent], layers = _described(_played(each, play), agent)
+    for agent in own:
+        networks[agent], layers = _described(played[agent], agent)
         for k, layer in enumerate(layers):
             arrays[f"{agent}/{k}/weight"], arrays[f"{agent}/{k}/bias"] = _array(layer.weight), _array(layer.bias)
     first = own[module.hierarchy.agents[0]]
@@ -66,6 +80,9 @@ def describe(module: HierarchyModule) -> tuple[Description, Arrays]:
     else:
         inputs = {STATE: first.state_shape}
         arrays[f"mean/{STATE}"], arrays[f"std/{STATE}"] = _array(first.state_mean), _array(first.state_std)
+    tries = 0
+    if play == "levels" and hasattr(first, "tried") and not _actions(first).discrete:
+        arrays["tried"], tries = _array(first.tried), len(first.tried)
     seen = first.observation_space
     description = Description(
         play=play,
@@ -74,6 +91,7 @@ def describe(module: HierarchyModule) -> tuple[Description, Arrays]:
         actions={agent: _actions(each) for agent, each in own.items()},
         networks=networks,
         masked=isinstance(seen, spaces.Dict) and ACTION_MASK in seen.spaces,
+        num_leader_actions=tries,
     )
     return description, arrays
 

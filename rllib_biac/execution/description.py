@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-FORMAT = "rllib_biac policy 1"
+_FORMAT_NAME = "rllib_biac policy"
+FORMAT = f"{_FORMAT_NAME} 2"
 STATE = "state"
+ON_OBSERVATIONS = "on_observations/"
 
 Play = Literal["tables", "levels", "local"]
 Arrays = dict[str, np.ndarray]
@@ -78,6 +83,9 @@ class Description:
         actions: of each agent.
         networks: of each agent.
         masked: whether the game forbids actions at times.
+        num_leader_actions: how many of its actions a continuous leader tries, the array `tried`; 0 of others.
+        on_observations: the local play of the approximators pi'_i(o_i), where some were trained; its arrays' names are
+            preceded by `ON_OBSERVATIONS`.
     """
 
     play: Play
@@ -86,6 +94,8 @@ class Description:
     actions: dict[str, Actions]
     networks: dict[str, NetworkDescription]
     masked: bool
+    num_leader_actions: int = 0
+    on_observations: Description | None = None
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -96,7 +106,9 @@ class Description:
     def enumerates(self) -> bool:
         """Whether the top level tries each of its actions (Eq. 12) instead of asking an actor (Eq. 17)."""
         return self.play == "tables" or (
-            self.play == "levels" and len(self.levels[0]) == 1 and self.actions[self.levels[0][0]].discrete
+            self.play == "levels"
+            and len(self.levels[0]) == 1
+            and (self.actions[self.levels[0][0]].discrete or self.num_leader_actions > 0)
         )
 
     @classmethod
@@ -122,31 +134,77 @@ class Description:
                 for agent, own in read["networks"].items()
             },
             masked=bool(read["masked"]),
+            num_leader_actions=int(read.get("num_leader_actions", 0)),
+            on_observations=cls.from_json(local) if (local := read.get("on_observations")) else None,
         )
 
 
-def write(path: str | Path, description: Description, arrays: Arrays) -> None:
-    """Writes a policy as a NumPy archive of plain arrays, one of which is the description as JSON."""
-    about = json.dumps({"format": FORMAT} | asdict(description))
-    with open(path, "wb") as file:  # numpy would add a suffix to a name
-        np.savez(file, **(arrays | {"description": np.array(about)}))  # type: ignore[arg-type]
+def write(
+    path: str | Path,
+    tensors: Arrays,
+    description: Description | None,
+    *,
+    names: Mapping[str, str] | None = None,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a safetensors file: plain numbers, and in its metadata what they are.
+
+    Args:
+        path: of the file.
+        tensors: what to write; a policy's arrays, or more than these.
+        description: the policy's; None if it has none that can be described.
+        names: the names of its arrays -> those of the tensors they are; the same by default.
+        about: further metadata.
+    """
+    metadata = {"format": FORMAT, **(about or {})}
+    if description is not None:
+        metadata["description"] = json.dumps(asdict(description))
+    if names is not None:
+        metadata["names"] = json.dumps(dict(names))
+    # safetensors writes memory as it lies.
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    Path(path).write_bytes(save(contiguous, metadata))
 
 
-def read(path: str | Path) -> tuple[Description, Arrays]:
-    """Reads what `write` wrote. Nothing in the file is executed.
+def read_tensors(path: str | Path) -> tuple[dict[str, str], Arrays]:
+    """Reads metadata and tensors of a file that `write` wrote. Nothing in it is executed.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, or not such a file.
+        ValueError: if it is damaged, not such a file, or another version's.
     """
+    wrong = f"{path} is damaged or no policy that this library wrote"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        about = json.loads(arrays.pop("description").item())
-        if about.pop("format") != FORMAT:
-            raise ValueError(f"it is not of the format {FORMAT!r}, but another version wrote it")
-        return Description.from_json(about), arrays
+        if zipfile.is_zipfile(path):
+            raise ValueError("a zip archive, as older versions wrote: save the policy anew from its checkpoint")
+        with safe_open(path, framework="numpy") as file:
+            about = dict(file.metadata() or {})
+            name, _, number = about.get("format", "").rpartition(" ")
+            if name != _FORMAT_NAME or not number.isdigit():
+                raise ValueError("its metadata names no format of ours")
+            if number != FORMAT.rpartition(" ")[2]:
+                raise ValueError(f"it is of format {about['format']!r}, which another version wrote, not {FORMAT!r}")
+            return about, {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118  (no mapping)
     except FileNotFoundError:
         raise
-    except (OSError, BadZipFile, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no policy that StackelbergPolicy.save() wrote ({error}).") from error
+    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{wrong} ({error}).") from error
+
+
+def read(path: str | Path) -> tuple[Description, Arrays]:
+    """Reads the policy of a file that `write` wrote. Nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, not such a file, another version's, or has no policy to play with numpy.
+    """
+    about, tensors = read_tensors(path)
+    if "description" not in about:
+        raise ValueError(f"{path} has networks to train on, and none to play here: {about.get('undescribed', '')}")
+    try:
+        description = Description.from_json(json.loads(about["description"]))
+        if "names" in about:
+            tensors = {array: tensors[tensor] for array, tensor in json.loads(about["names"]).items()}
+        return description, tensors
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or no policy that this library wrote ({error!r}).") from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rllib_biac.execution import description as files
-from rllib_biac.execution.description import STATE, Arrays, Description
+from rllib_biac.execution.description import ON_OBSERVATIONS, STATE, Arrays, Description
 from rllib_biac.execution.networks import Network
 from rllib_biac.execution.walk import Walk
 
@@ -33,12 +33,20 @@ class StackelbergPolicy:
         description: who leads whom, shapes, actions.
         arrays: weights and normalisers, by name.
         agents: all agents, top level first.
+        on_observations: the policy of the approximators, each agent acting on its own observation alone, which can be
+            saved and exported by itself; None if none were trained.
     """
 
     def __init__(self, description: Description, arrays: Arrays) -> None:
         self.description = description
         self.arrays = arrays
         self.agents = description.agents
+        self.on_observations: StackelbergPolicy | None = None
+        if (local := description.on_observations) is not None:
+            own = {name: array for name, array in arrays.items() if name.startswith(ON_OBSERVATIONS)}
+            self.on_observations = StackelbergPolicy(
+                local, {name.removeprefix(ON_OBSERVATIONS): array for name, array in own.items()}
+            )
         try:
             self._walk = Walk(
                 np,
@@ -61,8 +69,9 @@ class StackelbergPolicy:
         """Reads a policy.
 
         Args:
-            path: a file that `save` wrote, in which nothing can be executed; or the folder of an algorithm's
-                checkpoint, which is read by pickle (load only what you trust) and imports ray, without starting it.
+            path: a file that `save`, `algo.save_weights` or `rllib export` wrote, in which nothing can be executed; or
+                the folder of an algorithm's checkpoint, which is read by pickle (load only what you trust) and imports
+                ray, without starting it.
 
         Raises:
             FileNotFoundError: if there is no such file or folder.
@@ -86,8 +95,8 @@ class StackelbergPolicy:
         return cls(*describe(module))
 
     def save(self, path: str | Path) -> None:
-        """Writes a file that `load` reads wherever numpy is: a NumPy archive of plain arrays and a description."""
-        files.write(path, self.description, self.arrays)
+        """Writes a safetensors file that `load` reads wherever numpy is: plain arrays and a description."""
+        files.write(path, self.arrays, self.description)
 
     def agent(self, name: str) -> AgentPolicy:
         """Returns one agent's part, to be played where the others are not.
@@ -109,8 +118,9 @@ class StackelbergPolicy:
 
         Args:
             state: state shape, or (n, *state shape).
-            observations: agent -> observation shape, or (n, *observation shape), instead of the state, for algorithms
-                whose agents act on their own (IDQN and its kin, MADDPG, MATD3).
+            observations: agent -> observation shape, or (n, *observation shape), instead of the state: each agent acts
+                on its own, by its approximator, or in algorithms whose agents always do (IDQN and its kin, MADDPG,
+                MATD3).
             masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything.
 
         Returns:
@@ -119,7 +129,8 @@ class StackelbergPolicy:
         Raises:
             ValueError: if something is missing, unknown, of a wrong shape or not finite, or if an agent may do nothing.
         """
-        return self._played(self._inputs(state, observations, self.agents), masks)
+        policy = self._for(observations)
+        return policy._played(policy._inputs(state, observations, self.agents), masks)
 
     def export_onnx(self, file: str | Path, agent: str | None = None) -> None:
         """Writes the policy for ONNX runtimes; see `execution.export.export_onnx`."""
@@ -138,13 +149,17 @@ class StackelbergPolicy:
         start = f"{agent}/"
         return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
 
+    def _for(self, observations: Any) -> StackelbergPolicy:
+        """Returns the policy that plays what is given: the approximators' for observations, where there is one."""
+        return self if observations is None or self.on_observations is None else self.on_observations
+
     def _inputs(self, state: Any, observations: Mapping[str, Any] | None, acting: Iterable[str]) -> dict[str, Any]:
         """Returns what is seen, by the names of the description's inputs."""
         if self.description.play != "local":
             if observations is not None:
                 raise ValueError(
-                    "this policy cannot act on observations, for no approximator was trained: give the state, of shape "
-                    f"{self.description.inputs[STATE]}."
+                    "this policy cannot act on observations, for no approximator was trained (approximators: true): "
+                    f"give the state, of shape {self.description.inputs[STATE]}."
                 )
             if state is None:
                 raise ValueError(f"give the state, of shape {self.description.inputs[STATE]}.")
@@ -223,8 +238,8 @@ class AgentPolicy:
 
         Args:
             state: state shape, or (n, *state shape). All agents must be given the same.
-            observation: observation shape, or (n, *observation shape), instead of the state, for algorithms whose
-                agents act on their own.
+            observation: observation shape, or (n, *observation shape), instead of the state: by the agent's
+                approximator, or in algorithms whose agents always act on their own.
             masks: as for `StackelbergPolicy.act`: everybody's, for what others may do decides what they will do.
 
         Returns:
@@ -234,5 +249,5 @@ class AgentPolicy:
             ValueError: as `StackelbergPolicy.act`.
         """
         observations = None if observation is None else {self.name: observation}
-        inputs = self.policy._inputs(state, observations, [self.name])
-        return self.policy._played(inputs, masks)[self.name]
+        policy = self.policy._for(observations)
+        return policy._played(policy._inputs(state, observations, [self.name]), masks)[self.name]

@@ -46,8 +46,10 @@ class Walk:
             for agent, own in description.actions.items()
             if own.bounds is not None
         }
-        # Rows are the vectors of a discrete agent's actions.
+        # Rows are the vectors of a discrete agent's actions, or of those a leader tries.
         self._vectors = {agent: convert(np.eye(own.size)) for agent, own in description.actions.items() if own.discrete}
+        if description.num_leader_actions:
+            self._vectors[description.agents[0]] = convert(arrays["tried"])
 
     def __call__(self, seen: PerAgent, masks: PerAgent) -> dict[str, Array]:
         """Plays.
@@ -81,9 +83,10 @@ class Walk:
         if not self._description.enumerates:
             joint = self._answered(x, {}, 0, masks)
         else:
-            leader, size = self._description.agents[0], self._description.actions[self._description.agents[0]].size
-            many = self._xp.broadcast_to(x[:, None], (x.shape[0], size, x.shape[1]))
-            tried = self._xp.broadcast_to(self._vectors[leader], (x.shape[0], size, size))
+            leader = self._description.agents[0]
+            num, size = self._vectors[leader].shape
+            many = self._xp.broadcast_to(x[:, None], (x.shape[0], num, x.shape[1]))
+            tried = self._xp.broadcast_to(self._vectors[leader], (x.shape[0], num, size))
             below = {agent: mask[:, None] for agent, mask in masks.items()}
             answers = self._answered(many, {leader: tried}, 1, below)  # (batch, |A_1|, size) of every agent
             seen = self._xp.concatenate([many, *(answers[agent] for agent in self._description.agents)], -1)

@@ -35,7 +35,8 @@ class Trial:
         settings: the algorithm's whole config, as Tune wrote it; empty if lost.
         rows: the numbers of each report, nested keys joined by `/`.
         checkpoint: the latest one.
-        failure: the last line of its error, if it failed.
+        failure: the last line of its error, if it failed in the end.
+        changes: what a scheduler changed on the way: the iteration from which on it held, the key, old and new value.
         problems: what of its files could not be read.
     """
 
@@ -47,6 +48,7 @@ class Trial:
     checkpoint: Path | None
     failure: str = ""
     problems: tuple[str, ...] = ()
+    changes: tuple[tuple[int, str, Any, Any], ...] = ()
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
         """Returns a metric over env steps, finite values only."""
@@ -156,8 +158,10 @@ def _trial(folder: Path) -> Trial:
         settings=settings,
         rows=rows,
         checkpoint=marks[-1].parent if marks else None,
-        failure=_failure(folder),
+        # A trial that was begun again after an error, and finished, has not failed.
+        failure="" if rows and rows[-1].get("done") else _failure(folder),
         problems=tuple(problems),
+        changes=tuple(_changes(folder)),
     )
 
 
@@ -170,6 +174,19 @@ def _rows(folder: Path) -> list[dict[str, float]]:
             rows.pop()
         rows.append(row)
     return rows
+
+
+def _changes(folder: Path) -> Iterator[tuple[int, str, Any, Any]]:
+    before: dict[str, Any] = {}
+    for report in _json_lines(folder / "result.json"):
+        config = report.get("config")
+        if not isinstance(config, dict):
+            continue
+        for key, value in config.items():
+            # The seed comes along with the settings of another trial, and no longer matters.
+            if key in before and before[key] != value and key != "seed":
+                yield int(report.get("training_iteration", 0)), key, before[key], value
+        before = config
 
 
 def _reports(folder: Path) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,15 @@ def written(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def changes(trial: Trial) -> list[tuple[int, str, str, str]]:
+    """Returns what a scheduler changed on the way: iteration, setting as a user writes it, old and new value."""
+    return [
+        (iteration, _WRITTEN.get(key, key), text(old), text(new))
+        for iteration, key, old, new in trial.changes
+        if key not in _IMPLIED
+    ]
+
+
 def chosen(trial: Trial) -> dict[str, Any]:
     """Returns the settings in which a trial differs from its algorithm's defaults; all if that is not known."""
     defaults = _defaults(trial.algorithm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import statistics
@@ -48,7 +49,8 @@ def context(run: Run) -> dict[str, Any]:
         "facts": _facts(run),
         "problems": problems,
         "contents": [*parts, ("again", "Do it again")],
-        "results": _results(run.trials, groups),
+        "results": _results(run, groups),
+        "changes": [(trial.label, *change) for trial in run.trials for change in settings.changes(trial)],
         "plays": plays,
         "shown": _shown(plays, groups),
         "film": film,
@@ -106,7 +108,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _results(trials: list[Trial], groups: list[tuple[str, list[Trial]]]) -> dict[str, Any]:
+def _results(run: Run, groups: list[tuple[str, list[Trial]]]) -> dict[str, Any]:
+    trials = run.trials
     returns = _metrics(trials, _RETURNS) or _metrics(trials, "env_runners/episode_return_mean")
     shares = sorted(_metrics(trials, _SHARES), key=lambda metric: -_mean(trials, metric))[:_SHOWN_OUTCOMES]
     greedy = _metrics(trials, f"evaluation/{_RETURNS}")
@@ -124,7 +127,7 @@ def _results(trials: list[Trial], groups: list[tuple[str, list[Trial]]]) -> dict
     columns += [(f"Greedy return of {_name(metric)}", metric, like(metric)) for metric in greedy]
     columns += [(_name(metric), metric, "{:.0%}".format) for metric in shares]
     rows = [
-        (trial.label, _state(trial), [_cell(trial.last(metric), form) for _, metric, form in columns])
+        (trial.label, _state(trial, run.stop), [_cell(trial.last(metric), form) for _, metric, form in columns])
         for trial in trials
     ]
     means = [
@@ -136,10 +139,14 @@ def _results(trials: list[Trial], groups: list[tuple[str, list[Trial]]]) -> dict
     return {"columns": [title for title, _, _ in columns], "rows": rows, "means": means, "window": window}
 
 
-def _state(trial: Trial) -> str:
+def _state(trial: Trial, stop: dict[str, Any] | None) -> str:
     if trial.failure:
         return "failed"
-    return "finished" if trial.last("done") else "unfinished"
+    if not trial.last("done"):
+        return "unfinished"
+    goals = {metric: goal for metric, goal in (stop or {}).items() if isinstance(goal, int | float)}
+    met = not goals or any((trial.last(metric) or -math.inf) >= goal for metric, goal in goals.items())
+    return "finished" if met else "stopped early"
 
 
 def _cell(value: float | None, form: Any) -> str:
@@ -185,9 +192,11 @@ def _charts(trials: list[Trial], everyone: list[Trial]) -> list[Chart]:
     named = {_name(metric): metric for metric in returns} or {"all agents": "env_runners/episode_return_mean"}
     shares = {_name(metric): [trial.curve(metric) for trial in trials] for metric in _metrics(everyone, _SHARES)}
     greedy = {_name(metric): metric for metric in _metrics(everyone, f"evaluation/{_RETURNS}")}
+    regrets = {_name(metric).replace("_", " "): metric for metric in _metrics(everyone, "evaluation/regret/")}
     found = [
         lines("Return per episode", named, smoothed),
         lines("Return of greedy play", greedy, "Evaluated without exploration."),
+        lines("Regret of greedy play", regrets, "Exact; both are 0 in a Stackelberg equilibrium."),
         share_chart("Outcomes", shares, smoothed),
     ]
     for name, metrics in _learner_metrics(everyone).items():

@@ -1,17 +1,25 @@
 """Same seed, same run; a restored run goes on exactly; damaged checkpoints are named."""
 
+import json
+import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from rllib_biac.algorithms.biac.biac import BiAC
+from rllib_biac.core.checkpoints import METADATA, is_whole
 from rllib_biac.core.play import load, play
-from tests.core.games import config, greedy, learner_of, stock
+from rllib_biac.execution import StackelbergPolicy
+from tests.core.exact import differing, state
+from tests.core.games import StateDecides, config, greedy, learner_of, stock
 
 SCRIPT = """
 import hashlib, torch
@@ -160,17 +168,54 @@ def test_damaged_checkpoints_are_named(saved, tmp_path):
         load(tmp_path / "nowhere")
     copy = tmp_path / "copy"
     for name, message in (
-        ("class_and_ctor_args.pkl", "is damaged"),
+        ("class_and_ctor_args.pkl", "is damaged: class_and_ctor_args.pkl cannot be read"),
         ("learner_group/learner/rl_module/player_0/module_state.pkl", "is damaged: its networks"),
     ):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(saved[0], copy)
         content = (copy / name).read_bytes()
-        (copy / name).write_bytes(content[: len(content) // 2])
+        (copy / name).write_bytes(content[: len(content) // 2].ljust(len(content), b"."))
         with pytest.raises(ValueError, match=message):
             load(copy)
-    (copy / "class_and_ctor_args.pkl").write_bytes(pickle.dumps(["something", "else"]))
-    with pytest.raises(ValueError, match="is damaged"):
+        # Cut short, as by a copy that was interrupted: known before anything is read.
+        (copy / name).write_bytes(content[: len(content) // 2])
+        cut = rf"is damaged: {name} has {len(content) // 2} of {len(content)} bytes"
+        for read in (load, BiAC.from_checkpoint):
+            with pytest.raises(ValueError, match=cut):
+                read(copy)
+        (copy / name).unlink()
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            load(copy)
+    (copy / METADATA).write_text("{")
+    with pytest.raises(ValueError, match=r"is damaged: rllib_checkpoint\.json"):
+        load(copy)
+
+
+def test_checkpoints_of_other_versions(saved, tmp_path):
+    shutil.copytree(saved[0], copy := tmp_path / "copy")
+    about = json.loads((copy / METADATA).read_text())
+    (copy / METADATA).write_text(json.dumps(about | {"rllib_biac": {"format": 99, "version": "9.9.0"}}))
+    for read in (load, BiAC.from_checkpoint):
+        with pytest.raises(ValueError, match=r"made by a newer version of rllib_biac, 9\.9\.0: it has format 99"):
+            read(copy)
+    # An older version wrote nothing of itself, replay with the rest, and no games.
+    del about["rllib_biac"]
+    (copy / METADATA).write_text(json.dumps(about))
+    state = pickle.loads((copy / "algorithm_state.pkl").read_bytes())
+    own = state.pop("joint_algorithm")
+    rows = {"state": np.ones((70, 1), np.float32)}
+    buffer = {"columns": rows, "num_agents": 2, "num_added": 70, "rng": np.random.default_rng(5).bit_generator.state}
+    state["joint_replay_buffer"] = {"buffer": buffer} | {key: own[key] for key in ("rows_to_train", "env_steps")}
+    (copy / "algorithm_state.pkl").write_bytes(pickle.dumps(state))
+    shutil.rmtree(copy / "replay_buffer")
+    algo = BiAC.from_checkpoint(copy)
+    assert len(algo.local_replay_buffer) == 70 and algo._env_steps == 1000 and algo.iteration == 5
+    assert {agent: int(a[0]) for agent, a in greedy(algo, np.ones((1, 1), np.float32)).items()} == saved[1]
+    algo.stop()
+    module = copy / "learner_group/learner/rl_module/player_0/module_state.pkl"
+    module.write_bytes(pickle.dumps({}))
+    (copy / "learner_group/learner/rl_module/class_and_ctor_args.pkl").write_bytes(b"unknown")
+    with pytest.raises(ValueError, match=r"made by an older version \(format 1\), or is damaged: its networks"):
         load(copy)
 
 
@@ -180,5 +225,151 @@ def test_another_librarys_checkpoint_is_refused(ray, tmp_path):
     state = DQNConfig().get_state()
     made_by = {"class": DQN, "ctor_args_and_kwargs": ((state,), {})}
     (tmp_path / "class_and_ctor_args.pkl").write_bytes(pickle.dumps(made_by))
+    (tmp_path / METADATA).write_text("{}")
     with pytest.raises(ValueError, match="made by DQN, not by an algorithm of rllib_biac"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("on", [lambda c: c, stock], ids=["joint", "stock"])
+def test_an_older_state_in_a_live_algorithm(ray, on):
+    algo = on(config("maintain_v0")).evaluation(evaluation_interval=1, evaluation_duration=2).build_algo()
+    algo.train()
+    older, then, all_then = algo.get_state(), weights(algo), state(algo)
+    algo.train()
+    assert any((then[key] != value).any() for key, value in weights(algo).items())
+    algo.set_state(older)
+    assert_same(then, weights(algo))
+    for module in (algo.env_runner.module, algo.eval_env_runner.module):
+        for agent in module.hierarchy.agents:
+            assert_same({k: then[f"{agent}/{k}"] for k in module[agent].state_dict()}, module[agent].state_dict())
+    if on is not stock:
+        assert differing(all_then, state(algo)) == {}
+    assert algo.train()["training_iteration"] == 2
+    algo.stop()
+
+
+def test_without_its_buffer_a_restored_run_refills_it_first(ray, tmp_path):
+    made = config("maintain_v0", num_steps_sampled_before_learning_starts=300)
+    algo = made.checkpointing(store_buffer_in_checkpoints=False).build_algo()
+    for _ in range(2):
+        algo.train()
+    path = algo.save_to_path(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / METADATA).read_text())["rllib_biac"]["replay_buffer"] == "left out"
+    restored = BiAC.from_checkpoint(path)
+    for each in (restored, algo):  # a live one, too, ends up as the checkpoint says
+        each.restore_from_path(path)
+        then = weights(each)
+        each.train()
+        assert len(each.local_replay_buffer) == 200 and each._env_steps == 600
+        assert_same(then, weights(each))
+        each.train()
+        assert any((then[key] != value).any() for key, value in weights(each).items())
+        each.stop()
+
+
+SLOW_SAVE = """
+import sys, time
+import torch
+torch.set_num_threads(1)
+from rllib_biac.core.replay_buffer import JointReplayBuffer
+from tests.core.games import config
+algo = config("escape_v0").build_algo()
+algo.save_to_path(sys.argv[1])
+written = JointReplayBuffer.save_to_path
+def slow(*args, **kwargs):
+    written(*args, **kwargs)
+    print("saving", flush=True)
+    time.sleep(60)
+JointReplayBuffer.save_to_path = slow
+algo.train()
+algo.save_to_path(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["over an earlier one", "beside it"])
+def test_killed_while_it_saves(ray, tmp_path, again):
+    one, two = tmp_path / "one", tmp_path / ("one" if again else "two")
+    address = ray.get_runtime_context().gcs_address
+    environment = os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(__file__).parents[2])}
+    argv = [sys.executable, "-c", SLOW_SAVE, str(one), str(two)]
+    child = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert any(line == "saving\n" for line in child.stdout)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert is_whole(one) and (again or not two.exists())
+    algo = BiAC.from_checkpoint(one)
+    assert algo.iteration == 0
+    algo.save_to_path(two)  # what was left behind is in nobody's way
+    assert is_whole(two)
+    algo.stop()
+
+
+def test_a_checkpoint_takes_the_place_of_another_and_of_nothing_else(ray, tmp_path):
+    algo = config("escape_v0").build_algo()
+    (tmp_path / "mine.txt").write_text("mine")
+    algo.save_to_path(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine" and is_whole(tmp_path)
+    algo.save_to_path(tmp_path / "saved")
+    algo.train()
+    algo.save_to_path(tmp_path / "saved")
+    assert BiAC.from_checkpoint(tmp_path / "saved").iteration == 1
+    # Killed between the two steps of a replacement: the earlier one is found.
+    os.replace(tmp_path / "saved", tmp_path / ".saved.replaced")
+    assert is_whole(tmp_path / "saved")
+    assert not list(tmp_path.glob(".saved*"))
+    algo.stop()
+
+
+def test_other_numbers_of_runners_and_games_that_restart_are_said(ray, tmp_path, caplog):
+    made = config(StateDecides).environment(state="env").env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5)
+    algo = made.build_algo()
+    algo.train()
+    path = Path(algo.save_to_path(tmp_path / "saved"))
+    assert json.loads((path / METADATA).read_text())["rllib_biac"]["games_in_flight"] == "start anew"
+    saved_state = algo.get_state()
+    algo.stop()
+    fewer = made.copy(copy_frozen=False).env_runners(num_env_runners=1).build_algo()
+    with caplog.at_level(logging.WARNING, "rllib_biac"):
+        fewer.set_state(saved_state)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("rllib_biac")]
+    assert said == [
+        "The checkpoint has 2 remote env runners, and 1 play now: 0 start afresh, 1 are left out.",
+        "The games in flight start anew: where they stood only they themselves know.",
+    ]
+    assert fewer.train()["training_iteration"] == 2
+    fewer.stop()
+
+
+def test_weights_alone(ray, tmp_path, saved):
+    file = tmp_path / "weights.safetensors"
+    made = config("merge_v0", [["main_0"], ["auxiliary_0"]])
+    algo = made.build_algo()
+    algo.train()
+    algo.save_weights(file)
+    other = made.copy(copy_frozen=False).debugging(seed=7).training(lr=0.0).build_algo()
+    assert any((weights(algo)[key] != value).any() for key, value in weights(other).items())
+    other.load_weights(file)
+    assert_same(weights(algo), weights(other))
+    assert_same(runner_weights(algo), runner_weights(other))
+    starts = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    played = StackelbergPolicy.load(file).act(starts)
+    for agent, actions in greedy(algo, starts).items():
+        np.testing.assert_array_equal(played[agent], actions)
+    # Where they learn on, a new unit of targets changes nothing of what they say; here they learn at a rate of 0.
+    modules, x = learner_of(other).module, torch.as_tensor(starts)
+    before = {agent: (float(modules[agent].q_std), modules[agent].q_values(x).detach()) for agent in played}
+    other.train()
+    for agent, (unit, q) in before.items():
+        assert float(modules[agent].q_std) != unit
+        torch.testing.assert_close(modules[agent].q_values(x).detach(), q, rtol=1e-3, atol=1e-3)
+
+    with pytest.raises(ValueError, match=r"no networks of player_0: it has those of main_0 auxiliary_0"):
+        BiAC.from_checkpoint(saved[0]).load_weights(file)
+    narrow = made.copy(copy_frozen=False).rl_module(model_config={"fcnet_hiddens": [8]}).build_algo()
+    with pytest.raises(ValueError, match=r"has shape \(8, 8\) here and \(32, 8\) there"):
+        narrow.load_weights(file)
+    StackelbergPolicy.load(file).save(tmp_path / "policy.safetensors")
+    with pytest.raises(ValueError, match="has a policy to play, not all networks"):
+        other.load_weights(tmp_path / "policy.safetensors")
+    for each in (algo, other, narrow):
+        each.stop()

@@ -12,7 +12,8 @@ from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
 from rllib_biac.core.play import load
 from rllib_biac.envs.stackelberg_duopoly_v0 import equilibrium
 from rllib_biac.equilibria import hierarchy_se
-from tests.core.games import learner_of
+from rllib_biac.execution import StackelbergPolicy
+from tests.core.games import Continuous, learner_of
 
 ONE = np.ones((1, 1), np.float32)
 
@@ -176,3 +177,50 @@ def test_what_is_for_pairs_alone_is_refused_elsewhere():
     configured = levels([["firm_0"], ["firm_1"]], response="sampled").environment("stackelberg_duopoly_v0")
     with pytest.raises(ValueError, match="response: 'sampled' is for one leader and one follower"):
         configured.validate()
+
+
+class TwoPeaks(Continuous):
+    """What the leader is paid has a low wide peak at -0.5 and a high narrow one at 0.6; the follower should copy it."""
+
+    def pay(self, one, two):
+        a1, a2 = float(one[0]), float(two[0])
+        peaks = 0.6 * np.exp(-((a1 + 0.5) ** 2) / 0.3) + np.exp(-((a1 - 0.6) ** 2) / 0.08)
+        return (float(peaks) - (a2 - a1) ** 2, -((a2 - a1) ** 2)), True, False
+
+
+def test_a_continuous_leader_by_soft_q_learning_finds_the_higher_peak(ray):
+    configured = levels([["one"], ["two"]], continuous_leader="soft_q", training_intensity=32).environment(TwoPeaks)
+    algo = train(configured.rl_module(model_config={"fcnet_hiddens": [32, 32], "fcnet_activation": "tanh"}), 4000)
+    state = np.float32([[1.0, 0.0]])
+    actions = played(algo, state)
+    assert abs(actions["one"].item() - 0.6) < 0.1
+    assert abs(actions["two"].item() - actions["one"].item()) < 0.1
+    policy = StackelbergPolicy.from_module(algo.env_runner.module)
+    for agent, action in actions.items():
+        np.testing.assert_allclose(policy.agent(agent).act(state=state), action, atol=1e-5)
+    algo.stop()
+
+
+def test_the_value_of_a_state_is_soft_for_a_soft_leader(ray):
+    """T log E exp(Q / T) over the actions tried, written out, with target networks; it lies between mean and best."""
+    configured = levels([["one"], ["two"]], continuous_leader="soft_q", normalize_targets=False)
+    algo = configured.environment(TwoPeaks).build_algo()
+    learner = learner_of(algo)
+    module, temperature = learner.module, 0.1
+    state = torch.randn(5, *module.agent("one").state_shape)
+    rows = {("rewards", agent): torch.zeros(5) for agent in ("one", "two")}
+    rows |= {"next_state": state, "terminated": torch.zeros(5, dtype=torch.bool)}
+    with torch.no_grad():
+        tried, q = module.agent("one").tried, []
+        assert tried.shape == (64, 1) and tried.min() > -1.0 and tried.max() < 1.0
+        for action in tried:
+            answers = module.answers(state, {"one": action.expand(5, 1)}, 1)
+            q.append(module.agent("one").critic_target(module.joint(state, answers)).squeeze(1))
+        soft = temperature * ((torch.stack(q, 1) / temperature).exp().mean(1)).log()
+    torch.testing.assert_close(learner.compute_targets(rows)["one"], 0.99 * soft, atol=1e-5, rtol=1e-4)
+    algo.stop()
+
+
+def test_soft_q_learning_is_refused_to_a_discrete_leader():
+    with pytest.raises(ValueError, match="soft_q is for one leader with continuous actions"):
+        levels([["player_0"], ["player_1"]], continuous_leader="soft_q").environment("escape_v0").validate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ class StubConfig(AlgorithmConfig):
         self.levels: list[list[str]] = []
         self.pause_s = 0.0
         self.fail_at: int | None = None
+        self.die_at: int | None = None
         self.leader_module_class: type[RLModule] | None = None
 
     def hierarchy(self, levels: list[list[str]]) -> Self:
@@ -28,13 +30,22 @@ class StubConfig(AlgorithmConfig):
         self.levels = [list(level) for level in levels]
         return self
 
-    def training(self, *, pause_s: float = NotProvided, fail_at: int | None = NotProvided, **settings: Any) -> Self:
-        """Sets how long an iteration takes and in which one it fails."""
+    def training(
+        self,
+        *,
+        pause_s: float = NotProvided,
+        fail_at: int | None = NotProvided,
+        die_at: int | None = NotProvided,
+        **settings: Any,
+    ) -> Self:
+        """Sets how long an iteration takes, in which one it fails, and in which one its process is killed, once."""
         super().training(**settings)
         if pause_s is not NotProvided:
             self.pause_s = pause_s
         if fail_at is not NotProvided:
             self.fail_at = fail_at
+        if die_at is not NotProvided:
+            self.die_at = die_at
         return self
 
     def rl_module(self, *, leader_module_class: type[RLModule] | None = NotProvided, **settings: Any) -> Self:
@@ -66,11 +77,19 @@ class StubAlgorithm(Algorithm):
     def setup(self, config: Any) -> None:
         self.done = 0
 
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        trial = self._trial_info
+        Algorithm.__init__(self, config=new_config, storage=self._storage)
+        self._trial_info = trial
+        return True
+
     def step(self) -> dict[str, Any]:
         time.sleep(self.config.pause_s)
         self.done += 1
         if self.done == self.config.fail_at:
             raise ValueError(f"stub failed in iteration {self.done}")
+        if self.done == self.config.die_at and self._iterations_since_restore == self.done - 1:
+            os.kill(os.getpid(), signal.SIGKILL)  # it has not been restored yet
         return {
             "num_env_steps_sampled_lifetime": 100 * self.done,
             "env_runners": {

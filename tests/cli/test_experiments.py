@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_biac.cli import experiment_file, grid
 from rllib_biac.cli.progress import clock, line, seconds_left
+from rllib_biac.core.best_response import Estimate, LearnedRegret
+from rllib_biac.equilibria import NashComparison
 from tests.cli.stub import StubAlgorithm
 
 FILE = """
@@ -237,15 +240,21 @@ def played(monkeypatch):
     frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
     calls = []
 
-    def play(checkpoint, episodes, seed, render):
-        calls.append((checkpoint, episodes, seed, render))
+    def play(checkpoint, episodes, seed, render, best_response, progress):
+        calls.append((checkpoint, episodes, seed, render, best_response))
+        learned = {
+            "main_0": LearnedRegret(False, Estimate(0.5, 0.25), Estimate(0.5, 0.25)),
+            "auxiliary_0": LearnedRegret(True, Estimate(0.0, 0.0), Estimate(3.0, 0.125)),
+        }
         return SimpleNamespace(
             returns={"main_0": [1.0, 2.0], "auxiliary_0": [0.0, 1.0]},
             lengths=[3, 5],
             outcomes=Counter(merged=1, crashed=1),
             frames=frames if render else [],
             frames_per_second=10.0,
-            regret=SimpleNamespace(worst_response_regret=0.25, leader_regret=np.array([0.0, 1.5])),
+            regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
+            nash=NashComparison(np.array([2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])),
+            learned_regret=learned if best_response else {},
         )
 
     monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))
@@ -260,13 +269,23 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     picture = tmp_path / "game.gif"
     result = rllib("evaluate", tmp_path, "--episodes", 2, "--seed", 5, "--render-to", picture)
     assert result.exit_code == 0, result.output
-    assert played == [(str(checkpoint), 2, 5, True)]
+    assert played == [(str(checkpoint), 2, 5, True, 0)]
     assert "main_0: 1.500" in result.output
     assert "merged: 50.0%" in result.output
     assert "response regret: 0.25 " in result.output and "leader regret: 1.5 " in result.output
+    assert "equilibria: 4; this play dominates 2 of them" in result.output
+    assert "equals 1, is dominated by 0" in result.output
     assert Image.open(picture).n_frames == 3
-    as_json = rllib("evaluate", checkpoint, "--json")
-    assert '"agent_episode_returns_mean": {"main_0": 1.5, "auxiliary_0": 0.5}' in as_json.output
+    learned = rllib("evaluate", checkpoint, "--best-response", 2000)
+    assert "main_0, leader regret: 0.5 ± 0.25\n" in learned.output
+    assert "auxiliary_0, response regret: 3 ± 0.12 at worst" in learned.output
+    assert "0 ± 0 as they play" in learned.output
+    report = json.loads(rllib("evaluate", checkpoint, "--json", "--best-response", 2000).output)
+    assert report["agent_episode_returns_mean"] == {"main_0": 1.5, "auxiliary_0": 0.5}
+    assert report["nash"]["equilibria"][0] == {"main_0": 2.0, "auxiliary_0": 0.0}
+    worst = report["best_response"]["regret"]["auxiliary_0"]["worst"]
+    assert worst == {"value": 3.0, "standard_error": 0.125} and report["best_response"]["env_steps"] == 2000
+    assert rllib("evaluate", checkpoint, "--best-response", 10).exit_code == 2
 
 
 def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):

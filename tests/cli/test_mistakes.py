@@ -9,7 +9,8 @@ import yaml
 
 from rllib_biac.algorithms.biac import BiACConfig
 from rllib_biac.cli.config_keys import keys_of
-from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS, METRICS
+from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS
+from rllib_biac.cli.metrics import METRICS
 from rllib_biac.cli.traps import TRAPS
 
 GOOD = "run: BiAC, env: matrix_game_v0"

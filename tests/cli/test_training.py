@@ -13,8 +13,8 @@ import ray
 from click.testing import CliRunner
 from ray.tune.utils import flatten_dict
 
-from rllib_biac.cli.experiment_file import METRICS
 from rllib_biac.cli.main import main
+from rllib_biac.cli.metrics import METRICS
 
 ENV = "run: BiAC, env: matrix_game_v0"
 

@@ -96,7 +96,7 @@ def test_other_callbacks_pass():
         ("critic_lr", -1e-3),
         ("critic_lr", "1e-3"),
         ("actor_lr", {"player_3": 1e-3}),
-        ("num_learners", 2),
+        ("num_learners", -1),
         ("leader_module_class", "nowhere:Class"),
         ("leader_module_class", int),
         ("follower_module_class", "rllib_biac.algorithms.biac.biac_rl_module:BiACLeader"),

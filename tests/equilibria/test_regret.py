@@ -105,6 +105,11 @@ def test_nash_of_the_papers_games():
     comparison = compare_with_nash(escape, [A], [[X, X, Z]])  # the SE is C-Z
     assert comparison.nash.tolist() == [[10, 10], [15, 15], [30, 30]]
     assert comparison.at_least.tolist() == [True, True, False] and comparison.better.tolist() == [True, False, False]
+    assert (comparison.dominates.tolist(), comparison.dominated.tolist(), comparison.equal.tolist()) == (
+        [True, False, False],
+        [False, False, True],
+        [False, True, False],
+    )
     led_by_columns = compare_with_nash(maintain, [Z], [[B, B, C]], leader=1)
     assert led_by_columns.play.tolist() == [5, 10]  # in the players' order, whoever leads
 
@@ -126,6 +131,25 @@ def test_nash_of_markov_games_are_those_of_whole_policies(leader):
         table = policy_game(game, 1)
         found = {tuple(table[:, k, m]) for k, m in np.argwhere(pure_nash(table))}
         assert {tuple(pair) for pair in comparison.nash} == found
+
+
+def test_one_start_of_several_is_drawn():
+    for game in random_games(10):
+        play = [1, 0], [[0, 1], [1, 1]]
+        mixed = compare_with_nash(game, *play, start=[0.25, 0.75]).play
+        each = [compare_with_nash(game, *play, start=s).play for s in (0, 1)]
+        np.testing.assert_allclose(mixed, 0.25 * each[0] + 0.75 * each[1], atol=1e-9)
+        table = 0.25 * policy_game(game, 0) + 0.75 * policy_game(game, 1)
+        found = {tuple(table[:, k, m]) for k, m in np.argwhere(pure_nash(table))}
+        assert {tuple(pair) for pair in compare_with_nash(game, *play, start=[0.25, 0.75]).nash} == found
+
+
+def test_weak_dominance_needs_one_who_gains_and_nobody_who_loses():
+    payoffs = np.array([[[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    better = compare_with_nash(MarkovGame.from_matrix(payoffs), [0], [[0, 1]])  # 2 / 1 against 1 / 1
+    assert better.nash.tolist() == [[1, 1], [2, 1]]
+    assert better.dominates.tolist() == [True, False] and better.equal.tolist() == [False, True]
+    assert not better.better.any() and not better.dominated.any()
 
 
 @pytest.mark.parametrize(

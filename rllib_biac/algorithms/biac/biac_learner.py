@@ -7,8 +7,20 @@ import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
+from rllib_biac.algorithms.biac.levels_learner import expectation_loss
+from rllib_biac.core.actions import masked
 from rllib_biac.core.learner import JointLearner, Outputs, Rows
-from rllib_biac.core.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
+from rllib_biac.core.rl_module import APPROXIMATOR
+from rllib_biac.core.transitions import (
+    ACTION_MASK,
+    ACTIONS,
+    NEXT_ACTION_MASK,
+    NEXT_STATE,
+    OBS,
+    REWARDS,
+    STATE,
+    TERMINATED,
+)
 
 
 class BiACLearner(JointLearner):
@@ -80,6 +92,8 @@ class BiACLearner(JointLearner):
             # Its gradient step is Eq. 15, on the TD error of Eq. 14 in units of the targets' spread.
             losses[agent, "qf_loss"] = F.mse_loss(q, target)
         losses[self.follower, "actor_loss"] = self.actor_loss(fwd_out, batch)
+        if self.config.approximators:
+            losses |= self.approximator_losses(fwd_out, batch)
         return losses
 
     @override(JointLearner)
@@ -96,6 +110,28 @@ class BiACLearner(JointLearner):
         pi = restrict(logits, batch.get((ACTION_MASK, self.follower)), dim=2).softmax(2)
         measured[self.follower, "entropy"] = torch.special.entr(pi).sum(2).mean()
         return measured
+
+    def approximator_losses(self, outputs: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """The losses of pi'_1(o_1) and pi'_2(o_2), against both critics, which feel nothing of it.
+
+        What the leader commits to is answered by pi_2(s, a_1), which knows all: were it answered by pi'_2(o_2), which
+        does not see a_1, both would be equals. The follower answers what the leader plays by its own observation.
+        """
+        mask1, mask2 = (batch.get((ACTION_MASK, agent)) for agent in self.agents)
+        local = self.compute(APPROXIMATOR, {agent: batch[OBS, agent] for agent in self.agents})
+        logits1, logits2 = (local[agent, APPROXIMATOR] for agent in self.agents)  # (batch, |A_i|)
+        with torch.no_grad():
+            q1, q2 = (self._table(outputs[agent, "critic"]) for agent in self.agents)  # (batch, |A_1|, |A_2|)
+            source = "critic" if self.config.response == "enumerated" else "actor"
+            responses = best_responses(self._table(outputs[self.follower, source]), mask2)  # (batch, |A_1|)
+            value1 = leader_values(q1, responses)  # (batch, |A_1|), Q_1(s, a_1, pi_2(s, a_1))
+            a1 = masked(logits1, mask1).argmax(1)  # (batch,)
+            value2 = q2[torch.arange(len(a1), device=a1.device), a1]  # (batch, |A_2|), Q_2(s, pi'_1(o_1), a_2)
+        c = self.config.entropy_coeff
+        return {
+            (self.leader, "approximator_loss"): expectation_loss(logits1, value1, mask1, c),
+            (self.follower, "approximator_loss"): expectation_loss(logits2, value2, mask2, c),
+        }
 
     def actor_loss(self, outputs: Outputs, batch: Rows) -> torch.Tensor:
         """The follower's loss: its answer to a commitment a_1 should maximise Q_2(s, a_1, ·), plus an entropy bonus.

@@ -13,11 +13,12 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.annotations import override
 from torch import nn
 
+from rllib_biac.algorithms.biac.approximators import ApproximatedAgent, ApproximatedModule
 from rllib_biac.core.networks import build_network
 from rllib_biac.core.rl_module import HierarchyModule, JointRLModule, Tensors, explore, follow
 
 
-class BiACLeader(JointRLModule, InferenceOnlyAPI):
+class BiACLeader(ApproximatedAgent, InferenceOnlyAPI):
     """The leader: a critic Q_1(s, a_1, a_2) and no actor, for it enumerates its own actions (Eq. 12).
 
     Attributes:
@@ -31,6 +32,7 @@ class BiACLeader(JointRLModule, InferenceOnlyAPI):
 
     @override(JointRLModule)
     def build_networks(self) -> None:
+        super().build_networks()
         self.critic = self.build_network()
         self.critic_target = follow(self.critic)
         self.register_buffer("q_mean", torch.zeros(()))
@@ -42,7 +44,7 @@ class BiACLeader(JointRLModule, InferenceOnlyAPI):
 
     @override(JointRLModule)
     def networks(self) -> dict[str, nn.Module]:
-        return {"critic": self.critic}
+        return {"critic": self.critic} | super().networks()
 
     @override(JointRLModule)
     def target_networks(self) -> dict[str, nn.Module]:
@@ -75,7 +77,7 @@ class BiACFollower(BiACLeader):
 
     @override(BiACLeader)
     def networks(self) -> dict[str, nn.Module]:
-        return {"critic": self.critic, "actor": self.actor}
+        return super().networks() | {"actor": self.actor}
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
@@ -122,7 +124,7 @@ def leader_values(q1: torch.Tensor, responses: torch.Tensor, mask: torch.Tensor 
     return restrict(values, mask, dim=1).squeeze(2)
 
 
-class BiACModule(HierarchyModule):
+class BiACModule(ApproximatedModule):
     """The pair. Both can compute the whole equilibrium, so that play is simultaneous and decentralised."""
 
     def values_and_preferences(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,8 +143,10 @@ class BiACModule(HierarchyModule):
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
+        given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         leader, follower = self.hierarchy.agents
+        given = given or {}
         one = self[leader].unwrapped()
         mask1, mask2 = (masks[leader], masks[follower]) if masks else (None, None)
         q1, preferences = self.values_and_preferences(state)
@@ -156,10 +160,11 @@ class BiACModule(HierarchyModule):
         if epsilon > 0.0 and self.model_config["exploration"] == "joint":
             coin = torch.rand(a1.shape, generator=generator, device=a1.device) < epsilon
         a1 = explore(a1, epsilon, one.num_actions[0], mask=mask1, generator=generator, coin=coin)
+        a1 = given.get(leader, a1)
         # The follower answers the action really taken, explored or not.
         a2 = responses.gather(1, a1.unsqueeze(1)).squeeze(1)  # (batch,)  Eq. 13
         a2 = explore(a2, epsilon, one.num_actions[1], mask=mask2, generator=generator, coin=coin)
-        return {leader: a1, follower: a2}
+        return {leader: a1, follower: given.get(follower, a2)}
 
     @override(HierarchyModule)
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:

@@ -7,6 +7,8 @@ what simultaneous play would: in the duopoly to Cournot's equilibrium instead of
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,8 +19,17 @@ from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
 from rllib_biac.core.actions import masked
 from rllib_biac.core.learner import JointLearner, Outputs, Rows
 from rllib_biac.core.networks import call_frozen
-from rllib_biac.core.rl_module import kind_of
-from rllib_biac.core.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
+from rllib_biac.core.rl_module import APPROXIMATOR, kind_of
+from rllib_biac.core.transitions import (
+    ACTION_MASK,
+    ACTIONS,
+    NEXT_ACTION_MASK,
+    NEXT_STATE,
+    OBS,
+    REWARDS,
+    STATE,
+    TERMINATED,
+)
 
 
 class LevelsLearner(JointLearner):
@@ -30,7 +41,8 @@ class LevelsLearner(JointLearner):
     @override(JointLearner)
     def stack_of(self, agent: str, network: str) -> Any:
         # Critics all see the joint action; every actor sees something else.
-        return "critic" if kind_of(network) == "critic" else (agent, network)
+        kind = kind_of(network)
+        return (agent, network) if kind == "actor" else kind
 
     def _masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
         return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
@@ -46,12 +58,19 @@ class LevelsLearner(JointLearner):
             return rewards
         goes_on = (~rows[TERMINATED]).to(torch.float32)  # (batch,)
         x, masks = rows[NEXT_STATE].flatten(1), self._masks(rows, NEXT_ACTION_MASK)
-        actions = self.module.answers(x, self.module.lead(x, masks), 1, masks=masks)  # Eqs. 17-18
+        temperature = self.module.temperature
+        lead = self.module.lead(x, masks, temperature=temperature, generator=self.generator)
+        actions = self.module.answers(x, lead, 1, masks=masks)  # Eqs. 17-18
         next_q = self.compute("critic", self.module.joint(x, actions), target=True)
         targets = {}
         for agent in self.agents:
             module = self.module.agent(agent)
-            value = module.q_std * next_q[agent, "critic"].squeeze(1) + module.q_mean
+            q = next_q[agent, "critic"].squeeze(1)  # (batch,)
+            if temperature and agent == self.agents[0]:
+                # The soft value, T log E_{a ~ uniform} exp(Q / T) (Haarnoja et al. 2017, Eq. 10).
+                tried = self.module.score(x, {}, agent, masks=masks, target=True)  # (batch, tried actions)
+                q = temperature * ((tried / temperature).logsumexp(1) - math.log(tried.shape[1]))
+            value = module.q_std * q + module.q_mean
             targets[agent] = rewards[agent] + self.config.gamma * goes_on * value  # (batch,)  Eq. 19
         return targets
 
@@ -69,6 +88,8 @@ class LevelsLearner(JointLearner):
             losses[agent, "qf_loss"] = F.mse_loss(fwd_out[agent, "critic"].squeeze(1), target)  # Eqs. 20-21
             if not module.enumerates:
                 losses[agent, "actor_loss"] = self.actor_loss(agent, batch)
+        if self.config.approximators:
+            losses |= self.approximator_losses(batch)
         return losses
 
     def actor_loss(self, agent: str, batch: Rows) -> torch.Tensor:
@@ -83,15 +104,52 @@ class LevelsLearner(JointLearner):
                 if peer != agent:
                     coder = module.agent(peer).coder
                     given[peer] = coder.act(module.agent(peer).actor(seen), masks.get(peer))
-        output = own.actor(seen)
+        return self.commitment_loss(agent, own.actor(seen), x, given, masks)
+
+    def commitment_loss(
+        self,
+        agent: str,
+        output: torch.Tensor,
+        x: torch.Tensor,
+        given: Mapping[str, torch.Tensor],
+        masks: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """The loss of what an agent commits to, the levels below answering it.
+
+        Args:
+            agent: who commits.
+            output: (batch, size), of its actor or approximator.
+            x: (batch, state size), normalised.
+            given: actions of the levels above and of the agent's peers.
+            masks: agent -> (batch, |A_i|) bool.
+        """
+        module, own = self.module, self.module.agent(agent)
         if own.coder.discrete:
             with torch.no_grad():
                 q = module.score(x, given, agent, masks=masks)  # (batch, |A_i|)
             return expectation_loss(output, q, masks.get(agent), self.config.entropy_coeff)
         # The derivative is total: through the answers of the levels below as well.
         relax = {"temperature": self.config.gumbel_temperature, "generator": self.generator}
-        actions = module.answers(x, given | {agent: output.tanh()}, own.level + 1, masks=masks, relax=relax)
+        actions = module.answers(x, {**given, agent: output.tanh()}, own.level + 1, masks=masks, relax=relax)
         return -call_frozen(own.critic, module.joint(x, actions)).mean()
+
+    def approximator_losses(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """The losses of pi'_i(o_i): the levels above and peers play theirs, the levels below answer knowing all."""
+        x, masks = batch[STATE].flatten(1), self._masks(batch, ACTION_MASK)
+        outputs = self.compute(APPROXIMATOR, {agent: batch[OBS, agent] for agent in self.agents})
+        with torch.no_grad():
+            played = {
+                agent: self.module.agent(agent).coder.act(outputs[agent, APPROXIMATOR], masks.get(agent))
+                for agent in self.agents
+            }
+        losses = {}
+        for level, agents in enumerate(self.module.hierarchy.levels):
+            known = [agent for upper in self.module.hierarchy.levels[: level + 1] for agent in upper]
+            for agent in agents:
+                given = {other: played[other] for other in known if other != agent}
+                output = outputs[agent, APPROXIMATOR]
+                losses[agent, "approximator_loss"] = self.commitment_loss(agent, output, x, given, masks)
+        return losses
 
     @override(JointLearner)
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:

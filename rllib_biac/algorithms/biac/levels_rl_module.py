@@ -15,38 +15,45 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.utils.annotations import override
 from torch import nn
 
-from rllib_biac.core.actions import ActionCoder, explore_vector
+from rllib_biac.algorithms.biac.approximators import ApproximatedAgent, ApproximatedModule
+from rllib_biac.core.actions import explore_vector, masked
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.networks import build_network, call_frozen
-from rllib_biac.core.rl_module import HierarchyModule, JointRLModule, Tensors, follow
+from rllib_biac.core.rl_module import APPROXIMATOR, HierarchyModule, JointRLModule, Tensors, follow
 
 NO_MASKS: Tensors = {}
 
 
-class LevelAgent(JointRLModule, InferenceOnlyAPI):
+class LevelAgent(ApproximatedAgent, InferenceOnlyAPI):
     """One agent of a hierarchy.
 
     Attributes:
-        coder: turns its actions into vectors and back.
-        enumerates: whether it tries each of its actions instead of asking an actor (Eq. 12): alone on the top level,
-            with discrete actions.
+        enumerates: whether it tries actions instead of asking an actor (Eq. 12): alone on the top level, with discrete
+            actions, or with continuous ones learned by soft Q-learning.
+        tried: (tried actions, size of its action), if it enumerates: each of its discrete actions, or continuous ones
+            spread evenly (Sobol's sequence).
         critic: (batch, state size + sum of all actions' sizes) -> (batch, 1), normalised.
         critic_target: its target network.
         actor: (batch, state size + sizes of the actions above) -> (batch, size of its action), unless it enumerates.
         q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
     """
 
+    tried: torch.Tensor
     q_mean: torch.Tensor
     q_std: torch.Tensor
 
     @override(JointRLModule)
     def build_networks(self) -> None:
+        super().build_networks()
         hierarchy = Hierarchy(self.model_config["hierarchy"])
         own = self.model_config["agent"]
         (self.level,) = (i for i, agents in enumerate(hierarchy.levels) if own in agents)
         sizes = dict(zip(self.agents, self.num_actions, strict=True))
-        self.coder = ActionCoder(self.action_space)
-        self.enumerates = self.coder.discrete and hierarchy.levels[0] == (own,)
+        soft_q = self.model_config["continuous_leader"] == "soft_q"
+        self.enumerates = hierarchy.levels[0] == (own,) and (self.coder.discrete or soft_q)
+        if self.enumerates:
+            tried = torch.eye(self.coder.size) if self.coder.discrete else self._spread()
+            self.register_buffer("tried", tried, persistent=False)
         self._above = sum(sizes[agent] for agents in hierarchy.levels[: self.level] for agent in agents)
         self.critic = build_network(self.input_shape("critic"), 1, self.model_config)
         self.critic_target = follow(self.critic)
@@ -55,9 +62,15 @@ class LevelAgent(JointRLModule, InferenceOnlyAPI):
         self.register_buffer("q_mean", torch.zeros(()))
         self.register_buffer("q_std", torch.ones(()))
 
+    def _spread(self) -> torch.Tensor:
+        num, size = self.model_config["num_leader_actions"], self.coder.size
+        drawn = torch.quasirandom.SobolEngine(size).draw(num)  # (num, size), multiples of 1 / num from 0 on
+        return 2.0 * drawn + (1.0 / num - 1.0)
+
     @override(JointRLModule)
     def networks(self) -> dict[str, nn.Module]:
-        return {"critic": self.critic} | ({} if self.enumerates else {"actor": self.actor})
+        actor = {} if self.enumerates else {"actor": self.actor}
+        return {"critic": self.critic} | actor | super().networks()
 
     @override(JointRLModule)
     def target_networks(self) -> dict[str, nn.Module]:
@@ -65,6 +78,8 @@ class LevelAgent(JointRLModule, InferenceOnlyAPI):
 
     @override(JointRLModule)
     def input_shape(self, network: str) -> tuple[int, ...]:
+        if network == APPROXIMATOR:
+            return self.observation_shape
         beside = sum(self.num_actions) if network.startswith("critic") else self._above
         return (math.prod(self.state_shape) + beside,)
 
@@ -73,7 +88,7 @@ class LevelAgent(JointRLModule, InferenceOnlyAPI):
         return ["critic_target"] if self.enumerates else ["critic", "critic_target"]
 
 
-class LevelsModule(HierarchyModule):
+class LevelsModule(ApproximatedModule):
     """All agents of a hierarchy. Each can walk it by itself, so that play is simultaneous and decentralised.
 
     Actions go through it as vectors (`ActionCoder`), `agent -> (batch, size)`.
@@ -126,34 +141,58 @@ class LevelsModule(HierarchyModule):
                     actions[agent] = own.coder.relax(call_frozen(own.actor, seen), mask=mask, **relax)
         return actions
 
-    def score(self, x: torch.Tensor, actions: Tensors, agent: str, *, masks: Tensors = NO_MASKS) -> torch.Tensor:
-        """Returns Q_i for each of a discrete agent's actions, the levels below answering each: one walk for all.
+    def score(
+        self,
+        x: torch.Tensor,
+        actions: Tensors,
+        agent: str,
+        *,
+        masks: Tensors = NO_MASKS,
+        target: bool = False,
+    ) -> torch.Tensor:
+        """Returns Q_i for each action an agent tries, the levels below answering each: one walk for all.
 
         Args:
             x: (batch, state size), normalised.
             actions: those of the levels above the agent's and of its peers.
-            agent: who commits.
+            agent: who commits: one with discrete actions, or who enumerates.
             masks: agent -> (batch, |A_i|) bool.
+            target: whether the target network says it.
 
         Returns:
-            (batch, |A_i|), normalised.
+            (batch, tried actions), normalised.
         """
         own = self.agent(agent)
-        size = own.coder.size
-        tried = torch.eye(size, device=x.device).repeat(len(x), 1)  # (batch · |A_i|, |A_i|)
+        tried = own.tried if own.enumerates else torch.eye(own.coder.size, device=x.device)
+        size = len(tried)
+        tried = tried.repeat(len(x), 1)  # (batch · tried actions, size of the action)
         rows = {name: action.repeat_interleave(size, 0) for name, action in actions.items()} | {agent: tried}
         many = {name: mask.repeat_interleave(size, 0) for name, mask in masks.items()}
         x = x.repeat_interleave(size, 0)
         rows = self.answers(x, rows, own.level + 1, masks=many)
-        return own.critic(self.joint(x, rows)).view(-1, size)
+        return (own.critic_target if target else own.critic)(self.joint(x, rows)).view(-1, size)
 
-    def lead(self, x: torch.Tensor, masks: Tensors = NO_MASKS) -> dict[str, torch.Tensor]:
-        """Returns the top level's greedy actions as vectors: enumerated (Eq. 12), or its actors' (Eq. 17)."""
+    def lead(
+        self,
+        x: torch.Tensor,
+        masks: Tensors = NO_MASKS,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Returns the top level's actions as vectors: the best of those tried (Eq. 12), or its actors' (Eq. 17).
+
+        With a temperature greater than 0 those tried are drawn, with probabilities that grow as exp(Q / temperature).
+        """
         top = self.hierarchy.levels[0]
-        if not self.agent(top[0]).enumerates:
-            return self._level(x, {}, 0, masks)
         own = self.agent(top[0])
-        return {top[0]: own.coder.act(self.score(x, {}, top[0], masks=masks), masks.get(top[0]))}
+        if not own.enumerates:
+            return self._level(x, {}, 0, masks)
+        q = masked(self.score(x, {}, top[0], masks=masks), masks.get(top[0]))  # (batch, tried actions)
+        if temperature:
+            drawn = torch.multinomial((q / temperature).softmax(1), 1, generator=generator).squeeze(1)
+            return {top[0]: own.tried[drawn]}
+        return {top[0]: own.tried[q.argmax(1)]}
 
     def _level(self, x: torch.Tensor, actions: Tensors, level: int, masks: Tensors) -> dict[str, torch.Tensor]:
         """Returns the greedy actions of one level's actors, given those above."""
@@ -162,6 +201,12 @@ class LevelsModule(HierarchyModule):
             agent: self.agent(agent).coder.act(self.agent(agent).actor(seen), masks.get(agent))
             for agent in self.hierarchy.levels[level]
         }
+
+    @property
+    def temperature(self) -> float:
+        """How softly a continuous leader that tries actions chooses while learning; 0 of any other."""
+        own = self.agent(self.hierarchy.agents[0])
+        return self.model_config["soft_q_temperature"] if own.enumerates and not own.coder.discrete else 0.0
 
     @override(HierarchyModule)
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
@@ -184,17 +229,25 @@ class LevelsModule(HierarchyModule):
         masks: Tensors | None = None,
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
+        given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         x = self.agent(self.hierarchy.agents[0]).encode(state).flatten(1)
-        coin = None
+        given, coin = given or {}, None
         if epsilon > 0.0 and self.model_config["exploration"] == "joint":
             coin = torch.rand(len(x), generator=generator, device=x.device) < epsilon
         masks = masks or NO_MASKS
         taken: dict[str, torch.Tensor] = {}
         for level, agents in enumerate(self.hierarchy.levels):
             # The levels below answer the actions really taken, explored or not.
-            greedy = self._level(x, taken, level, masks) if level else self.lead(x, masks)
+            if level:
+                greedy = self._level(x, taken, level, masks)
+            else:
+                temperature = self.temperature if epsilon > 0.0 else 0.0
+                greedy = self.lead(x, masks, temperature=temperature, generator=generator)
             for agent in agents:
+                if agent in given:
+                    taken[agent] = self.agent(agent).coder.encode(given[agent])
+                    continue
                 taken[agent] = explore_vector(
                     self.agent(agent).coder,
                     greedy[agent],

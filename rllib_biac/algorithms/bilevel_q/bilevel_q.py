@@ -75,6 +75,11 @@ class BiLevelQConfig(JointConfig):
             self._value_error(
                 "tables hold raw values of raw states: leave normalize_targets, normalize_observations out."
             )
+        if self.num_learners > 1:
+            self._value_error(
+                f"num_learners: {self.num_learners}: a table takes its transitions one after the other, which several "
+                "learners cannot share: write 0 (in the trial's process) or 1 (in one of its own)."
+            )
         if self._given_model_config():
             self._value_error("model_config would do nothing here: BiLevelQ has tables, no networks; leave it out.")
         self._validate_schedule("lr", self.lr, 0.0, 1.0)

@@ -1,0 +1,74 @@
+"""What a killed run has left behind, made ready for `--resume`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rllib_biac.cli.mistakes import Mistake
+
+
+def mend(folder: Path) -> None:
+    """Brings Tune's record of a run up to what is in its trials' folders.
+
+    Tune writes its record every ten seconds or so. Killed in between, it knows nothing of checkpoints that were saved
+    since, and may know others that were deleted since; killed while it writes, it leaves a part of a file. What each
+    trial then goes on from is its newest checkpoint that is whole.
+
+    Raises:
+        Mistake: if no record can be read.
+    """
+    from ray.tune.experiment import Trial
+    from ray.tune.utils.serialization import TuneFunctionEncoder, _loads_with_cloudpickle
+
+    for record in sorted(folder.glob("experiment_state-*.json"), reverse=True):
+        try:
+            state = _loads_with_cloudpickle(record.read_text(encoding="utf-8"))
+            trials = state["trial_data"]
+            break
+        except (ValueError, KeyError, TypeError):
+            os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune takes the newest there is
+    else:
+        raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
+    mended = [_mended(folder, Trial, *saved) for saved in trials]
+    if mended == [tuple(saved) for saved in trials]:
+        return
+    written = record.with_name(f".{record.name}.mended")
+    written.write_text(json.dumps(state | {"trial_data": mended}, cls=TuneFunctionEncoder), encoding="utf-8")
+    os.replace(written, record)
+
+
+def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
+    """Returns what Tune saves of a trial, with the newest whole checkpoint as its latest."""
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    from rllib_biac.core.checkpoints import check, is_whole
+
+    trial = trial_class.from_json_state(saved, stub=True)
+    trial.restore_run_metadata(metadata)
+    own = folder / (trial.storage.trial_dir_name or "")
+    whole = [path for path in sorted(own.glob("checkpoint_*")) if is_whole(path)]
+    manager = trial.run_metadata.checkpoint_manager
+    known = manager.latest_checkpoint_result
+    latest = whole[-1].name if whole else None
+    if trial.status == trial_class.TERMINATED or latest == (known and Path(known.checkpoint.path).name):
+        return saved, metadata
+    manager._checkpoint_results = [
+        result for result in manager._checkpoint_results if (own / Path(result.checkpoint.path).name) in whole
+    ]
+    manager._latest_checkpoint_result = None
+    if whole:
+        about = check(whole[-1])  # from which Tune takes its clock
+        reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
+        # Where it was, not where the folder may have been moved to since: Tune puts paths right itself.
+        path = f"{trial.storage.trial_fs_path}/{latest}"
+        filesystem = trial.storage.storage_filesystem
+        manager.register_checkpoint(_TrainingResult(Checkpoint(path=path, filesystem=filesystem), reported))
+        trial.storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
+    trial.stub = False  # which only said that its algorithm need not be known here
+    trial.invalidate_json_state()
+    trial.run_metadata.invalidate_cache()
+    return trial.get_json_state()
