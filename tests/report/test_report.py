@@ -100,6 +100,8 @@ def test_damaged_files(tmp_path):
     (empty / "result.json").write_text("")
     (empty / "params.json").write_text('{"lr": ')
     failed = results.trial(folder, 3, "failed", levels="no list", env=None)
+    reported = (failed / "result.json").read_text().splitlines(keepends=True)
+    (failed / "result.json").write_text("".join(reported[:-1]))  # it never got to its last report
     (failed / "error.txt").write_text("Traceback ...\nValueError: it broke\n")
     broken = results.trial(folder, 4, "broken")
     (broken / "checkpoint_000000").mkdir()
