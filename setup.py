@@ -35,7 +35,7 @@ setup(
     package_data={
         "rllib_biac": ["py.typed"],
         "rllib_biac.report": ["page.html"],
-        "rllib_biac.tuned_examples": ["*.yaml"],
+        "rllib_biac.tuned_examples": ["*.yaml", "sweeps/*.yaml"],
     },
     install_requires=[
         "ray[rllib]==2.60.*",  # the library this one plugs into; its internals differ by minor version
@@ -59,8 +59,13 @@ setup(
             "onnxscript",  # torch.onnx translates programs with it
             "onnxruntime",  # runs the files; the tests hold them equal to the policy
         ],
+        "optuna": [
+            "optuna>=4",  # `search_alg: optuna` of an experiment file, through Ray Tune
+        ],
         "test": [
             "pytest>=8",
+            "hypothesis",  # thousands of bad inputs, from a description of each kind
+            "optuna>=4",  # the tests of `search_alg: optuna`
             "pytest-timeout",  # a hung worker fails its test instead of the whole run
             "ruff",  # lint
             "mypy",  # types

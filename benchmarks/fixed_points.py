@@ -11,8 +11,8 @@ Parts:
     matrix     Escape and Maintain, which have one: nothing may be lost. Rounds are short, so that there are several.
     merge      Highway Merge with the settings of tuned_examples/merge_biac.yaml: match with the exact equilibrium.
 
-The published form is `num_hypotheses: 1`; all other settings are the same in both. An interrupted study goes on where it
-was. Raw results (one line per run) and tables go to benchmarks/results.
+The published form is `num_hypotheses: 1`; all other settings are the same in both. An interrupted study goes on where
+it was. Raw results (one line per run) and tables go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from studies import RESULTS, Row, markdown, run_all, share, versions
 
 PLAYERS = ("player_0", "player_1")
-TWO_STATE_STEPS, RANDOM_STEPS, MERGE_STEPS = 12_000, 5_000, 24_000
+TWO_STATE_STEPS, RANDOM_STEPS, MERGE_STEPS = 8_000, 4_500, 24_000
 MATRIX_STEPS = (1_000, 2_000, 3_000)
 GAMMA = 0.9
 MATRIX = {"escape_v0": [2, 2], "maintain_v0": [0, 0]}  # C-Z, A-X
@@ -61,7 +61,7 @@ def pair(num_hypotheses: int, seed: int, **training: Any) -> Any:
 
 def two_state(num_hypotheses: int, seed: int, steps: int) -> Row:
     """One run: the joint action that it ends at; settings are those of tuned_examples/two_state_biac.yaml."""
-    algo = pair(num_hypotheses, seed, gamma=GAMMA).environment("two_state_v0").build_algo()
+    algo = pair(num_hypotheses, seed, gamma=GAMMA, updates_per_round=600).environment("two_state_v0").build_algo()
     try:
         while algo.train()["num_env_steps_sampled_lifetime"] < steps:
             pass
@@ -108,12 +108,13 @@ def random(num_hypotheses: int, seed: int, steps: int) -> Row:
             num_hypotheses,
             seed,
             gamma=GAMMA,
-            lr=[[0, 2e-3], [1500, 2e-3], [4000, 2e-4]],
+            lr=[[0, 2e-3], [1500, 2e-3], [3500, 2e-4]],
             tau=0.2,
             training_intensity=32.0,
-            updates_per_round=800,
+            updates_per_round=700,
         )
         .environment("markov_game_v0", env_config=tables | {"start": [0.5, 0.5], "horizon": 25})
+        .env_runners(epsilon=[[0, 1.0], [2000, 0.5]])  # joint actions far from what is played matter as much
         .rl_module(model_config={"fcnet_hiddens": [32, 32]})
         .build_algo()
     )

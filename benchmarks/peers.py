@@ -10,8 +10,8 @@ How to run
     cannot be made is left out, and its row says why.
 Results to expect
     Bi-AC, three networks, does several times the updates of BenchMARL and AgileRL and about twice those of XuanCe, and
-    plays C-Z in all runs at its default learning rate. None of them has Bi-AC: their independent learners and MADDPG get
-    their settings by search.
+    plays C-Z in all runs at its default learning rate. The others have no Bi-AC: it is their independent learners or
+    MADDPG, at the best of a few settings.
 """
 
 from __future__ import annotations
@@ -174,7 +174,11 @@ def train_benchmarl(job: Job) -> Iterator[Status]:
             observations = {agent: np.ones(1, np.float32) for agent in AGENTS}
             return observations, dict.fromkeys(AGENTS, reward), over, on, {agent: {} for agent in AGENTS}
 
-    class EscapeTask(PettingZooClass):
+    class Unsaved:
+        def __reduce__(self) -> Any:  # BenchMARL pickles what it trains with, for checkpoints; here there are none
+            return object, ()
+
+    class EscapeTask(Unsaved, PettingZooClass):
         def get_env_fun(self, num_envs: int, continuous_actions: bool, seed: int | None, device: Any) -> Any:
             return lambda: PettingZooWrapper(Escape(), categorical_actions=True, seed=seed, device=device)
 
@@ -196,7 +200,7 @@ def train_benchmarl(job: Job) -> Iterator[Status]:
     turn, done, over = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
     counts, failures = [0, 0], []
 
-    class Turns(Callback):
+    class Turns(Unsaved, Callback):
         def on_train_end(self, training_td: Any, group: str) -> None:
             counts[:] = [self.experiment.total_frames, counts[1] + training_td.batch_size.numel()]
             done.release()
@@ -575,9 +579,9 @@ class Worker:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            self._process.wait()
-            lines = self._log.read_text(errors="replace").split("\n")
-            raise RuntimeError(next((line for line in reversed(lines) if line.strip()), "ended without a word"))
+            code = self._process.wait()
+            lines = [line for line in self._log.read_text(errors="replace").split("\n") if line.strip()]
+            raise RuntimeError(f"it ended with exit code {code}: {lines[-1] if lines else 'without a word'}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -738,8 +742,9 @@ def solution(entry: Contender, worker: Worker, args: argparse.Namespace) -> tupl
     middle = [f"{median(hit[what] for hit in hits):{form}}" if hits else "-" for what, form in FORMS.items()]
     ends = ", ".join(f"{play} {n}" for play, n in sorted(Counter(run["play"] for run in found).items()))
     say(f"{entry.name}: {len(hits)} of {args.seeds}, {ends}")
+    chosen = "all default" if job.defaults else described(setting)
     row = (
-        f"| {entry.name} | {'all default' if job.defaults else described(setting)} | {len(hits)} of {args.seeds} | {middle[0]} | {middle[1]} "
+        f"| {entry.name} | {chosen} | {len(hits)} of {args.seeds} | {middle[0]} | {middle[1]} "
         f"| {when('steps', FORMS['steps'])} | {when('seconds', FORMS['seconds'])} | {ends} |"
     )
     notes = [f"{described(s)}: {-missed}" for missed, _, s in tried]

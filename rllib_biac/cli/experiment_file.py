@@ -150,7 +150,8 @@ def _read_yaml(path: Path) -> list[Draft]:
         raise Mistake(f"{path.name}: not valid YAML: {error}.") from error
     except RecursionError as error:
         raise Mistake(f"{path.name}: mappings and lists are nested too deeply.") from error
-    except (ValueError, OverflowError) as error:  # such as a date in month 13, or a number of thousands of digits
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # What PyYAML lets through of a date in month 13, a number of thousands of digits, or a tag's wrong value.
         raise Mistake(f"{path.name}: a value that YAML cannot read: {error}.") from error
     if duplicates:
         raise Mistake(
@@ -160,10 +161,9 @@ def _read_yaml(path: Path) -> list[Draft]:
                 for key, first in duplicates
             )
         )
-    if not isinstance(document, dict):
-        raise Mistake(
-            f"{path.name}: expected experiments by name, `name: {{run: ..., env: ...}}`, not a {_kind(document)}."
-        )
+    if not isinstance(document, dict) or not document:
+        given = f"a {_kind(document)}" if document else "nothing"
+        raise Mistake(f"{path.name}: expected experiments by name, `name: {{run: ..., env: ...}}`, not {given}.")
     drafts = []
     for name, settings in document.items():
         if not isinstance(settings, dict):
@@ -209,7 +209,9 @@ def _check_size(root: yaml.Node | None, name: str) -> None:
             waiting += [one for pair in node.value for one in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-    raise Mistake(f"{name}: more than {MOST_VALUES:,} values, aliases written out; does an alias stand in its own anchor?")
+    raise Mistake(
+        f"{name}: more than {MOST_VALUES:,} values, aliases written out; does an alias stand in its own anchor?"
+    )
 
 
 def _duplicates(node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, int]]:
@@ -290,7 +292,7 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for key, value in config.items():
         if instead := trap("config", key, value):
             yield ("config", key), f"{instead}."
-    for path, text in ranges.mistakes(config):
+    for path, text in (*ranges.mistakes(config), *_unusable_numbers(config)):
         yield ("config", *path), text
     if "env" in settings and "env" in config:
         yield ("config", "env"), "`env` also stands beside `config`; write it once."
@@ -304,6 +306,16 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for game in () if wrong else sweeps.starts(env):
         if unknown := _unknown_game(game):
             yield env_path, unknown
+
+
+def _unusable_numbers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _unusable_numbers(value, (*path, key))
+    elif isinstance(tree, float) and tree != tree:
+        yield path, "expected a value, not .nan, which is no number."
+    elif isinstance(tree, int) and abs(tree) >= 2**63:
+        yield path, "a whole number of more than 64 bits; write a smaller one, or 1e30 for a number with a fraction."
 
 
 def _unknown_game(game: Any) -> str | None:

@@ -193,9 +193,10 @@ def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> Algori
 def _refusal(config: AlgorithmConfig) -> str:
     try:
         config.copy(copy_frozen=False).validate()
-    except (ValueError, TypeError) as error:  # A TypeError is what a game raises at an unknown `env_config` key.
+    except Exception as error:  # a game is somebody's own code, and raises what it likes at a bad `env_config`
         # RLlib adds how to switch validation off, which no experiment file can.
-        return str(error).partition("To suppress all validation errors")[0].strip()
+        text = str(error).partition("To suppress all validation errors")[0].strip()
+        return text if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {text}"
     return ""
 
 
@@ -246,7 +247,7 @@ def _algorithm(draft: Draft) -> type[AlgorithmConfig]:
     from rllib_biac.algorithms import REGISTRY
 
     name = draft.settings["run"]
-    if name in REGISTRY:
+    if isinstance(name, str) and name in REGISTRY:
         return REGISTRY[name]
     hint = did_you_mean(name, REGISTRY)
     raise Mistake(

@@ -53,8 +53,11 @@ def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[
     whole = [path for path in sorted(own.glob("checkpoint_*")) if is_whole(path)]
     manager = trial.run_metadata.checkpoint_manager
     known = manager.latest_checkpoint_result
+    known = known and Path(known.checkpoint.path).name
     latest = whole[-1].name if whole else None
-    if trial.status == trial_class.TERMINATED or latest == (known and Path(known.checkpoint.path).name):
+    # An algorithm that is not ours has checkpoints that we know nothing of.
+    right = latest == known or (latest is None and known is not None and (own / known).is_dir())
+    if right or trial.status == trial_class.TERMINATED:
         return saved, metadata
     manager._checkpoint_results = [
         result for result in manager._checkpoint_results if (own / Path(result.checkpoint.path).name) in whole

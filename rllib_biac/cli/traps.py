@@ -69,6 +69,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     Trap("config", "num_workers", "write `num_env_runners`"),
     Trap("config", "num_rollout_workers", "write `num_env_runners`"),
+    Trap("config", "create_env_on_local_worker", "write `create_local_env_runner`"),
     Trap("config", "num_envs_per_worker", "write `num_envs_per_env_runner`"),
     Trap("config", "num_cpus_per_worker", "write `num_cpus_per_env_runner`"),
     Trap("config", "num_gpus_per_worker", "write `num_gpus_per_env_runner`"),

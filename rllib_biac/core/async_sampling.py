@@ -1,4 +1,4 @@
-"""Playing goes on while learning does: no runner is waited for, and how old the weights of what arrives are is bounded."""
+"""Playing goes on while learning does: no runner is waited for, and the age of the weights it plays with is bounded."""
 
 from __future__ import annotations
 

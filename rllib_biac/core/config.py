@@ -43,6 +43,17 @@ LearningRate = float | list[list[float]] | dict[str, Any]
 RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
 
 
+_MAY_BE_NONE = (
+    "training_intensity",
+    "grad_clip",
+    "max_sampling_lag",
+    "evaluation_interval",
+    "min_time_s_per_iteration",
+    "sample_timeout_s",
+    "seed",
+)
+
+
 def agent_is_module(agent_id: str, *args: Any, **kwargs: Any) -> str:
     """Maps agents to RLModules: each has its own, under its own name."""
     return agent_id
@@ -161,6 +172,7 @@ class JointConfig(AlgorithmConfig):
         epsilon: float | list[list[float]] = NotProvided,
         exploration: Literal["per_agent", "joint"] = NotProvided,
         max_sampling_lag: int | None = NotProvided,
+        num_cpus_per_env_runner: float = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets how games are played while learning.
@@ -175,12 +187,13 @@ class JointConfig(AlgorithmConfig):
             max_sampling_lag: None: all runners play with the newest weights, and the slowest is waited for. A number:
                 they play while others learn, and what was played with weights that are more than this many updates
                 old is dropped. `max_requests_in_flight_per_env_runner` then says how many fragments each has to do.
+            num_cpus_per_env_runner: may be a fraction, which RLlib takes but does not say.
             kwargs: RLlib's other settings.
 
         Returns:
             This config.
         """
-        super().env_runners(**kwargs)
+        super().env_runners(num_cpus_per_env_runner=num_cpus_per_env_runner, **kwargs)
         if env_runner_cls is not NotProvided:
             if isinstance(env_runner_cls, str) and env_runner_cls not in RUNNERS:
                 raise ValueError(f"env_runner_cls {env_runner_cls!r}: write 'joint' or 'stock'.")
@@ -365,6 +378,8 @@ class JointConfig(AlgorithmConfig):
     def validate(self) -> None:
         # RLlib advises once to switch its old API stack back on, on which nothing here runs: count that as said.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
+        if self._validate_config:
+            self._validate_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
         super().validate()
         if not self._validate_config:
             return
@@ -475,10 +490,17 @@ class JointConfig(AlgorithmConfig):
             ("max_sampling_lag", 0, np.inf, False),
             ("max_requests_in_flight_per_env_runner", 1, np.inf, False),
             ("num_learners", 0, np.inf, False),
+            ("num_env_runners", 0, np.inf, False),
+            ("evaluation_interval", 1, np.inf, False),
+            ("evaluation_num_env_runners", 0, np.inf, False),
+            ("metrics_num_episodes_for_smoothing", 1, np.inf, False),
+            ("min_time_s_per_iteration", 0.0, np.inf, False),
+            ("sample_timeout_s", 0.0, np.inf, True),
+            ("seed", 0, 2**32 - 1, False),  # what numpy, torch and games all take
         ):
-            if getattr(self, key) is None and key in ("training_intensity", "grad_clip", "max_sampling_lag"):
+            if getattr(self, key) is None and key in _MAY_BE_NONE:
                 continue
-            counted = key in ("max_sampling_lag", "num_learners")
+            counted = key in ("max_sampling_lag", "num_learners", "seed") or key.endswith("num_env_runners")
             whole = counted or (low == 1 and key != "normalizer_horizon")  # counts of things
             self.validate_number(key, low, high, open_low=open_low, whole=whole)
         self._validate_schedule("epsilon", self.epsilon, 0.0, 1.0)

@@ -95,6 +95,21 @@ class JointRLModule(TorchRLModule):
         """Normalises the agent's own observations, as `encode` does states."""
         return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
 
+    # RLlib rounds float64 to float32 on its way out and in, and a restored table would not be the one that was saved.
+
+    @override(TorchRLModule)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        held = self.state_dict()
+        return {name: held[name].detach().cpu().numpy() for name in super().get_state(*args, **kwargs)}
+
+    @override(TorchRLModule)
+    @torch.no_grad()
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        for name, tensor in self.state_dict().items():
+            if tensor.dtype == torch.float64 and name in state:
+                tensor.copy_(torch.as_tensor(state[name]))
+
 
 APPROXIMATOR = "approximator"  # the kind of the networks that see an agent's own observation alone
 

@@ -22,7 +22,7 @@ class StackelbergPolicy:
 
     .. code-block:: python
 
-        policy = StackelbergPolicy.load("merge.policy")
+        policy = StackelbergPolicy.load("merge.safetensors")
         policy.act(state)  # {"main_0": 3, "auxiliary_0": 4}
         policy.agent("main_0").act(state)  # 3, as any other program that sees this state knows
 

@@ -1,4 +1,4 @@
-"""Approximators pi'_i(o_i): each agent plays its part of the equilibrium by its own observation, held to exact answers."""
+"""Approximators pi'_i(o_i): each agent plays its part of the equilibrium by its own observation; exact answers."""
 
 import numpy as np
 import pytest

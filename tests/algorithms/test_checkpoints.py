@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from rllib_biac.algorithms.biac.biac import BiAC
+from rllib_biac.cli.main import main
 from rllib_biac.core.checkpoints import METADATA, is_whole
 from rllib_biac.core.play import load, play
 from rllib_biac.execution import StackelbergPolicy
@@ -282,25 +284,26 @@ def slow(*args, **kwargs):
     time.sleep(60)
 JointReplayBuffer.save_to_path = slow
 algo.train()
-algo.save_to_path(sys.argv[2])
+algo.save_to_path(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("again", [True, False], ids=["over an earlier one", "beside it"])
-def test_killed_while_it_saves(ray, tmp_path, again):
-    one, two = tmp_path / "one", tmp_path / ("one" if again else "two")
+def test_killed_while_it_saves_over_an_earlier_checkpoint(ray, tmp_path):
+    folder = tmp_path / "saved"
     address = ray.get_runtime_context().gcs_address
     environment = os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(__file__).parents[2])}
-    argv = [sys.executable, "-c", SLOW_SAVE, str(one), str(two)]
+    argv = [sys.executable, "-c", SLOW_SAVE, str(folder)]
     child = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert any(line == "saving\n" for line in child.stdout)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert is_whole(one) and (again or not two.exists())
-    algo = BiAC.from_checkpoint(one)
+    assert is_whole(folder) and len(list(tmp_path.iterdir())) == 2
+    algo = BiAC.from_checkpoint(folder)
     assert algo.iteration == 0
-    algo.save_to_path(two)  # what was left behind is in nobody's way
-    assert is_whole(two)
+    algo.train()
+    algo.save_to_path(folder)  # what was left behind is in nobody's way
+    assert is_whole(folder)
+    assert json.loads((folder / METADATA).read_text())["rllib_biac"]["training_iteration"] == 1
     algo.stop()
 
 
@@ -321,23 +324,25 @@ def test_a_checkpoint_takes_the_place_of_another_and_of_nothing_else(ray, tmp_pa
 
 
 def test_other_numbers_of_runners_and_games_that_restart_are_said(ray, tmp_path, caplog):
-    made = config(StateDecides).environment(state="env").env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5)
-    algo = made.build_algo()
+    algo = config(StateDecides).env_runners(num_env_runners=1).build_algo()
     algo.train()
     path = Path(algo.save_to_path(tmp_path / "saved"))
     assert json.loads((path / METADATA).read_text())["rllib_biac"]["games_in_flight"] == "start anew"
-    saved_state = algo.get_state()
+    older = algo.get_state()
+    (runner,) = older["joint_algorithm"]["runners"]["env runners"].values()
+    for numbers, said in (
+        ({1: runner, 2: runner}, "0 start afresh, 1 are left out"),
+        ({}, "1 start afresh, 0 are left"),
+    ):
+        older["joint_algorithm"]["runners"]["env runners"] = numbers
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "rllib_biac"):
+            algo.set_state(older)
+        first, second = (r.getMessage() for r in caplog.records if r.name.startswith("rllib_biac"))
+        assert f"has {len(numbers)} remote env runners, and 1 play now: {said}" in first
+        assert second == "The games in flight start anew: where they stood only they themselves know."
+        assert algo.train()["training_iteration"] == 2
     algo.stop()
-    fewer = made.copy(copy_frozen=False).env_runners(num_env_runners=1).build_algo()
-    with caplog.at_level(logging.WARNING, "rllib_biac"):
-        fewer.set_state(saved_state)
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("rllib_biac")]
-    assert said == [
-        "The checkpoint has 2 remote env runners, and 1 play now: 0 start afresh, 1 are left out.",
-        "The games in flight start anew: where they stood only they themselves know.",
-    ]
-    assert fewer.train()["training_iteration"] == 2
-    fewer.stop()
 
 
 def test_weights_alone(ray, tmp_path, saved):
@@ -363,6 +368,12 @@ def test_weights_alone(ray, tmp_path, saved):
         assert float(modules[agent].q_std) != unit
         torch.testing.assert_close(modules[agent].q_values(x).detach(), q, rtol=1e-3, atol=1e-3)
 
+    exported = tmp_path / "exported.safetensors"
+    result = CliRunner().invoke(main, ["export", saved[0], str(exported)])
+    assert result.exit_code == 0 and str(exported) in result.output, result.output
+    assert StackelbergPolicy.load(exported).act([1.0]) == saved[1]
+    result = CliRunner().invoke(main, ["export", saved[0], str(tmp_path / "exported.pkl")])
+    assert result.exit_code == 2 and "the file's name ends in .safetensors" in result.output
     with pytest.raises(ValueError, match=r"no networks of player_0: it has those of main_0 auxiliary_0"):
         BiAC.from_checkpoint(saved[0]).load_weights(file)
     narrow = made.copy(copy_frozen=False).rl_module(model_config={"fcnet_hiddens": [8]}).build_algo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class Verdict:
 def judge(data: bytes, folder: Path, suffix: str = ".yaml") -> Verdict:
     """Does with a file what `rllib train file` does before it starts Ray.
 
-    A refusal counts as one if it is a `Mistake` that names the file. An accepted file must show: each value written in it
-    is looked up, by itself, in what would be trained. One that is not there has silently done nothing.
+    A refusal counts as one if it is a `Mistake` that names the file. An accepted file must show: each value written in
+    it is looked up, by itself, in what would be trained. One that is not there has silently done nothing.
     """
     path = folder / f"input{suffix}"
     path.write_bytes(data)
@@ -56,7 +57,10 @@ def judge(data: bytes, folder: Path, suffix: str = ".yaml") -> Verdict:
     except Mistake as mistake:
         told = mistake.message
         good = path.name in told and "Traceback" not in told and len(told) > len(path.name) + 10
-        return Verdict(REFUSED if good else SILENT, told)
+        raw = re.search(
+            r"refused: \w+Error: |: (Attribute|Key|Index|Assertion|Overflow|ZeroDivision|Recursion)Error: ", told
+        )
+        return Verdict(REFUSED if good and not raw else TRACE, told)
     except Exception:
         return Verdict(TRACE, traceback.format_exc())
     lost = unseen(experiment_file._Loader(data.decode("utf-8")).get_single_data(), experiments)
@@ -68,7 +72,8 @@ def judge(data: bytes, folder: Path, suffix: str = ".yaml") -> Verdict:
 
 def unseen(document: Any, experiments: list[Experiment]) -> list[str]:
     """Returns the places of a document that do not show in what it was resolved into."""
-    if not isinstance(document, dict) or [str(name) for name in document] != [one.name for one in experiments]:
+    names = [one.name for one in experiments]
+    if not names or not isinstance(document, dict) or list(map(str, document)) != names:
         return ["the experiments' names"]
     return [
         f"{name}: {place}"
@@ -101,9 +106,11 @@ def _unseen(settings: dict[str, Any], experiment: Experiment) -> Iterator[str]:
         kind = search if isinstance(search, str) else search["type"]
         if (kind == "optuna") != (experiment.search is not None):
             yield "search_alg"
-    shown = [written(config.to_dict()) for config in configs]
+    shown = [config.to_dict() | written(config.to_dict()) for config in configs]
     told_config = {**settings.get("config", {}), **({"env": settings["env"]} if "env" in settings else {})}
     for key, value in told_config.items():
+        if key == "seed" and samples > 1 and value is not None:
+            value = {"grid_search": [value + n for n in range(samples)]}  # sample n gets seed + n
         if not trap("config", key) and not _among(value, [_find(one, key) for one in shown]):
             yield f"config: {key}"
     allowed = {*KEYS, *(row.key for row in TRAPS if row.section == "experiment")}
@@ -111,7 +118,8 @@ def _unseen(settings: dict[str, Any], experiment: Experiment) -> Iterator[str]:
 
 
 def _find(shown: dict[str, Any], key: Any) -> Any:
-    return shown["callbacks_class"] if key == "callbacks" else shown.get(key, _MISSING)
+    kept_as = ("callbacks_class",) if key == "callbacks" else (key, f"_{key}", f"callbacks_{key}")
+    return next((shown[name] for name in kept_as if name in shown), _MISSING)
 
 
 def _among(value: Any, shown: list[Any]) -> bool:
@@ -136,6 +144,8 @@ def _same(value: Any, shown: Any) -> bool:
         return isinstance(value, str) and (RUNNERS.get(value) is shown or value.rpartition(":")[2] == shown.__name__)
     if isinstance(value, bool) != isinstance(shown, bool):
         return False
+    if isinstance(value, int | float) and isinstance(shown, int | float):
+        return math.isclose(value, shown) if abs(value) < 1e300 else bool(value == shown)
     return bool(value == shown) and isinstance(value, str) == isinstance(shown, str)
 
 
@@ -291,7 +301,9 @@ def duplicate_keys(draw: st.DrawFn) -> bytes:
     n = draw(st.sampled_from(keyed))
     indent = len(lines[n]) - len(lines[n].lstrip())
     key = lines[n].lstrip().partition(":")[0]
-    return "\n".join([*lines[:n], f"{' ' * indent}{key}: {draw(st.sampled_from(['1', 'x', '[]', '{}']))}", *lines[n:]]).encode()
+    return "\n".join(
+        [*lines[:n], f"{' ' * indent}{key}: {draw(st.sampled_from(['1', 'x', '[]', '{}']))}", *lines[n:]]
+    ).encode()
 
 
 @st.composite
@@ -302,7 +314,9 @@ def garbled_text(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))
         cut = draw(st.sampled_from([0, 1, 1, 3, 10, 10**6]))
-        put = draw(st.sampled_from(["", "", ":", " ", "\t", "\n", "{", "]", "&a ", "*a", "- ", "'", '"', "#", "|", "!x ", "0"]))
+        put = draw(
+            st.sampled_from(["", "", ":", " ", "\t", "\n", "{", "]", "&a ", "*a", "- ", "'", '"', "#", "|", "!x ", "0"])
+        )
         text = text[:at] + put + text[at + cut :]
     return text.encode()
 
@@ -334,7 +348,7 @@ _TAGS = [
     "{? {a: 1} : 1}",
     "[&a [x,x,x,x,x,x,x,x,x], &b [*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b], "
     "&d [*c,*c,*c,*c,*c,*c,*c,*c], [*d,*d,*d,*d,*d,*d,*d,*d]]",
-    "[" * 3000 + "]" * 3000,
+    "[" * 600 + "]" * 600,
     "1" * 5000,
     '"\\0"',
     '"\\ud800"',
@@ -384,7 +398,9 @@ def sweeps(draw: st.DrawFn) -> bytes:
     settings = next(iter(document.values()))
     settings["num_samples"] = draw(st.sampled_from([1, 2, 3, 10**6, -1, 0.5]))
     for _ in range(draw(st.integers(0, 2))):
-        key = draw(st.sampled_from(["lr", "gamma", "tau", "hierarchy", "seed", "train_batch_size_per_learner", "env_config"]))
+        key = draw(
+            st.sampled_from(["lr", "gamma", "tau", "hierarchy", "seed", "train_batch_size_per_learner", "env_config"])
+        )
         settings["config"][key] = draw(_RANGES)
     mutated = st.dictionaries(
         st.sampled_from(["lr", "gamma", "tau", "model_config", "hierarchy"]), st.one_of(_RANGES, _TREES), max_size=2

@@ -31,7 +31,7 @@ from rllib_biac.core.transitions import (
 COMMITTED = 0.5  # of a round: challengers' leaders keep to the policies they were given; then they are free
 WATCHED = 0.75  # of a round: from here on it counts whether play still changes
 SETTLED = 0.05  # share of states in which play may then differ, on average, from what it was at first
-AHEAD = 0.02  # by how much a challenger must promise more than what is played, in spreads of Q-values
+AHEAD = 0.01  # by how much a challenger must promise more than what is played, in spreads of Q-values
 REFERENCE_ROWS = 256  # states in which play is watched
 CANDIDATES = 8  # policies drawn, of which the one least like the others is committed to
 

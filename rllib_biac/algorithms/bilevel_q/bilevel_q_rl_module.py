@@ -48,8 +48,9 @@ class TableRLModule(JointRLModule, InferenceOnlyAPI):
         """
         count = int(self.count)
         # Buffers are copied from elsewhere, or loaded: what is known of them is brought up to date.
-        if count < len(self._rows):
-            self._rows.clear()
+        known = len(self._rows)
+        if known and (count < known or self._rows.get(self.keys[known - 1].numpy().tobytes()) != known - 1):
+            self._rows.clear()  # the states of another run
         for row in range(len(self._rows), count):
             self._rows[self.keys[row].numpy().tobytes()] = row
         found = []

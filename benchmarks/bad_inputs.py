@@ -1,0 +1,176 @@
+"""This program shows: what becomes of bad experiment files and odd games, by the thousand.
+
+How to run:
+    python benchmarks/bad_inputs.py                # 1,000 files of each kind, 200 games; about ten minutes on one core
+    python benchmarks/bad_inputs.py --files 50 --games 10 --out /tmp
+
+Each file is taken as far as `rllib train file` takes it before it starts Ray: read, checked, resolved into validated
+configs. It ends in one of four ways:
+
+- refused: a message that names the file and says what is wrong in it;
+- accepted: every value written in the file is found again in what would be trained;
+- stack trace: anything raised but a message, or a message that only quotes an exception of Python's;
+- silent acceptance: a value of the file is in nothing that would be trained, or it stands twice.
+
+Of the accepted files some are trained for one iteration. Each game of random spaces is refused by its config, or
+trained. The last two ways, and whatever fails in training, are faults, printed with the input; the program then ends
+with code 1.
+
+Results to expect: no faults.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import argparse
+import logging
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from studies import RESULTS, markdown, versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.properties import bad_inputs, games
+
+OUTCOMES = (bad_inputs.REFUSED, bad_inputs.ACCEPTED, bad_inputs.TRACE, bad_inputs.SILENT)
+# Trained files keep their settings but for what would take long.
+SHORT = {"min_sample_timesteps_per_iteration": 200, "evaluation_duration": 2, "num_env_runners": 0, "num_learners": 0}
+
+
+def every(strategy: Any, count: int, number: int, do: Callable[[Any], None]) -> None:
+    """Does something with `count` inputs of a strategy, the same ones for the same `number`."""
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def one(value: Any) -> None:
+        do(value)
+
+    one()
+
+
+def train_a_little(data: bytes, folder: Path) -> str:
+    """Trains the first trial of an accepted file for an iteration. Returns what went wrong, "" if nothing did."""
+    path = folder / "accepted.yaml"
+    path.write_bytes(data)
+    draft = bad_inputs.experiment_file.read(path)[0]
+    config = bad_inputs.resolve(draft).trials[0].config.copy(copy_frozen=False)
+    for key, value in SHORT.items():
+        setattr(config, key, min(value, getattr(config, key)) if isinstance(getattr(config, key), int) else value)
+    if config.num_gpus_per_learner or config.num_gpus_per_env_runner:
+        return ""  # a valid wish that this machine may not grant
+    try:
+        algorithm = config.build_algo()
+        try:
+            algorithm.train()
+        finally:
+            algorithm.stop()
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
+def judge_files(strategy: Any, count: int, trained: int, number: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """Returns what became of `count` files, of which `trained` accepted ones are trained, and the faults in words."""
+    counts: Counter[str] = Counter({"trained": 0, "failed": 0})
+    accepted: dict[bytes, None] = {}
+    faults = []
+
+    def judged(data: bytes) -> None:
+        verdict = bad_inputs.judge(data, folder)
+        counts[verdict.outcome] += 1
+        if verdict.outcome == bad_inputs.ACCEPTED:
+            accepted[data] = None
+        elif verdict.outcome != bad_inputs.REFUSED:
+            faults.append(f"{verdict.outcome}: {verdict.why}\n{data.decode(errors='replace')}")
+
+    every(strategy, count, number, judged)
+    for data in list(accepted)[:: max(1, len(accepted) // max(trained, 1))][:trained]:
+        counts["trained"] += 1
+        if text := train_a_little(data, folder):
+            counts["failed"] += 1
+            faults.append(f"training: {text}\n{data.decode(errors='replace')}")
+    return counts, faults
+
+
+def play_games(count: int, number: int) -> tuple[Counter[str], list[str]]:
+    """Returns what became of `count` games of random spaces, and the faults in words."""
+    counts: Counter[str] = Counter()
+    faults = []
+
+    def played(case: games.Case) -> None:
+        try:
+            counts["refused" if games.train(case) else "trained"] += 1
+        except Exception:
+            counts["failed"] += 1
+            faults.append(f"game: {case}\n{traceback.format_exc()}")
+
+    every(games.CASES, count, number, played)
+    return counts, faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1000, help="files of each kind")
+    parser.add_argument("--games", type=int, default=200)
+    parser.add_argument("--trained", type=int, default=10, help="accepted files of each kind to train")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    # Training would start one of its own, or find somebody else's.
+    ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
+    faults: list[str] = []
+    rows = []
+    columns = (*OUTCOMES, "trained", "failed")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (kind, strategy) in enumerate(bad_inputs.KINDS.items(), options.seed):
+            counts, found = judge_files(strategy, options.files, options.trained, number, Path(folder))
+            faults += found
+            rows.append([kind, sum(counts[one] for one in OUTCOMES), *(counts[one] for one in columns)])
+            print(*rows[-1], sep=" | ", flush=True)
+    sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
+    played, found = play_games(options.games, options.seed)
+    faults += found
+    header = ["input", "files", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
+    columns = ["input", "files", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
+    text = (
+        "# Bad inputs\n\nWhat `rllib train file` makes of experiment files that are wrong in many ways, before it "
+        "starts Ray. What the columns mean is said in `benchmarks/bad_inputs.py`, which made this "
+        f"({versions()}).\n\n{markdown(header, [*rows, ['all', *sums]])}\n"
+        "Games of two agents with random observation, action and state spaces (Box of many dtypes and shapes, "
+        "Discrete, MultiDiscrete, MultiBinary, Text, Dict, Tuple, Sequence), for Bi-AC, I-DQN and MADDPG: "
+        f"{sum(played.values())}, of which {played['refused']} were refused with a message, {played['trained']} "
+        f"trained for an iteration, and {played['failed']} failed otherwise.\n"
+    )
+    (options.out / "bad_inputs.md").write_text(text, encoding="utf-8")
+    print(text)
+    if faults:
+        print(*faults, sep="\n----\n", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
