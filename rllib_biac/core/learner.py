@@ -547,7 +547,7 @@ class RunningMoments:
         self.square: torch.Tensor | None = None
 
     def update(self, rows: torch.Tensor, num_learners: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes rows (n, ...) float64 in, as all learners do; returns mean and standard deviation (...), which is > 0."""
+        """Takes rows (n, ...) float64 in, as all learners do; returns their mean and standard deviation, > 0."""
         mean, square = rows.mean(0), rows.square().mean(0)
         if num_learners > 1:
             average_over_learners([mean, square])
