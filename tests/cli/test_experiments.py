@@ -240,7 +240,7 @@ def played(monkeypatch):
     frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
     calls = []
 
-    def play(checkpoint, episodes, seed, render, best_response, progress):
+    def play(checkpoint, episodes, seed, render, on_observations, best_response, progress):
         calls.append((checkpoint, episodes, seed, render, best_response))
         learned = {
             "main_0": LearnedRegret(False, Estimate(0.5, 0.25), Estimate(0.5, 0.25)),

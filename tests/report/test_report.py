@@ -103,10 +103,11 @@ def test_damaged_files(tmp_path):
     reported = (failed / "result.json").read_text().splitlines(keepends=True)
     (failed / "result.json").write_text("".join(reported[:-1]))  # it never got to its last report
     (failed / "error.txt").write_text("Traceback ...\nValueError: it broke\n")
-    broken = results.trial(folder, 4, "broken")
-    (broken / "checkpoint_000000").mkdir()
-    (broken / "checkpoint_000000" / "rllib_checkpoint.json").write_text("{")
-    (broken / "checkpoint_000000" / "class_and_ctor_args.pkl").write_bytes(b"no pickle")
+    for number, (name, metadata) in enumerate({"broken": "{", "no pickle": "{}"}.items(), start=4):
+        checkpoint = results.trial(folder, number, name) / "checkpoint_000000"
+        checkpoint.mkdir()
+        (checkpoint / "rllib_checkpoint.json").write_text(metadata)
+        (checkpoint / "class_and_ctor_args.pkl").write_bytes(b"no pickle")
     (folder / "experiment_state-1.json").write_text('{"trial_da')
     told = page(folder)
     for text in (
@@ -116,6 +117,8 @@ def test_damaged_files(tmp_path):
         "empty unfinished –",
         "failed: training failed: ValueError: it broke",
         "broken: its checkpoint cannot be played:",
+        "rllib_checkpoint.json cannot be read",
+        "no pickle: its checkpoint cannot be played:",
         "class_and_ctor_args.pkl cannot be read",
     ):
         assert text in told
