@@ -36,6 +36,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
     WEIGHTS_SEQ_NO,
 )
+from ray.tune.utils import UtilMonitor
 
 from rllib_biac.core import checkpoints
 from rllib_biac.core.async_sampling import AsyncSampler
@@ -60,6 +61,7 @@ class JointAlgorithm(Algorithm):
     """An off-policy algorithm that learns all agents together from joint transitions."""
 
     config: JointConfig
+    _monitor: UtilMonitor
 
     @override(Algorithm)
     def setup(self, config: AlgorithmConfig) -> None:
@@ -204,11 +206,20 @@ class JointAlgorithm(Algorithm):
     @override(Algorithm)
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes the algorithm of another config, so that Tune's next trial need not start a process of its own."""
+        self._monitor.stop()
         self.cleanup()
         trial = self._trial_info  # type: ignore[has-type]
         Algorithm.__init__(self, config=new_config, storage=self._storage)
         self._trial_info = trial
         return True
+
+    @override(Algorithm)
+    def stop(self) -> None:
+        """Releases everything, at once."""
+        # RLlib would wait for its thread that watches the machine to wake up, up to 0.7 s; it then ends by itself.
+        self._monitor.stop()
+        self._monitor = UtilMonitor(start=False)
+        super().stop()
 
     # Checkpoints.
 

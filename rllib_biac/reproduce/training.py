@@ -85,9 +85,7 @@ def built(run: str, env: str, config: Row, every: int) -> Iterator[Any]:
     """Builds the algorithm of a run, which reports every `every` env steps, and stops it in the end."""
     from rllib_biac.algorithms import REGISTRY
 
-    # RLlib's watch over the machine sleeps for most of a second before it lets go of an algorithm.
-    quick = {"env": env, "min_sample_timesteps_per_iteration": every, "log_sys_usage": False}
-    algo = build(REGISTRY[run], config | quick).build_algo()
+    algo = build(REGISTRY[run], config | {"env": env, "min_sample_timesteps_per_iteration": every}).build_algo()
     try:
         yield algo
     finally:

@@ -330,14 +330,16 @@ def rates(algorithm):
     }
 
 
-def test_a_restored_trial_trains_with_its_new_settings(tmp_path):
+def test_a_restored_trial_trains_with_its_new_settings(ray, tmp_path):
     old = config("maintain_v0").training(lr=0.001)
     donor = old.copy(copy_frozen=False).build_algo()
     donor.train()
     checkpoint = donor.save_to_path(str(tmp_path / "donor"))
     new = old.copy(copy_frozen=False).update_from_dict(PERTURBED)
     taker = old.copy(copy_frozen=False).build_algo()
+    watching = taker._monitor
     assert taker.reset_config(new.to_dict())
+    assert watching.stopped and taker._monitor.is_alive()  # RLlib starts a thread anew each time
     taker.restore_from_path(checkpoint)
     assert rates(taker) == {"critic": 0.02, "actor": 0.03}
     learner = learner_of(taker)
@@ -355,7 +357,7 @@ def test_a_restored_trial_trains_with_its_new_settings(tmp_path):
         algorithm.stop()
 
 
-def test_a_schedule_goes_on_where_the_checkpoint_was(tmp_path):
+def test_a_schedule_goes_on_where_the_checkpoint_was(ray, tmp_path):
     donor = config("maintain_v0").training(lr=0.001).build_algo()
     donor.train()
     steps = donor._env_steps
