@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 
 from rllib_biac.equilibria.hierarchy import checked_payoffs
 
@@ -62,6 +61,9 @@ def mixed_commitment(payoffs: ArrayLike, leader: int = 0) -> MixedCommitment:
 
 def _induce(leads: np.ndarray, follows: np.ndarray, b: int) -> np.ndarray | None:
     """Returns the leader's best strategy of those to which b is a best response, or None if there is none."""
+    # Every process that plays imports this module, and scipy's solvers take longer than all the rest of the library.
+    from scipy.optimize import linprog
+
     advantage = follows - follows[:, [b]]  # (|A_l|, |A_f|), of the other actions over b
     solution = linprog(
         -_unit(leads[:, b] - leads[:, b].mean()),
