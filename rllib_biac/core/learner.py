@@ -91,7 +91,6 @@ class JointLearner(TorchLearner):
         self._target_statistics = {agent: RunningMoments(self.config.normalizer_horizon) for agent in self.agents}
         self._input_statistics: dict[Hashable, RunningMoments] = {}
         self._reported: dict[tuple[str, str], list[float]] = {}
-        self._one = torch.ones((), device=self._device)
         # Draws all that losses and targets sample.
         self.generator = torch.Generator(self._device)
         # Of several learners each draws by itself, newly seeded for each call from a stream that is the same for all:
@@ -345,11 +344,7 @@ class JointLearner(TorchLearner):
         losses = self.compute_losses(fwd_out=self.forward_online(minibatch), batch=minibatch)
         # A network of your own may hold parameters that its output does not depend on.
         gradients = torch.autograd.grad(
-            list(losses.values()),
-            self._leaves,
-            grad_outputs=[self._one] * len(losses),  # the gradient of their sum
-            allow_unused=True,
-            materialize_grads=True,
+            sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True
         )
         torch._foreach_copy_(self._grads, gradients)
         if self.num_learners > 1:

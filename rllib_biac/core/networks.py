@@ -8,11 +8,12 @@ target update of all of them is one operation. State dicts, learning rates and e
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -21,6 +22,17 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "elu": nn.ELU,
     "gelu": nn.GELU,
+}
+
+_NONLINEARITIES = {name: made() for name, made in ACTIVATIONS.items()}
+_aten = torch.ops.aten
+# By the gradient of an activation's output, its input and its output.
+_BACKWARD: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "relu": lambda grad, x, y: _aten.threshold_backward(grad, y, 0),
+    "tanh": lambda grad, x, y: _aten.tanh_backward(grad, y),
+    "silu": lambda grad, x, y: _aten.silu_backward(grad, x),
+    "elu": lambda grad, x, y: _aten.elu_backward(grad, 1, 1, 1, False, x),
+    "gelu": lambda grad, x, y: _aten.gelu_backward(grad, x),
 }
 
 
@@ -78,6 +90,47 @@ def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (x,))
 
 
+class _StackedMLPs(torch.autograd.Function):
+    """G equal MLPs as one node of the graph: autograd's own bookkeeping per layer would cost as much as the arithmetic.
+
+    Args:
+        activation: a key of `ACTIVATIONS`.
+        h: (G, in, batch), features first and rows last: weights multiply, and their gradients come out, in the order
+            in which they lie.
+        parameters: weights (G, out, in) and biases (G, out, 1) in turn, a pair per layer.
+
+    Returns:
+        (G, out, batch).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, activation: str, h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        nonlinearity = _NONLINEARITIES[activation]
+        inputs, sums = [h], []
+        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+            sums.append(torch.baddbmm(bias, weight, inputs[-1]))
+            inputs.append(nonlinearity(sums[-1]))
+        ctx.activation = activation
+        ctx.save_for_backward(*inputs, *sums, *parameters[::2])
+        return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # grad: (G, out, batch)
+        saved, depth = ctx.saved_tensors, (len(ctx.saved_tensors) + 1) // 3
+        inputs, sums, weights = saved[:depth], saved[depth:-depth], saved[-depth:]
+        needed = ctx.needs_input_grad[2:]
+        found: list[torch.Tensor | None] = []  # last layer first, bias before weight
+        for layer in reversed(range(depth)):
+            found.append(grad.sum(2, keepdim=True) if needed[2 * layer + 1] else None)
+            found.append(grad.bmm(inputs[layer].transpose(1, 2)) if needed[2 * layer] else None)
+            if layer:
+                grad = weights[layer].transpose(1, 2).bmm(grad)
+                grad = _BACKWARD[ctx.activation](grad, sums[layer - 1], inputs[layer])
+        of_input = weights[0].transpose(1, 2).bmm(grad) if ctx.needs_input_grad[1] else None
+        return None, of_input, *reversed(found)
+
+
 class NetworkGroup:
     """Networks of one shape, computed together.
 
@@ -114,7 +167,7 @@ class NetworkGroup:
         if self._stacked:
             self.leaves = [self._columns(self.flat, *at).requires_grad_() for at in zip(spans, shapes, strict=True)]
             self.grads = [self._columns(self.grad, *at) for at in zip(spans, shapes, strict=True)]
-            self._nonlinearity = ACTIVATIONS[self.networks[0].activation]()  # type: ignore[index]
+            self._activation = str(self.networks[0].activation)
         else:
             self.leaves = [p for p in parameters[0] if p.requires_grad]
             self.grads = [
@@ -144,17 +197,12 @@ class NetworkGroup:
         if not self._stacked:
             (network,), (own,) = self.networks, [x] if isinstance(x, torch.Tensor) else x
             return [call_frozen(network, own) if frozen else network(own)]
-        # Features first, rows last: weights multiply, and their gradients come out, in the order in which they lie.
         if isinstance(x, torch.Tensor):
             h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
         else:
             h = torch.stack(list(x)).transpose(1, 2)
         leaves = [leaf.detach() for leaf in self.leaves] if frozen else self.leaves
-        layers = list(zip(leaves[::2], leaves[1::2], strict=True))  # (G, out, in), (G, out, 1)
-        for weight, bias in layers[:-1]:
-            h = self._nonlinearity(torch.baddbmm(bias, weight, h))  # (G, out, batch)
-        weight, bias = layers[-1]
-        return torch.baddbmm(bias, weight, h).transpose(1, 2)
+        return _StackedMLPs.apply(self._activation, h, *leaves).transpose(1, 2)
 
 
 def group_networks(

@@ -30,13 +30,14 @@ class BiACLearner(JointLearner):
     def build(self) -> None:
         super().build()
         self.leader, self.follower = self.agents
+        self._num_actions = self.agent_module(self.leader).num_actions  # |A_1|, |A_2|
 
     def _table(self, output: torch.Tensor) -> torch.Tensor:
-        return output.view(-1, *self.agent_module(self.leader).num_actions)  # (batch, |A_1|, |A_2|)
+        return output.view(-1, *self._num_actions)  # (batch, |A_1|, |A_2|)
 
     def _joint_actions(self, batch: Rows) -> torch.Tensor:
-        num_actions2 = self.agent_module(self.leader).num_actions[1]
-        return (batch[ACTIONS, self.leader] * num_actions2 + batch[ACTIONS, self.follower]).unsqueeze(1)  # (batch, 1)
+        joint = batch[ACTIONS, self.leader] * self._num_actions[1] + batch[ACTIONS, self.follower]
+        return joint.unsqueeze(1)  # (batch, 1)
 
     @torch.no_grad()
     def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
