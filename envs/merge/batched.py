@@ -139,7 +139,7 @@ def drive(cars: Cars) -> tuple[Cars, np.ndarray]:
         heading = heading + speed * np.sin(slip) / (LENGTH / 2) * dt
         speed = speed + acceleration * dt
 
-        near = np.flatnonzero(live & _near(x, y, heading, speed))
+        (near,) = (live & _near(x, y, heading, speed)).nonzero()
         if near.size:
             touching, foreseen, translation = _collision(x[:, near], y[:, near], heading[:, near], speed[:, near])
             crashed[near] |= touching
@@ -175,19 +175,23 @@ def _follow_road(lane: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _steering(x: np.ndarray, y: np.ndarray, heading: np.ndarray, speed: np.ndarray, lane: np.ndarray) -> np.ndarray:
     """Returns the steering angles, (2, N) rad (`ControlledVehicle.steering_control`)."""
     lateral = y - LANE_Y[lane]
-    approaching = np.flatnonzero(lane[1] == APPROACH)  # main never is
+    (approaching,) = (lane[1] == APPROACH).nonzero()  # main never is
     lane_heading = np.zeros_like(heading)  # that of the straight lanes
     if approaching.size:
         along = x[1, approaching] - 200.0
         ahead = along + speed[1, approaching] * PURSUIT_TIME
         lateral[1, approaching] -= SWING * np.sin(PULSATION * along + PHASE)
         lane_heading[1, approaching] = np.arctan(SWING * PULSATION * np.cos(PULSATION * ahead + PHASE))
-    aim = np.arcsin(np.clip(-KP_LATERAL * lateral / speed, -1, 1))
-    error = lane_heading + np.clip(aim, -np.pi / 4, np.pi / 4) - heading
+    aim = np.arcsin(_within(-KP_LATERAL * lateral / speed, 1))
+    error = lane_heading + _within(aim, np.pi / 4) - heading
     # highway-env wraps the error to ±π. It is within already, so what is left of the wrap is its rounding.
     rate = KP_HEADING * (error + np.pi - np.pi)
-    slip = np.arcsin(np.clip(LENGTH / 2 / speed * rate, -1, 1))
-    return np.clip(np.arctan(2 * np.tan(slip)), -MAX_STEERING, MAX_STEERING)
+    slip = np.arcsin(_within(LENGTH / 2 / speed * rate, 1))
+    return _within(np.arctan(2 * np.tan(slip)), MAX_STEERING)
+
+
+def _within(values: np.ndarray, limit: float) -> np.ndarray:
+    return np.minimum(np.maximum(values, -limit), limit)  # np.clip costs twice as much here
 
 
 def _near(x: np.ndarray, y: np.ndarray, heading: np.ndarray, speed: np.ndarray) -> np.ndarray:
@@ -215,15 +219,11 @@ def _collision(
     """
     cos, sin = np.cos(heading), np.sin(heading)
     along, across = CORNERS
-    corners = np.stack(  # (2 cars, M, 4 corners, 2)
-        [
-            cos[..., None] * along - sin[..., None] * across + x[..., None],
-            sin[..., None] * along + cos[..., None] * across + y[..., None],
-        ],
-        axis=-1,
-    )
+    corners = np.empty((*x.shape, 4, 2))  # (2 cars, M, 4 corners, 2)
+    corners[..., 0] = cos[..., None] * along - sin[..., None] * across + x[..., None]
+    corners[..., 1] = sin[..., None] * along + cos[..., None] * across + y[..., None]
     edges = corners[:, :, [1, 2, 3, 0]] - corners
-    normals = np.stack([-edges[..., 1], edges[..., 0]], axis=-1)
+    normals = edges[..., ::-1] * [-1.0, 1.0]
     normals /= np.sqrt(np.vecdot(normals, normals))[..., None]
     axes = np.concatenate([normals[0], normals[1]], axis=1)  # (M, 8, 2)
 
