@@ -146,7 +146,10 @@ class ParallelEnvBatch(BatchedGame):
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
         for game in range(self.num_games) if mask is None else np.flatnonzero(mask).tolist():
-            observations, infos = self._envs[game].reset(seed=self._seeds[game])
+            try:
+                observations, infos = self._envs[game].reset(seed=self._seeds[game])
+            except Exception as error:
+                raise GameError(f"the game raised {error!r} in reset() in game {game}.") from error
             self._seeds[game] = None  # from now on the copy's own generator goes on
             self._steps[game] = 0
             self._keep(game, observations, infos)
@@ -176,7 +179,12 @@ class ParallelEnvBatch(BatchedGame):
         outcome = np.full(self.num_games, -1)
         self._steps += 1
         for game, (env, joint_action) in enumerate(zip(self._envs, joint_actions, strict=True)):
-            observations, reward, terminations, truncations, infos = env.step(joint_action)
+            try:
+                observations, reward, terminations, truncations, infos = env.step(joint_action)
+            except Exception as error:
+                raise GameError(
+                    f"the game raised {error!r} in step() {self._where(game)}, on actions {joint_action}."
+                ) from error
             self._keep(game, observations, infos)
             for agent in self.possible_agents:
                 rewards[agent][game] = self._reward(game, agent, reward)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_biac.cli.mistakes import did_you_mean
 
@@ -77,6 +81,39 @@ class Comparison(Callback):
         """Takes back what `get_state` returned."""
         for bracket, rungs in zip(getattr(self._scheduler, "_brackets", ()), state["rungs"], strict=False):
             bracket._rungs = rungs
+
+
+class SaveAndStop(Callback):
+    """Once interrupted, lets every trial that runs save a checkpoint, whatever their frequency, and then ends the run.
+
+    Args:
+        interrupted: set to interrupt.
+    """
+
+    def __init__(self, interrupted: threading.Event):
+        self._interrupted = interrupted
+        self._unsaved: set[str] | None = None  # trials that were running when interrupted
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Asks for a checkpoint of this very iteration."""
+        if self._interrupted.is_set():
+            result[SHOULD_CHECKPOINT] = True
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Takes note of a trial that has saved."""
+        if self._unsaved is not None:
+            self._unsaved.discard(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tells Tune to end once nobody is left who has something to save."""
+        if not self._interrupted.is_set():
+            return
+        running = {trial.trial_id for trial in trials if trial.status == Trial.RUNNING}
+        self._unsaved = running & (running if self._unsaved is None else self._unsaved)
+        if not self._unsaved:
+            signal.raise_signal(signal.SIGUSR1)
 
 
 def stopped_early(result: Mapping[str, Any], stop: Mapping[str, Any]) -> bool:

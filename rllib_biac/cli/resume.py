@@ -2,12 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
+from ray.tune import Callback
+
 from rllib_biac.cli.mistakes import Mistake
+
+_RECORDS = "experiment_state-*.json"
+_KEPT = ".tune_record.zip"
+
+
+class KeepRecord(Callback):
+    """Keeps a whole copy of Tune's record of a run, which Tune writes over in place.
+
+    On a disk that fills, Tune's own is cut short, and with it what there is to resume from.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._seen = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Copies what Tune has written since, from where it writes it first."""
+        staged = Path(trials[0].storage.experiment_driver_staging_path) if trials else Path()
+        newest = max((record.stat().st_mtime for record in staged.glob(_RECORDS)), default=0.0)
+        if newest <= self._seen:
+            return
+        self._seen = newest
+        written = self._folder / f"{_KEPT}.new"
+        try:
+            with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in filter(Path.is_file, staged.iterdir()):
+                    archive.write(path, path.name)
+            os.replace(written, self._folder / _KEPT)
+        except OSError:  # the earlier copy will do
+            with contextlib.suppress(OSError):
+                written.unlink()
+
+
+def _take_back(folder: Path) -> None:
+    """Puts the copy that was kept in the place of a record of which any file is damaged."""
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(folder / _KEPT) as archive:
+        if not all(_is_readable(folder / name) for name in archive.namelist()):
+            archive.extractall(folder)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        data = path.read_bytes()
+        json.loads(data) if path.suffix == ".json" and data[:1] in b"{[" else cloudpickle.loads(data)
+    except Exception:  # pickle raises what it likes
+        return False
+    return True
 
 
 def mend(folder: Path) -> None:
@@ -23,7 +78,8 @@ def mend(folder: Path) -> None:
     from ray.tune.experiment import Trial
     from ray.tune.utils.serialization import TuneFunctionEncoder, _loads_with_cloudpickle
 
-    for record in sorted(folder.glob("experiment_state-*.json"), reverse=True):
+    _take_back(folder)
+    for record in sorted(folder.glob(_RECORDS), reverse=True):
         try:
             state = _loads_with_cloudpickle(record.read_text(encoding="utf-8"))
             trials = state["trial_data"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import re
 import shlex
 import signal
@@ -21,7 +22,7 @@ import click
 from rllib_biac.cli import grid, sweeps
 from rllib_biac.cli.mistakes import Mistake
 from rllib_biac.cli.resolve import Experiment
-from rllib_biac.cli.resume import mend
+from rllib_biac.cli.resume import KeepRecord, mend
 
 FAILED = 1
 INTERRUPTED = 130
@@ -129,8 +130,8 @@ def _ray(cluster: Cluster, verbose: bool) -> Iterator[None]:
                 logging_level=logging.INFO if verbose else logging.ERROR,
             )
         except ConnectionError as error:
-            where = f"no Ray cluster answers at {cluster.address!r}; start one with `ray start --head`."
-            raise Mistake(where) from error
+            where = f"no Ray cluster answers at {cluster.address!r}: start one with `ray start --head`"
+            raise Mistake(f"{where}, or, if one is there, give this command its token: RAY_AUTH_MODE=token.") from error
         yield
     finally:
         ray.shutdown()
@@ -138,10 +139,10 @@ def _ray(cluster: Cluster, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Lets Tune save its state on the first Ctrl-C; a second one stops at once.
+    """Lets all trials save checkpoints, and Tune its state, on the first Ctrl-C; a second one stops at once.
 
     Tune does not tell its caller that it was interrupted, and leaves its handlers behind: so the signals come here,
-    and Tune hears of them by SIGUSR1, its other signal for the same.
+    and Tune hears of them by SIGUSR1, its other signal for the same, once `SaveAndStop` has seen all trials saved.
     """
     interrupted = threading.Event()
 
@@ -150,11 +151,9 @@ def _interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         interrupted.set()
         click.echo("\nStopping after this iteration (again to stop at once) ...", err=True)
-        signal.raise_signal(signal.SIGUSR1)
 
-    # Until Tune listens to SIGUSR1 it has nothing to save.
-    handlers = {signal.SIGINT: interrupt, signal.SIGUSR1: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    signal.signal(signal.SIGINT, interrupt)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     try:
         yield interrupted
@@ -166,7 +165,7 @@ def _interruptible() -> Iterator[threading.Event]:
 def _tune(experiment: Experiment, resume: bool, verbose: bool) -> tuple[list[Any], bool]:
     from ray import tune
 
-    from rllib_biac.cli.progress import Comparison, Progress
+    from rllib_biac.cli.progress import Comparison, Progress, SaveAndStop
 
     if not verbose:
         # Failures and interruptions are reported below, in a form a person can use.
@@ -187,6 +186,9 @@ def _tune(experiment: Experiment, resume: bool, verbose: bool) -> tuple[list[Any
         os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
         callbacks.append(Comparison(experiment.compared.metric, scheduler))
     with _interruptible() as interrupted:
+        callbacks.append(SaveAndStop(interrupted))
+        if "://" not in experiment.folder:
+            callbacks.append(KeepRecord(Path(experiment.folder)))
         analysis = tune.run(
             made,
             search_alg=searcher,
@@ -266,7 +268,9 @@ def _report(trial: Any, experiment: Experiment, several: bool) -> int:
     name = f"{trial}: " if several else ""
     if trial.status == "ERROR":
         click.echo(f"{name}failed: {_reason(trial)}", err=True)
-        click.echo(f"  the whole trace: {shlex.quote(str(Path(trial.path, 'error.txt')))}", err=True)
+        kept = Path(trial.path, "error.txt")
+        whole = kept if kept.is_file() and kept.stat().st_size else trial.error_file
+        click.echo(f"  the whole trace: {shlex.quote(str(whole))}", err=True)
         if click.get_current_context().meta.get("traceback"):
             click.echo(trial.get_error(), err=True)
         return FAILED
@@ -301,7 +305,11 @@ def _report_best(trials: list[Any], compared: sweeps.Compared | None) -> int:
 
 def _reason(trial: Any) -> str:
     """Returns a failure in a line: an error's own message, without the stack of workers it came through."""
-    error = trial.get_pickled_error()
+    try:
+        # As written by this process, before it is copied to where results go: that disk may be full.
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (OSError, EOFError, TypeError, pickle.UnpicklingError):
+        error = None
     cause = getattr(error, "cause", None) or error
     text = str(cause if cause is not None else trial.get_error() or "no error was recorded").strip()
     if isinstance(cause, ValueError) and "Traceback" not in text and "\x1b" not in text:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -22,7 +25,6 @@ from ray.rllib.core import (
     COMPONENT_RL_MODULE,
 )
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -39,6 +41,7 @@ from ray.rllib.utils.metrics import (
 from ray.tune.utils import UtilMonitor
 
 from rllib_biac.core import checkpoints
+from rllib_biac.core.answers import ask
 from rllib_biac.core.async_sampling import AsyncSampler
 from rllib_biac.core.checkpoints import process_generators, set_process_generators
 from rllib_biac.core.config import JointConfig
@@ -49,6 +52,7 @@ from rllib_biac.core.play import regret
 from rllib_biac.core.replay_buffer import JointReplayBuffer
 from rllib_biac.core.rl_module import HierarchyModule
 from rllib_biac.core.transitions import JointTransitions
+from rllib_biac.envs.errors import GameError
 
 # Parts of a checkpoint beside RLlib's own.
 REPLAY_BUFFER = "replay_buffer"
@@ -68,6 +72,7 @@ class JointAlgorithm(Algorithm):
         super().setup(config)
         self._rows_to_train = 0.0
         self._env_steps = 0
+        self._calls_in_vain = 0
         lag = self.config.max_sampling_lag
         self._async_sampler = None if lag is None else AsyncSampler(self.env_runner_group, lag)
         module = self._local_module
@@ -100,16 +105,21 @@ class JointAlgorithm(Algorithm):
         """Runs until `min_sample_timesteps_per_iteration` env steps are sampled, then reports once."""
         sampled = 0
         if self._async_sampler:
-            self._sync_weights()  # they may have been restored, or set, since
+            with self._deaths_of_learners():
+                self._sync_weights()  # they may have been restored, or set, since
         while sampled < self.config.min_sample_timesteps_per_iteration:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-                rows = self._sample()
+                rows, fault = self._sample()
+            if rows is not None:
+                with self.metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
+                    self.local_replay_buffer.add(self.with_own_columns(rows))
+                sampled += len(rows)
+                self._env_steps += len(rows)
+            if fault is not None:
+                raise fault  # only now: what others played counts
+            self._check_calls_in_vain(rows is None)
             if rows is None:
-                return  # no healthy runner right now; RLlib restarts them between iterations
-            with self.metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
-                self.local_replay_buffer.add(self.with_own_columns(rows))
-            sampled += len(rows)
-            self._env_steps += len(rows)
+                return  # RLlib brings runners back before it calls this again
             self._learn(len(rows), last=sampled >= self.config.min_sample_timesteps_per_iteration)
         self._collect_metrics()
 
@@ -117,21 +127,33 @@ class JointAlgorithm(Algorithm):
         """Returns new rows on their way into replay with the columns that an algorithm adds; here as they are."""
         return rows
 
-    def _sample(self) -> JointTransitions | None:
+    def _sample(self) -> tuple[JointTransitions | None, GameError | None]:
+        """Returns new rows, None if no runner has any, and the error of a game that came beside or instead of them."""
+        fault = None
         if self._async_sampler:
-            parts = self._async_sampler.sample(self.config.sample_timeout_s)
-        else:
-            results = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                concat=False,
-                sample_timeout_s=self.config.sample_timeout_s,
-                _uses_new_env_runners=True,
+            parts, fault = self._async_sampler.sample(self.config.sample_timeout_s)
+        elif self.env_runner_group.num_remote_workers():
+            fragments, fault = ask(
+                self.env_runner_group, lambda runner: runner.sample(), timeout_s=self.config.sample_timeout_s
             )
-            parts = [item for result in results for item in result]
+            parts = [item for fragment in fragments for item in fragment]
+        else:
+            parts = self.env_runner.sample()
         if parts and not isinstance(parts[0], JointTransitions):
             joined = self._connector(episodes=parts).get("joint")  # none if no game took a step yet
             parts = [] if joined is None else [joined]
-        return JointTransitions.concatenate(parts) if parts else None
+        return JointTransitions.concatenate(parts) if parts else None, fault
+
+    def _check_calls_in_vain(self, in_vain: bool) -> None:
+        # RLlib counts failures that raise, and would call a step that only returns for ever.
+        self._calls_in_vain = self._calls_in_vain + 1 if in_vain else 0
+        if self._calls_in_vain > self.config.num_consecutive_env_runner_failures_tolerance:
+            raise RuntimeError(
+                f"no env runner has played anything in {self._calls_in_vain} calls, more than "
+                "num_consecutive_env_runner_failures_tolerance: they died, or took longer than sample_timeout_s "
+                f"({self.config.sample_timeout_s} s) for {self.config.get_rollout_fragment_length()} steps in each of "
+                f"{self.config.num_envs_per_env_runner} games."
+            )
 
     def _learn(self, num_rows: int, *, last: bool) -> None:
         """Trains as many rows as `num_rows` new ones call for, whole minibatches only; the rest waits."""
@@ -148,7 +170,7 @@ class JointAlgorithm(Algorithm):
             rows = self.local_replay_buffer.sample(updates * size)
             shares = shares_of_minibatches(rows, updates, max(self.config.num_learners, 1))
             batches = [as_multi_agent_batch(share, tuple(self.config.policies)) for share in shares]
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)), self._deaths_of_learners():
             results = self.learner_group.update(
                 **({"batch": batches[0]} if len(batches) == 1 else {"batches": batches}),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps},
@@ -157,8 +179,25 @@ class JointAlgorithm(Algorithm):
             )
         if last:
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)), self._deaths_of_learners():
             self._sync_weights()
+
+    @contextlib.contextmanager
+    def _deaths_of_learners(self) -> Iterator[None]:
+        """Says so where a remote learner died: RLlib restarts none, and what only it knew is in checkpoints alone."""
+        try:
+            yield
+        except ray.exceptions.RayError as error:
+            # Of several learners the others fail too, waiting for its gradients.
+            learners = self.learner_group._workers or []
+            dead = next((number for number, learner in enumerate(learners) if _is_dead(learner)), None)
+            if dead is None:
+                raise
+            raise RuntimeError(
+                f"remote learner {dead} of {self.config.num_learners} died: killed, out of memory, or its node is "
+                "gone. Networks and optimizers were lost with it, and training goes on from the latest checkpoint: by "
+                "itself with max_failures in the experiment file, or with --resume; in Python with from_checkpoint()."
+            ) from error
 
     def _sync_weights(self) -> None:
         """Hands new weights to whoever plays: copied in place within one process, else by RLlib's own path."""
@@ -187,7 +226,12 @@ class JointAlgorithm(Algorithm):
     @override(Algorithm)
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Plays as RLlib does; where the game has tables the result also has `regret`, which is exact."""
-        results = super().evaluate(*args, **kwargs)
+        group = self.eval_env_runner_group
+        late = group.num_env_runners_dropped_lifetime() if group else 0
+        with self._deaths_of_learners():
+            results = super().evaluate(*args, **kwargs)
+        if group and group.num_env_runners_dropped_lifetime() > late:
+            ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         exact = regret(self.config, self._local_module) if self._local_module else None
         if exact is None:
             return results
@@ -198,9 +242,12 @@ class JointAlgorithm(Algorithm):
         if self._async_sampler:
             self._async_sampler.collect_metrics(self.metrics)
             return
-        results = self.env_runner_group.foreach_env_runner(
-            lambda runner: runner.get_metrics(), local_env_runner=not self.env_runner_group.num_remote_workers()
-        )
+        if self.env_runner_group.num_remote_workers():
+            results, _ = ask(
+                self.env_runner_group, lambda runner: runner.get_metrics(), timeout_s=self.config.sample_timeout_s
+            )
+        else:
+            results = [self.env_runner.get_metrics()]
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
 
     @override(Algorithm)
@@ -226,7 +273,8 @@ class JointAlgorithm(Algorithm):
     @override(Algorithm)
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Returns everything that a restored run needs to go on exactly; the arrays in it are the caller's to keep."""
-        state = super().get_state(components, not_components=not_components, **kwargs)
+        with self._deaths_of_learners():
+            state = super().get_state(components, not_components=not_components, **kwargs)
         if COMPONENT_LEARNER_GROUP in state:
             # RLlib's are the living networks and optimizers themselves, which go on changing.
             state[COMPONENT_LEARNER_GROUP] = copy.deepcopy(state[COMPONENT_LEARNER_GROUP])
@@ -242,7 +290,10 @@ class JointAlgorithm(Algorithm):
                 "counters": dict(self._counters),
                 "process": process_generators(),
                 "restart": self._games_restart(),
-                "runners": {name: _states_of(group) for name, group in self._runner_groups().items()},
+                "runners": {
+                    name: _states_of(group, self.config.sample_timeout_s)
+                    for name, group in self._runner_groups().items()
+                },
             }
         return state
 
@@ -264,7 +315,7 @@ class JointAlgorithm(Algorithm):
             self._env_steps = own["env_steps"]
             self._counters.update(own["counters"])
             for name, group in self._runner_groups().items():
-                _restore_runners(name, group, own["runners"].get(name, {}))
+                _restore_runners(name, group, own["runners"].get(name, {}), self.config.sample_timeout_s)
             set_process_generators(own["process"])
             if own["restart"]:
                 logger.warning("The games in flight start anew: where they stood only they themselves know.")
@@ -387,7 +438,12 @@ class JointAlgorithm(Algorithm):
 
     def _games_restart(self) -> bool:
         # RLlib's own runner keeps no games.
-        kept = self.env_runner_group.foreach_env_runner(lambda runner: getattr(runner, "keeps_games", False))
+        def keeps_games(runner: Any) -> bool:
+            return getattr(runner, "keeps_games", False)
+
+        kept, _ = ask(self.env_runner_group, keeps_games, self.config.sample_timeout_s)
+        if self.env_runner is not None:
+            kept.append(keeps_games(self.env_runner))
         return not all(kept)
 
     def _hand_out_weights(self) -> None:
@@ -396,9 +452,12 @@ class JointAlgorithm(Algorithm):
         weights = {key: state[COMPONENT_LEARNER][key] for key in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)}
         steps = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         counted = {NUM_ENV_STEPS_SAMPLED_LIFETIME: int(self.metrics.peek(steps, default=0))}
-        self.env_runner_group.foreach_env_runner(functools.partial(_take, known=weights | counted))
-        if self.eval_env_runner_group is not None:
-            self.eval_env_runner_group.foreach_env_runner(functools.partial(_take, known=weights))
+        for group in self._runner_groups().values():
+            known = weights | counted if group is self.env_runner_group else weights
+            take = functools.partial(_take, known=known)
+            if group.local_env_runner is not None:
+                take(group.local_env_runner)
+            ask(group, take, self.config.sample_timeout_s)
 
 
 def _take(runner: Any, known: dict[str, Any]) -> None:
@@ -406,16 +465,29 @@ def _take(runner: Any, known: dict[str, Any]) -> None:
     runner.set_state(known)
 
 
-def _states_of(group: EnvRunnerGroup) -> dict[int, dict[str, Any]]:
+def _is_dead(actor: Any) -> bool:
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=10.0)
+    except ray.exceptions.RayActorError:
+        return True
+    except ray.exceptions.GetTimeoutError:
+        return False
+    return False
+
+
+def _states_of(group: EnvRunnerGroup, timeout_s: float | None) -> dict[int, dict[str, Any]]:
     """Returns every remote runner's state by its index, weights aside, which are the learner's."""
-    states = group.foreach_env_runner(
+    states, _ = ask(
+        group,
         lambda runner: (runner.worker_index, runner.get_state(not_components=[COMPONENT_RL_MODULE])),
-        local_env_runner=False,
+        timeout_s,
     )
     return dict(states)
 
 
-def _restore_runners(name: str, group: EnvRunnerGroup, states: dict[int, dict[str, Any]]) -> None:
+def _restore_runners(
+    name: str, group: EnvRunnerGroup, states: dict[int, dict[str, Any]], timeout_s: float | None
+) -> None:
     """Gives every remote runner its own state."""
 
     def take_own(runner: Any) -> int | None:
@@ -424,7 +496,7 @@ def _restore_runners(name: str, group: EnvRunnerGroup, states: dict[int, dict[st
         runner.set_state(states[runner.worker_index])
         return runner.worker_index
 
-    indices = group.foreach_env_runner(take_own, local_env_runner=False)
+    indices, _ = ask(group, take_own, timeout_s)
     if len(states) != len(indices):
         fresh = sum(index is None for index in indices)
         logger.warning(

@@ -13,6 +13,10 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from rllib_biac.core.answers import restart
+from rllib_biac.core.env_runner import GameFault
+from rllib_biac.envs.errors import GameError
+
 SAMPLING_LAG = "sampling_lag"
 NUM_ENV_STEPS_DROPPED_LIFETIME = "num_env_steps_dropped_lifetime"
 
@@ -20,14 +24,15 @@ _TAG = "sample"  # of requests, in RLlib's actor manager
 _POLL_SECONDS = 0.001
 
 
-def play(runner: EnvRunner, state: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
+def play(runner: EnvRunner, state: dict[str, Any]) -> tuple[int, list[Any], int, dict[str, Any]]:
     """Plays a fragment with the weights that come with the request; runs on the runner.
 
     Returns:
-        What was played, the number of updates that had gone into its weights, and the metrics of these steps alone.
+        The runner's index, what was played, the number of updates that had gone into its weights, and the metrics of
+        these steps alone.
     """
     runner.set_state(state)
-    return runner.sample(), state[WEIGHTS_SEQ_NO], runner.get_metrics()
+    return runner.worker_index, runner.sample(), state[WEIGHTS_SEQ_NO], runner.get_metrics()
 
 
 class AsyncSampler:
@@ -48,6 +53,7 @@ class AsyncSampler:
         self._metrics: list[dict[str, Any]] = []
         self._lags: list[int] = []
         self._dropped = 0
+        self._heard: dict[int, float] = {}  # when each healthy runner answered last, or was asked first
 
     def use(self, weights: dict[str, Any], env_steps: int) -> None:
         """Sends the newest weights with all later requests.
@@ -66,31 +72,36 @@ class AsyncSampler:
             }
         )
 
-    def sample(self, timeout_s: float | None) -> list[Any]:
-        """Returns all that has arrived, and asks those who sent it for more; waits only if nothing has.
+    def sample(self, timeout_s: float | None) -> tuple[list[Any], GameError | None]:
+        """Takes all that has arrived, and asks those who sent it for more; waits only if nothing has.
 
         Args:
-            timeout_s: how long to wait at most; None: for ever.
+            timeout_s: how long to wait at most, and how long a runner may be silent before it is started again; None:
+                for ever.
 
         Returns:
             Joint transitions, or episodes of RLlib's own runner; none if no runner is healthy, or none answers in time.
-
-        Raises:
-            GameError: if a game raised it.
+            And the first error of a game that arrived.
         """
         begin, wait = time.monotonic(), 0.0
         while True:
             arrived = self._group.foreach_env_runner_async_fetch_ready(
                 play, kwargs={"state": self._state}, tag=_TAG, timeout_seconds=wait
             )
-            if items := [item for fragment in arrived for item in self._taken(*fragment)]:
-                return items
-            late = timeout_s is not None and time.monotonic() - begin > timeout_s
-            if late or not self._group.num_healthy_remote_workers():
-                return []
+            faults = [each for each in arrived if isinstance(each, GameFault)]
+            items = [item for each in arrived if not isinstance(each, GameFault) for item in self._taken(*each)]
+            now = time.monotonic()
+            self._heard = {index: self._heard.get(index, now) for index in self._group.healthy_worker_ids()}
+            if timeout_s is not None:
+                silent = [index for index, heard in self._heard.items() if now - heard > timeout_s]
+                restart(self._group, silent, timeout_s)
+            late = timeout_s is not None and now - begin > timeout_s
+            if items or faults or late or not self._group.num_healthy_remote_workers():
+                return items, faults[0].error if faults else None
             wait = _POLL_SECONDS
 
-    def _taken(self, items: list[Any], updates: int, metrics: dict[str, Any]) -> list[Any]:
+    def _taken(self, index: int, items: list[Any], updates: int, metrics: dict[str, Any]) -> list[Any]:
+        self._heard[index] = time.monotonic()
         self._metrics.append(metrics)
         lag = self._updates - updates
         # Less than 0: an older checkpoint was restored while this was being played.

@@ -36,7 +36,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_biac.core.checkpoints import process_generators, set_process_generators
-from rllib_biac.core.games import StateReader, game_errors, make_games
+from rllib_biac.core.games import StateReader, game_errors, make_games, naming
 from rllib_biac.core.rl_module import HierarchyModule, as_tensors, piecewise
 from rllib_biac.core.transitions import JointTransitions, join
 from rllib_biac.envs.errors import GameError, check_finite
@@ -102,8 +102,9 @@ class FinishedEpisodes:
 class GameFault:
     """A game's error in place of a remote call's result; raised as soon as somebody looks into the result."""
 
-    def __init__(self, error: GameError) -> None:
+    def __init__(self, error: GameError, index: int) -> None:
         self.error = error
+        self.index = index  # of the runner
 
     def __iter__(self) -> Iterator[Any]:
         raise self.error
@@ -122,7 +123,7 @@ class HandsOverGameErrors:
             try:
                 return func(runner, *args, **kwargs)
             except GameError as error:
-                return GameFault(error)
+                return GameFault(error, runner.worker_index)
 
         return super().apply(handing_over, *args, **kwargs)  # type: ignore[misc]
 
@@ -145,7 +146,8 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         self._device = get_device(self.config, 0 if not self.worker_index else self.config.num_gpus_per_env_runner)
         if self.worker_index:
             torch.set_num_threads(1)  # worker processes share the machine's cores
-        streams = np.random.SeedSequence(self._seed).spawn(2)
+        # A runner that was killed and started again is not to play its first games once more.
+        streams = np.random.SeedSequence(None if self._started_again() else self._seed).spawn(2)
         self._game_rng = np.random.default_rng(streams[0])
         self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
         self.num_envs = self.config.num_envs_per_env_runner
@@ -159,6 +161,9 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         if self.worker_index or self.config.create_env_on_local_worker or self.config.num_env_runners == 0:
             self.make_env()
         self.make_module()
+
+    def _started_again(self) -> bool:
+        return bool(self.worker_index) and ray.get_runtime_context().was_current_actor_reconstructed
 
     @override(EnvRunner)
     def make_env(self) -> None:
@@ -225,8 +230,20 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             A list of one element: the joint transitions, step by step, within a step game by game.
 
         Raises:
-            GameError: if a game raises, or returns NaN or infinity. Nothing of the call is then returned.
+            GameError: if a game raises, or returns NaN or infinity. Nothing of the call is then returned, and the
+                next one starts all games anew.
         """
+        with naming(self.config.env):
+            return self._sample(num_timesteps, num_episodes, explore, random_actions, force_reset)
+
+    def _sample(
+        self,
+        num_timesteps: int | None,
+        num_episodes: int | None,
+        explore: bool | None,
+        random_actions: bool,
+        force_reset: bool,
+    ) -> list[JointTransitions]:
         begin = time.perf_counter()
         explore = self.config.explore if explore is None else explore
         if self._needs_reset or force_reset or num_episodes is not None:

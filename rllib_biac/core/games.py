@@ -33,6 +33,16 @@ def game_errors(doing: str) -> Iterator[None]:
         raise GameError(f"the game raised {error!r} in {doing}.") from error
 
 
+@contextlib.contextmanager
+def naming(env: Game) -> Iterator[None]:
+    """Puts the game's name before its errors: they are read far from where it is played."""
+    try:
+        yield
+    except GameError as error:
+        name = env if isinstance(env, str) else getattr(env, "__qualname__", "the game")
+        raise GameError(f"{name.removeprefix('rllib_biac/')}: {error}") from error
+
+
 def is_rllib_env(env: Any) -> bool:
     """Tells whether `env` is one of RLlib's own multi-agent environments, which only the stock runner can play."""
     return isinstance(env, type) and issubclass(env, MultiAgentEnv)

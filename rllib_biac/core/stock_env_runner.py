@@ -13,7 +13,7 @@ from ray.rllib.utils.annotations import override
 from ray.tune.registry import register_env
 
 from rllib_biac.core.env_runner import EPSILON, OUTCOME_SHARE, HandsOverGameErrors
-from rllib_biac.core.games import game_errors, is_rllib_env, rllib_env_creator
+from rllib_biac.core.games import game_errors, is_rllib_env, naming, rllib_env_creator
 from rllib_biac.core.rl_module import piecewise
 
 
@@ -40,11 +40,13 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
 
     @override(EnvRunner)
     def _try_env_reset(self, **kwargs: Any) -> Any:
-        return _as_game_error(super()._try_env_reset, "reset()", **kwargs)
+        with naming(self.config.env):
+            return _as_game_error(super()._try_env_reset, "reset()", **kwargs)
 
     @override(EnvRunner)
     def _try_env_step(self, actions: Any) -> Any:
-        return _as_game_error(super()._try_env_step, "step()", actions)
+        with naming(self.config.env):
+            return _as_game_error(super()._try_env_step, "step()", actions)
 
     @override(EnvRunner)
     def make_module(self) -> None:
