@@ -436,17 +436,35 @@ class JointLearner(TorchLearner):
         with torch.no_grad():
             for agent, targets in self.compute_targets(rows).items():
                 module = self.agent_module(agent)
-                statistics = self._target_statistics[agent]
-                first = statistics.count == 0
-                mean, std = statistics.update(targets.to(torch.float64), self.num_learners)
-                scale, shift = module.q_std / std, (module.q_mean - mean) / std
-                # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
-                for networks in () if first else (module.networks(), module.target_networks()):
-                    for name, network in networks.items():
-                        if kind_of(name) == "critic":
-                            rescale_output(network, scale.to(torch.float32), shift.to(torch.float32))
-                module.q_mean.copy_(mean)
-                module.q_std.copy_(std)
+                held = [*module.networks().items(), *module.target_networks().items()]
+                critics = [network for name, network in held if kind_of(name) == "critic"]
+                self.renormalise(critics, targets, self._target_statistics[agent], module.q_mean, module.q_std)
+
+    def renormalise(
+        self,
+        critics: Sequence[nn.Module],
+        targets: torch.Tensor,
+        statistics: RunningMoments,
+        mean: torch.Tensor,
+        std: torch.Tensor,
+    ) -> None:
+        """Takes targets into the statistics of a normaliser, and keeps the Q-values that its critics stand for.
+
+        Args:
+            critics: all networks whose Q = std · output + mean.
+            targets: (rows,), raw.
+            statistics: of the targets before.
+            mean, std: () each, changed in place.
+        """
+        first = statistics.count == 0
+        new_mean, new_std = statistics.update(targets.to(torch.float64), self.num_learners)
+        scale, shift = std / new_std, (mean - new_mean) / new_std
+        # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
+        for critic in () if first else critics:
+            rescale_output(critic, scale.to(torch.float32), shift.to(torch.float32))
+        mean.copy_(new_mean)
+        std.copy_(new_std)
+
 
     # Metrics and state.
 

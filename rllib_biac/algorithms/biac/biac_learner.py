@@ -39,6 +39,14 @@ class BiACLearner(JointLearner):
         joint = batch[ACTIONS, self.leader] * self._num_actions[1] + batch[ACTIONS, self.follower]
         return joint.unsqueeze(1)  # (batch, 1)
 
+    def responses(self, outputs: Outputs, mask2: torch.Tensor | None) -> torch.Tensor:
+        """Returns the follower's answer to every leader action, (batch, |A_1|), as `response` says it is found."""
+        response = self.config.response
+        preferences = self._table(outputs[self.follower, "critic" if response == "enumerated" else "actor"])
+        if response == "sampled":
+            return sample_responses(preferences, mask2, self.generator)
+        return best_responses(preferences, mask2)
+
     @torch.no_grad()
     def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
         """The joint action of the next state (Eqs. 12-13), chosen by the online networks: an index into |A_1| · |A_2|.
@@ -51,13 +59,7 @@ class BiACLearner(JointLearner):
             (batch, 1) int64.
         """
         mask1 = rows.get((NEXT_ACTION_MASK, self.leader))
-        mask2 = rows.get((NEXT_ACTION_MASK, self.follower))
-        response = self.config.response
-        preferences = self._table(outputs[self.follower, "critic" if response == "enumerated" else "actor"])
-        if response == "sampled":
-            responses = sample_responses(preferences, mask2, self.generator)
-        else:
-            responses = best_responses(preferences, mask2)  # (batch, |A_1|)
+        responses = self.responses(outputs, rows.get((NEXT_ACTION_MASK, self.follower)))
         q1 = self._table(outputs[self.leader, "critic"])
         a1 = leader_values(q1, responses, mask1).argmax(1, keepdim=True)  # (batch, 1)  Eq. 12
         a2 = responses.gather(1, a1)  # (batch, 1)  Eq. 13

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.biac_learner import BiACLearner
-from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict, sample_responses
+from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict
 from rllib_biac.core.learner import JointLearner, Outputs, Rows, RunningMoments, rescale_output
 from rllib_biac.core.transitions import (
     ACTION_MASK,
@@ -48,6 +48,10 @@ class HypothesesLearner(BiACLearner):
        nothing changes; else it moves on, to a fixed point or into a cycle;
     3. in the end it is seen whether its play has come to rest. If not, its values are no promise. Of those at rest the
        one that promises the leader most where games start is selected, and changes places with hypothesis 0.
+
+    A challenger's follower answers by its critic: what it values changes from round to round, and an actor that was
+    sure of another answer would keep to it. Its actor learns beside, from no preference, for when it is selected.
+    What hypothesis 0 promises counts only where its actor answers as its critic would.
     """
 
     @override(BiACLearner)
@@ -84,7 +88,12 @@ class HypothesesLearner(BiACLearner):
         return None if mask is None else mask.repeat(self.num_hypotheses, 1)
 
     def joint_play(
-        self, outputs: Outputs, mask1: torch.Tensor | None, mask2: torch.Tensor | None, a1: torch.Tensor | None = None
+        self,
+        outputs: Outputs,
+        mask1: torch.Tensor | None,
+        mask2: torch.Tensor | None,
+        a1: torch.Tensor | None = None,
+        enumerated: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What every hypothesis plays (Eqs. 12-13).
 
@@ -92,22 +101,22 @@ class HypothesesLearner(BiACLearner):
             outputs: of the online networks.
             mask1, mask2: (batch, |A_i|) bool, allowed actions.
             a1: (H - 1, batch), what challengers' leaders are committed to, if they are.
+            enumerated: whether hypothesis 0 answers by its critic too, whatever `response` says.
 
         Returns:
             (H, batch) indices into |A_1| · |A_2|, and (H, batch) the leader's values of them, normalised.
         """
-        q1 = self._tables(outputs, self.leader, "critic")
-        response = self.config.response
-        preferences = self._tables(outputs, self.follower, "critic" if response == "enumerated" else "actor")
-        flat, many2 = preferences.flatten(0, 1), self._repeated(mask2)
-        sampled = response == "sampled"
-        responses = sample_responses(flat, many2, self.generator) if sampled else best_responses(flat, many2)
-        values = leader_values(q1.flatten(0, 1), responses, self._repeated(mask1)).unflatten(0, q1.shape[:2])
+        q1, q2 = (self._tables(outputs, agent, "critic") for agent in self.agents)  # (H, batch, |A_1|, |A_2|)
+        responses = best_responses(q2.flatten(0, 1), self._repeated(mask2)).unflatten(0, q2.shape[:2])
+        if not enumerated:
+            responses[0] = self.responses(outputs, mask2)
+        values = leader_values(q1.flatten(0, 1), responses.flatten(0, 1), self._repeated(mask1))
+        values = values.unflatten(0, q1.shape[:2])  # (H, batch, |A_1|)
         chosen = values.argmax(2)  # (H, batch)  Eq. 12
         if a1 is not None:
             chosen = torch.cat([chosen[:1], a1])
         at = chosen.unsqueeze(2)
-        a2 = responses.unflatten(0, q1.shape[:2]).gather(2, at).squeeze(2)  # (H, batch)  Eq. 13
+        a2 = responses.gather(2, at).squeeze(2)  # (H, batch)  Eq. 13
         return chosen * q1.shape[3] + a2, values.gather(2, at).squeeze(2)
 
     @torch.no_grad()
@@ -161,20 +170,16 @@ class HypothesesLearner(BiACLearner):
     @override(JointLearner)
     def _normalise_targets(self, rows: Rows) -> None:
         self._follow_round(rows)
-        super()._normalise_targets(rows)
         if not self.config.normalize_targets:
             return
         with torch.no_grad():
             for agent, targets in self.all_targets(rows).items():
                 module = self.agent_module(agent)
-                for i, statistics in enumerate(self._challengers_statistics[agent]):
-                    first = statistics.count == 0
-                    mean, std = statistics.update(targets[i + 1].to(torch.float64))
-                    scale = module.challengers_std[i] / std
-                    shift = (module.challengers_mean[i] - mean) / std
-                    for networks in () if first else (module.challengers, module.challengers_target):
-                        rescale_output(networks[f"critic_{i + 1}"], scale.float(), shift.float())
-                    module.challengers_mean[i], module.challengers_std[i] = mean, std
+                means, stds = [module.q_mean, *module.challengers_mean], [module.q_std, *module.challengers_std]
+                statistics = [self._target_statistics[agent], *self._challengers_statistics[agent]]
+                for k, name in enumerate(self._names("critic")):
+                    critics = [module.networks()[name], module.target_networks()[name]]
+                    self.renormalise(critics, targets[k], statistics[k], means[k], stds[k])
 
     # Rounds.
 
@@ -221,6 +226,9 @@ class HypothesesLearner(BiACLearner):
             kept.append(actions[best])
             policies.append({name: values[best] for name, values in drawn.items()})
         self._policies = {name: torch.stack([one[name] for one in policies]) for name in ("w", "b")}
+        actors = self.agent_module(self.follower).networks()
+        for name in self._names("actor")[1:]:
+            rescale_output(actors[name], torch.zeros(()), torch.zeros(()))
 
     def _committed_actions(self, states: torch.Tensor, mask1: torch.Tensor | None) -> torch.Tensor:
         return _fourier_actions(self._policies, states.flatten(1), mask1)  # (H - 1, batch)
@@ -230,7 +238,7 @@ class HypothesesLearner(BiACLearner):
         if not self._watched:
             columns = (STATE, (ACTION_MASK, self.leader), (ACTION_MASK, self.follower))
             self._watched = {key: rows[key][:REFERENCE_ROWS].clone() for key in columns if key in rows}
-            self._play, _ = self._plays(self._watched)
+            self._play, _ = self._plays(self._watched, enumerated=True)
             self._changed.zero_()
             self._start_values.zero_()
             self._num_looks = self._num_starts = 0
@@ -242,9 +250,9 @@ class HypothesesLearner(BiACLearner):
             self._start_values += (std * self._plays(starts)[1] + mean).sum(1)
             self._num_starts += int(rows[START].sum())
 
-    def _plays(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        masks = (rows.get((ACTION_MASK, agent)) for agent in self.agents)
-        return self.joint_play(self.forward(rows[STATE]), *masks)
+    def _plays(self, rows: Rows, enumerated: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        mask1, mask2 = (rows.get((ACTION_MASK, agent)) for agent in self.agents)
+        return self.joint_play(self.forward(rows[STATE]), mask1, mask2, enumerated=enumerated)
 
     def _select(self) -> None:
         """Lets the hypothesis be played that promises the leader most, of those whose play has come to rest."""
