@@ -6,7 +6,8 @@ This program shows
 How to run
     python benchmarks/memory.py --out benchmarks/results/memory.md
     python benchmarks/memory.py --only Escape --steps 2000000
-    Two to five minutes of CPU time a row.
+    Two to five minutes of CPU time a row. What is finished is kept in `memory.jsonl` beside the table; delete that file
+    to begin anew.
 Results to expect
     No process holds more than 1.05 times at the end what it held after a tenth of the steps, and nothing grows with the
     number of steps: where the last column is not near zero, something is kept that should not be.
@@ -155,15 +156,27 @@ def main() -> None:
         print(json.dumps(asdict(run(args.case, args.steps))))
         return
 
-    found: dict[str, Memory] = {}
+    raw = args.out.with_suffix(".jsonl") if args.out else None
+    found = read(raw, args.steps) if raw else {}
     for name in args.only:
-        command = [sys.executable, __file__, "--case", name, "--steps", str(args.steps)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found[name] = Memory(**json.loads(done.stdout.strip().split("\n")[-1]))
-        text = page(found, args.steps)
+        if name not in found:
+            command = [sys.executable, __file__, "--case", name, "--steps", str(args.steps)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[name] = Memory(**json.loads(done.stdout.strip().split("\n")[-1]))
+            if raw:
+                with raw.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"case": name} | asdict(found[name])) + "\n")
+        text = page({case: found[case] for case in CASES if case in found}, args.steps)
         if args.out:
             args.out.write_text(text, encoding="utf-8")
     print(text)
+
+
+def read(raw: Path, steps: int) -> dict[str, Memory]:
+    """Returns the cases that a file holds which ran for so many steps."""
+    lines = raw.read_text(encoding="utf-8").splitlines() if raw.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {row.pop("case"): Memory(**row) for row in rows if 0 <= row["steps"][-1] - steps < GAMES}
 
 
 def page(found: dict[str, Memory], steps: int) -> str:
