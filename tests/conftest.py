@@ -16,3 +16,30 @@ def ray():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=worker_env())
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def refill(ray):
+    """A function that has Ray start workers, until two idle ones have imported the library."""
+
+    @ray.remote(num_cpus=0)
+    def import_library():
+        import rllib_biac.algorithms  # noqa: F401
+
+    # Two of one kind would be run by one worker.
+    kinds = [import_library.options(scheduling_strategy=strategy) for strategy in ("DEFAULT", "SPREAD")]
+    asked = [kind.remote() for kind in kinds]
+
+    def refill():
+        _, unfinished = ray.wait(asked, num_returns=len(asked), timeout=0)
+        if not unfinished:
+            asked[:] = [kind.remote() for kind in kinds]
+
+    return refill
+
+
+@pytest.fixture(autouse=True)
+def idle_workers(request):
+    """Remote runners and trials move into idle workers: one that is started for them imports for seconds first."""
+    if "ray" in request.fixturenames:
+        request.getfixturevalue("refill")()
