@@ -7,7 +7,7 @@ import pytest
 from rllib_biac.core.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME, SAMPLING_LAG
 from tests.core.games import config
 
-FOR_EVER = 60.0  # s; longer than the test
+FOR_EVER = 300.0  # s; longer than the test
 
 
 def runners(max_lag, **settings):

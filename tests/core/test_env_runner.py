@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -68,12 +67,11 @@ def test_a_killed_runner_is_replaced(ray):
     algo.train()
     pid = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0]
     os.kill(pid, signal.SIGKILL)
-    begin, steps = time.monotonic(), []
+    steps = []
     # The other runner goes on meanwhile; the new one is up after a few seconds.
-    while len(steps) < 4 or (algo.env_runner_group.num_healthy_remote_workers() < 2 and time.monotonic() - begin < 25):
+    while len(steps) < 4 or algo.env_runner_group.num_healthy_remote_workers() < 2:
         steps.append(algo.train()["num_env_steps_sampled_lifetime"])
     assert steps[-1] > steps[0] > 0
-    assert algo.env_runner_group.num_healthy_remote_workers() == 2
     pids = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     assert pid not in pids
     algo.stop()

@@ -89,9 +89,7 @@ def together(ray, ranks, configured, spec, calls):
     """What both learners hold in the end, each having had its share of the minibatches."""
     configured = configured.copy(copy_frozen=False).learners(num_learners=2)
     shares = [shares_of_minibatches(rows, NUM_MINIBATCHES, 2) for rows in calls]
-    return ray.get(
-        [rank.learn.remote(configured, spec, [own[i] for own in shares]) for i, rank in enumerate(ranks)], timeout=60
-    )
+    return ray.get([rank.learn.remote(configured, spec, [own[i] for own in shares]) for i, rank in enumerate(ranks)])
 
 
 def assert_near(one, other, **tolerance):
