@@ -75,7 +75,7 @@ def trained(env, steps, **training):
 
 @pytest.fixture(scope="module")
 def secrets(ray):
-    algo = trained(Secrets, 2000)
+    algo = trained(Secrets, 1400)
     yield algo
     algo.stop()
 
@@ -95,7 +95,7 @@ def test_they_play_the_exact_answer_to_what_they_see(secrets):
 
 
 def test_a_continuous_follower_comes_to_the_mean_of_what_it_should_do(ray):
-    algo = trained(SecretTargets, 3000)
+    algo = trained(SecretTargets, 1800)
     states = np.arange(4)
     one = by_bit(SecretTargets.targets, 0).argmax(1)  # fully informed, the follower plays the target
     two = by_bit(SecretTargets.targets[states, one[BITS[:, 0]]], 1)

@@ -343,7 +343,7 @@ def paid_after_training(name, table, seed):
     return table[int(joint["player_0"][0])][int(joint["player_1"][0])]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("table", [CLIMBING, PENALTY], ids=["climbing", "penalty"])
 @pytest.mark.parametrize("name", ["HystereticDQN", "LenientDQN"])
 def test_optimists_reach_the_optimum_of_games_that_punish_miscoordination(ray, name, table, seed):
@@ -381,7 +381,7 @@ def regret_after_training(name, seed):
     return regret
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_actor_critics_cooperate_by_vectors(ray, name, seed):
     """A cooperative navigation as in Lowe et al. 2017, small enough to be solved.
