@@ -1,8 +1,8 @@
-"""This program shows: what becomes of bad experiment files and odd games, by the thousand.
+"""This program shows: what becomes of bad experiment files, hierarchies, odd games and replay, by the thousand.
 
 How to run:
     python benchmarks/bad_inputs.py                # 1,000 files of each kind, 200 games; about ten minutes on one core
-    python benchmarks/bad_inputs.py --files 50 --games 10 --out /tmp
+    python benchmarks/bad_inputs.py --files 50 --games 10 --properties 50 --out /tmp
 
 Each file is taken as far as `rllib train file` takes it before it starts Ray: read, checked, resolved into validated
 configs. It ends in one of four ways:
@@ -13,8 +13,10 @@ configs. It ends in one of four ways:
 - silent acceptance: a value of the file is in nothing that would be trained, or it stands twice.
 
 Of the accepted files some are trained for one iteration. Each game of random spaces is refused by its config, or
-trained. The last two ways, and whatever fails in training, are faults, printed with the input; the program then ends
-with code 1.
+trained. Hierarchies of anything are refused in words or kept as written, and sequences of operations on replay leave
+what a plain list would hold, or are refused: these are properties of the tests, on many more inputs. The last two ways,
+whatever fails in training, and an input for which a property does not hold, are faults, printed with the input; the
+program then ends with code 1.
 
 Results to expect: no faults.
 """
@@ -40,11 +42,12 @@ from typing import Any
 import ray
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
 from studies import RESULTS, markdown, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.properties import bad_inputs, games
+from tests.properties import bad_inputs, games, test_properties
 
 OUTCOMES = (bad_inputs.REFUSED, bad_inputs.ACCEPTED, bad_inputs.TRACE, bad_inputs.SILENT)
 # Trained files keep their settings but for what would take long.
@@ -129,10 +132,44 @@ def play_games(count: int, number: int) -> tuple[Counter[str], list[str]]:
     return counts, faults
 
 
+def hold_properties(count: int, number: int) -> tuple[list[list[Any]], list[str]]:
+    """Returns a row per property with the number of inputs it was tried on, and the faults in words."""
+    options = settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    rows, faults = [], []
+    for name, run in (
+        (
+            "hierarchies: levels of anything",
+            test_properties.test_a_hierarchy_is_levels_of_different_names_or_is_refused,
+        ),
+        ("hierarchies: beside any game", test_properties.test_a_hierarchy_fits_the_game_of_the_same_agents_only),
+        ("replay: sequences of up to 15 operations", test_properties.Replay),
+    ):
+        failed = 0
+        try:
+            if isinstance(run, type):
+                run_state_machine_as_test(seed(number)(run), settings=settings(options, stateful_step_count=15))
+            else:
+                seed(number)(options(run))()
+        except Exception:
+            failed = 1
+            faults.append(f"{name}\n{traceback.format_exc()}")
+        rows.append([name, count, failed])
+        print(*rows[-1], sep=" | ", flush=True)
+    return rows, faults
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000, help="files of each kind")
     parser.add_argument("--games", type=int, default=200)
+    parser.add_argument("--properties", type=int, default=1000, help="hierarchies, and sequences of replay operations")
     parser.add_argument("--trained", type=int, default=10, help="accepted files of each kind to train")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -155,7 +192,8 @@ def main() -> None:
     played, found = play_games(options.games, options.seed)
     faults += found
     header = ["input", "files", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
-    columns = ["input", "files", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
+    held, found = hold_properties(options.properties, options.seed)
+    faults += found
     text = (
         "# Bad inputs\n\nWhat `rllib train file` makes of experiment files that are wrong in many ways, before it "
         "starts Ray. What the columns mean is said in `benchmarks/bad_inputs.py`, which made this "
@@ -163,7 +201,8 @@ def main() -> None:
         "Games of two agents with random observation, action and state spaces (Box of many dtypes and shapes, "
         "Discrete, MultiDiscrete, MultiBinary, Text, Dict, Tuple, Sequence), for Bi-AC, I-DQN and MADDPG: "
         f"{sum(played.values())}, of which {played['refused']} were refused with a message, {played['trained']} "
-        f"trained for an iteration, and {played['failed']} failed otherwise.\n"
+        f"trained for an iteration, and {played['failed']} failed otherwise.\n\n"
+        f"{markdown(['property', 'inputs', 'faults found'], held)}\n\n    python {' '.join(sys.argv)}\n"
     )
     (options.out / "bad_inputs.md").write_text(text, encoding="utf-8")
     print(text)

@@ -120,7 +120,7 @@ class JointAlgorithm(Algorithm):
             self._check_calls_in_vain(rows is None)
             if rows is None:
                 return  # RLlib brings runners back before it calls this again
-            self._learn(len(rows), last=sampled >= self.config.min_sample_timesteps_per_iteration)
+            self._learn(len(rows), missing=max(self.config.min_sample_timesteps_per_iteration - sampled, 0))
         self._collect_metrics()
 
     def with_own_columns(self, rows: JointTransitions) -> JointTransitions:
@@ -155,17 +155,22 @@ class JointAlgorithm(Algorithm):
                 f"{self.config.num_envs_per_env_runner} games."
             )
 
-    def _learn(self, num_rows: int, *, last: bool) -> None:
-        """Trains as many rows as `num_rows` new ones call for, whole minibatches only; the rest waits."""
+    def _learn(self, num_rows: int, *, missing: int) -> None:
+        """Trains as many rows as `num_rows` new ones call for, whole minibatches only; the rest waits.
+
+        Learners report if the rows that this iteration still misses, in calls like this one, call for no more updates.
+        """
         size = self.config.total_train_batch_size  # of one update, all learners together
         # Steps in replay, not steps ever sampled: a run restored without its buffer refills it first.
         if self.local_replay_buffer.num_added < self.config.num_steps_sampled_before_learning_starts:
             return
-        self._rows_to_train += num_rows * (self.config.training_intensity or size)
+        intensity = self.config.training_intensity or size
+        self._rows_to_train += num_rows * intensity
         updates = int(self._rows_to_train // size)
         if not updates:
             return
         self._rows_to_train -= updates * size
+        last = self._rows_to_train + -(-missing // num_rows) * num_rows * intensity < size
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = self.local_replay_buffer.sample(updates * size)
             shares = shares_of_minibatches(rows, updates, max(self.config.num_learners, 1))

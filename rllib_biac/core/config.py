@@ -43,6 +43,8 @@ LearningRate = float | list[list[float]] | dict[str, Any]
 RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
 
 
+_WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
+
 _MAY_BE_NONE = (
     "training_intensity",
     "grad_clip",
@@ -581,6 +583,8 @@ class JointConfig(AlgorithmConfig):
         hiddens = model["fcnet_hiddens"]
         if not isinstance(hiddens, list | tuple) or not all(_is_count(size) for size in hiddens):
             self._value_error(f"model_config: fcnet_hiddens: {hiddens!r}: write a list of widths, e.g. [64, 64].")
+        if max(hiddens, default=0) > _WIDEST:
+            self._value_error(f"model_config: fcnet_hiddens: {hiddens!r}: write widths of at most {_WIDEST:,}.")
         if model["fcnet_activation"] not in ACTIVATIONS:
             self._value_error(
                 f"model_config: fcnet_activation: {model['fcnet_activation']!r} is none of {', '.join(ACTIVATIONS)}."
