@@ -37,6 +37,7 @@ from libraries import OURS, PINS, Library, environment
 from rllib_biac.envs.matrix_game import ESCAPE
 
 GAMES = (1, 16, 64)  # played at once, and updates per call
+LONG = 25  # steps of an episode, of as many games at once as the last of these
 GAMES_TO_SOLUTION = 16
 RATES = (1e-3, 5e-3, 2e-2)
 NOISES = (0.1, 1.0)  # AgileRL's default, and more
@@ -79,7 +80,7 @@ def say(*words: Any) -> None:
 
 
 class Speeds:
-    """What each contender did per CPU-second, with as many games at once as `GAMES` says, in interleaved rounds."""
+    """What each contender did per CPU-second, in interleaved rounds: short episodes by `GAMES`, and long ones."""
 
     def __init__(self, entries: list[Contender], libraries: dict[str, Library], seconds: float, rounds: int) -> None:
         self._entries = entries
@@ -91,10 +92,11 @@ class Speeds:
 
     @staticmethod
     def _jobs(entry: Contender) -> list[Job]:
-        return [entry.job] if entry.job.defaults else [replace(entry.job, games=games) for games in GAMES]
+        short = [entry.job] if entry.job.defaults else [replace(entry.job, games=games) for games in GAMES]
+        return [*short, replace(short[-1], horizon=LONG)]
 
     def _best(self, entry: Contender) -> Job:
-        return max(self._jobs(entry), key=lambda job: median(found["updates"] for found in self._measured[job]))
+        return max(self._jobs(entry)[:-1], key=lambda job: median(found["updates"] for found in self._measured[job]))
 
     def _times(self, one: Job, other: Job) -> float:
         # Round by round, so that a slow moment of the machine meets both.
@@ -110,8 +112,8 @@ class Speeds:
                 )
                 spread = f"{min(updates):,.0f} to {max(updates):,.0f}"
                 yield (
-                    f"| {entry.name} | {job.games} | {median(updates):,.0f} | {spread} | {median(steps):,.0f} "
-                    f"| {start_up[0]:.1f} |"
+                    f"| {entry.name} | {job.horizon} | {job.games} | {median(updates):,.0f} | {spread} "
+                    f"| {median(steps):,.0f} | {start_up[0]:.1f} |"
                 )
 
     def ratios(self) -> Iterable[str]:
@@ -122,7 +124,7 @@ class Speeds:
                 continue
             for mine in (own["BiAC"], own["IDQN" if peer.job.method == "IQL" else peer.job.method]):
                 times = [self._times(*jobs) for jobs in zip(self._jobs(mine), self._jobs(peer), strict=True)]
-                times.append(self._times(self._best(mine), self._best(peer)))
+                times.insert(len(GAMES), self._times(self._best(mine), self._best(peer)))
                 yield f"| {mine.name} | {peer.name} | {' | '.join(f'{ratio:.1f}' for ratio in times)} |"
 
 
@@ -212,8 +214,8 @@ def page(speeds: Speeds, solutions: list[str], absent: list[str], args: argparse
     lines = [
         "# Other libraries: one update of 128 rows, all networks, per env step of Escape, one core",
         "",
-        "| | games at once | updates/s, median | range | env steps/s | start-up, s |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | steps of an episode | games at once | updates/s, median | range | env steps/s | start-up, s |",
+        "|---|---:|---:|---:|---:|---:|---:|",
         *speeds.rows(),
         "",
         *(["| not measured | why |", "|---|---|", *absent, ""] if absent else []),
@@ -222,15 +224,17 @@ def page(speeds: Speeds, solutions: list[str], absent: list[str], args: argparse
         "empty process until training can begin. Hidden layers 30-30; Bi-AC trains three networks, IDQN and IQL two, "
         "MADDPG four (AgileRL's actors have one more hidden layer, which it cannot leave out). Games at once is also "
         "the number of updates per call. The row at its defaults plays 25 games, has layers of 64-64 and makes one "
-        "update of 64 rows every 4 env steps. "
+        "update of 64 rows every 4 env steps. Where all episodes of a minibatch end, as all of one step do, there is "
+        "nothing to bootstrap from, and this library leaves its target networks out; the others compute them in vain. "
+        f"Episodes of {LONG} steps, which are cut off and not terminated, show what remains without that. "
         "Each library runs as is fastest for it: no logs, no evaluation, no layer norm, no double Q; BenchMARL and "
         "XuanCe step their games one by one, as they do any PettingZoo game, AgileRL as arrays without processes. "
         "BenchMARL's MADDPG takes no discrete actions, nor does XuanCe's, so it is their independent Q-learning.",
         "",
         "## Updates per CPU-second of the first as a multiple of the second",
         "",
-        f"| | beside | {at_once} | each at its best |",
-        "|---|---|" + "---:|" * (len(GAMES) + 1),
+        f"| | beside | {at_once} | each at its best | {GAMES[-1]} at once, {LONG} steps each |",
+        "|---|---|" + "---:|" * (len(GAMES) + 2),
         *speeds.ratios(),
         "",
         *solutions,

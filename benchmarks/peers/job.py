@@ -30,6 +30,7 @@ class Job:
         library: who trains.
         method: the algorithm's name there.
         payoffs: of both players alike, rows A B C, columns X Y Z.
+        horizon: steps of an episode; of one step it is terminated, after more it is truncated.
         games: played at once, and updates made per call.
         lr: learning rate of all networks.
         explore: epsilon's schedule, or AgileRL's noise.
@@ -41,6 +42,7 @@ class Job:
     library: str
     method: str
     payoffs: tuple[tuple[float, ...], ...]
+    horizon: int = 1
     games: int = 1
     lr: float = 1e-3
     explore: Any = ANNEALED

@@ -20,12 +20,14 @@ NAMES = ("row", "column")  # agents whose names differ only in the number would 
 
 
 class Escape(PettingZooVecEnv):
-    """Games of Escape, of one step each."""
+    """Games of Escape, side by side."""
 
-    def __init__(self, payoffs: tuple[tuple[float, ...], ...], games: int) -> None:
+    def __init__(self, job: Job) -> None:
+        games = job.games
         observed = {name: gym.spaces.Box(0.0, 1.0, (1,), np.float32) for name in NAMES}
         super().__init__(games, observed, {name: gym.spaces.Discrete(3) for name in NAMES}, list(NAMES))
-        self._payoffs = np.array(payoffs, np.float32)
+        self._payoffs = np.array(job.payoffs, np.float32)
+        self._horizon, self._time = job.horizon, 0
         self._ones = {name: np.ones((games, 1), np.float32) for name in NAMES}
         self._over = dict.fromkeys(NAMES, np.ones(games, bool))
         self._on = dict.fromkeys(NAMES, np.zeros(games, bool))
@@ -36,7 +38,10 @@ class Escape(PettingZooVecEnv):
 
     def step(self, actions: Any) -> Any:
         reward = self._payoffs[actions[NAMES[0]], actions[NAMES[1]]]
-        return self._ones, dict.fromkeys(NAMES, reward), self._over, self._on, self._infos
+        self._time = (self._time + 1) % self._horizon  # they end together, and start anew by themselves
+        terminated = self._over if self._horizon == 1 else self._on
+        truncated = self._on if self._horizon == 1 or self._time else self._over
+        return self._ones, dict.fromkeys(NAMES, reward), terminated, truncated, self._infos
 
 
 def greedy_play(agent: MADDPG) -> list[int]:
@@ -60,7 +65,7 @@ def train(job: Job) -> Iterator[Status]:
     """Trains, and yields before the first iteration and after each."""
     torch.manual_seed(job.seed)
     np.random.seed(job.seed)
-    env = Escape(job.payoffs, job.games)
+    env = Escape(job)
     agent = MADDPG(
         [env.single_observation_space(name) for name in NAMES],
         [env.single_action_space(name) for name in NAMES],

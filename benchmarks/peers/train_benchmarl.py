@@ -21,14 +21,14 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 
 class Escape(ParallelEnv):
-    """Escape of one step."""
+    """Escape."""
 
     metadata: dict[str, Any] = {"name": "escape", "render_modes": []}  # noqa: RUF012  (PettingZoo's own way)
     render_mode = None
 
-    def __init__(self, payoffs: tuple[tuple[float, ...], ...]) -> None:
+    def __init__(self, job: Job) -> None:
         self.possible_agents, self.agents = list(AGENTS), []
-        self._payoffs = payoffs
+        self._payoffs, self._horizon, self._time = job.payoffs, job.horizon, 0
         self._observe = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
         self._act = {agent: gym.spaces.Discrete(3) for agent in AGENTS}
 
@@ -39,14 +39,18 @@ class Escape(ParallelEnv):
         return self._act[agent]
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
-        self.agents = list(AGENTS)
+        self.agents, self._time = list(AGENTS), 0
         return self._observations(), {agent: {} for agent in AGENTS}
 
     def step(self, actions: Any) -> Any:
-        self.agents = []
+        self._time += 1
+        if self._time == self._horizon:
+            self.agents = []
         reward = self._payoffs[int(actions[AGENTS[0]])][int(actions[AGENTS[1]])]
-        over, on = dict.fromkeys(AGENTS, True), dict.fromkeys(AGENTS, False)
-        return self._observations(), dict.fromkeys(AGENTS, reward), over, on, {agent: {} for agent in AGENTS}
+        terminated = dict.fromkeys(AGENTS, self._horizon == 1)
+        truncated = dict.fromkeys(AGENTS, 1 < self._time == self._horizon)
+        infos: dict[str, dict] = {agent: {} for agent in AGENTS}
+        return self._observations(), dict.fromkeys(AGENTS, reward), terminated, truncated, infos
 
     def _observations(self) -> dict[str, np.ndarray]:
         return {agent: np.ones(1, np.float32) for agent in AGENTS}
@@ -63,8 +67,8 @@ class EscapeTask(Unsaved, PettingZooClass):
     """Escape as a task of BenchMARL's."""
 
     def get_env_fun(self, num_envs: int, continuous_actions: bool, seed: int | None, device: Any) -> Any:
-        payoffs = self.config["payoffs"]
-        return lambda: PettingZooWrapper(Escape(payoffs), categorical_actions=True, seed=seed, device=device)
+        job = self.config["job"]
+        return lambda: PettingZooWrapper(Escape(job), categorical_actions=True, seed=seed, device=device)
 
     def supports_continuous_actions(self) -> bool:
         return False
@@ -76,7 +80,7 @@ class EscapeTask(Unsaved, PettingZooClass):
         return False
 
     def max_steps(self, env: Any) -> int:
-        return 1
+        return self.config["job"].horizon
 
 
 class Over(Exception):
@@ -144,7 +148,7 @@ def train(job: Job) -> Iterator[Status]:
     config.max_n_frames = 64 * 10**6
     turns = Turns()
     experiment = Experiment(
-        task=EscapeTask("ESCAPE", {"payoffs": job.payoffs}),
+        task=EscapeTask("ESCAPE", {"job": job}),
         algorithm_config=IqlConfig.get_from_yaml(),
         model_config=MlpConfig(num_cells=HIDDENS, layer_class=torch.nn.Linear, activation_class=torch.nn.ReLU),
         seed=job.seed,

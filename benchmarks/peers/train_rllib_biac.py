@@ -17,7 +17,8 @@ def train(job: Job) -> Iterator[Status]:
     if not ray.is_initialized():
         ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     levels = [[agent] for agent in AGENTS] if job.method == "BiAC" else [list(AGENTS)]
-    config = getattr(rllib_biac, f"{job.method}Config")().environment("escape_v0").hierarchy(levels)
+    config = getattr(rllib_biac, f"{job.method}Config")().hierarchy(levels)
+    config.environment("escape_v0", env_config={"horizon": job.horizon})
     if not job.defaults:
         config.env_runners(num_envs_per_env_runner=job.games, epsilon=[list(point) for point in job.explore])
         config.training(

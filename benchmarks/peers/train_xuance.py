@@ -15,7 +15,7 @@ from xuance.torch.agents import IQL_Agents
 
 
 class Escape(RawMultiAgentEnv):
-    """Escape of one step."""
+    """Escape."""
 
     def __init__(self, config: Namespace) -> None:
         super().__init__()
@@ -25,17 +25,20 @@ class Escape(RawMultiAgentEnv):
         self.action_space = {agent: gym.spaces.Discrete(3) for agent in AGENTS}
         for i, agent in enumerate(AGENTS):
             self.action_space[agent].seed(2 * config.env_seed + i)
-        self.max_episode_steps = 1
-        self._payoffs = config.payoffs
+        self.max_episode_steps = config.horizon
+        self._payoffs, self._time = config.payoffs, 0
         self._observed = dict.fromkeys(AGENTS, np.ones(1, np.float32))
-        self._over = dict.fromkeys(AGENTS, True)
+        self._terminated = dict.fromkeys(AGENTS, config.horizon == 1)
 
     def reset(self, **kwargs: Any) -> Any:
+        self._time = 0
         return self._observed, {}
 
     def step(self, actions: Any) -> Any:
         reward = self._payoffs[int(actions[AGENTS[0]])][int(actions[AGENTS[1]])]
-        return self._observed, dict.fromkeys(AGENTS, reward), self._over, False, {}
+        self._time += 1
+        truncated = 1 < self._time == self.max_episode_steps
+        return self._observed, dict.fromkeys(AGENTS, reward), self._terminated, truncated, {}
 
     def state(self) -> np.ndarray:
         return self._observed[AGENTS[0]]
@@ -65,6 +68,7 @@ def train(job: Job) -> Iterator[Status]:
         env_id="escape",
         env_seed=job.seed,
         payoffs=job.payoffs,
+        horizon=job.horizon,
         vectorize="DummyVecMultiAgentEnv",
         learner="IQL_Learner",
         policy="Basic_Q_network_marl",
