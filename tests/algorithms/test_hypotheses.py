@@ -100,6 +100,51 @@ def test_selecting_a_hypothesis_exchanges_it_with_the_one_played(ray):
     algo.stop()
 
 
+def test_normalisers_change_units_and_not_what_any_hypothesis_says(ray):
+    algo = train(config(3), 1)
+    learner = learner_of(algo)
+    rows = learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(512), PLAYERS))
+    for player in PLAYERS:
+        rows["rewards", player] = 3.0 * rows["rewards", player] + 1.0  # so that there is something to change
+
+    def said():
+        outputs = learner.forward(torch.ones(1, 1))
+        tables = {player: learner._tables(outputs, player, "critic").flatten(1) for player in PLAYERS}
+        return [std * tables[player] + mean for player in PLAYERS for mean, std in [learner._normaliser(player)]]
+
+    before, units = said(), [learner._normaliser(player) for player in PLAYERS]
+    learner._normalise_targets(rows)
+    torch.testing.assert_close(said(), before, atol=1e-4, rtol=1e-4)
+    for old, player in zip(units, PLAYERS, strict=True):
+        assert (learner._normaliser(player)[1] != old[1]).all()
+    algo.stop()
+
+
+def test_answers_are_the_critics_where_an_actor_is_sure_of_others(ray):
+    algo = train(config(3), 1)
+    learner = learner_of(algo)
+    networks = learner.agent_module("player_1").networks()
+    with torch.no_grad():
+        for name in ("actor", "actor_1", "actor_2"):  # A, whatever the leader does
+            networks[name].layers[-1].weight.zero_()
+            networks[name].layers[-1].bias.copy_(torch.tensor([100.0, -100.0, 100.0, -100.0]))
+        for name in ("critic", "critic_1", "critic_2"):  # B is better
+            networks[name].layers[-1].weight.zero_()
+            networks[name].layers[-1].bias.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0]))
+        outputs = learner.forward(torch.ones(1, 1))
+        followers = learner.joint_play(outputs, None, None)[0].remainder(2).flatten().tolist()
+        assert followers == [0, 1, 1]  # hypothesis 0 plays by its actor
+        assert learner.joint_play(outputs, None, None, enumerated=True)[0].remainder(2).eq(1).all()
+    # What hypothesis 0 plays is then not what its values are of: it counts as not at rest.
+    learner._watched = {}
+    learner._watch(learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(64), PLAYERS)))
+    assert learner._changed.tolist() == [1.0, 0.0, 0.0]
+    # A new round's challengers prefer nothing.
+    learner._commit(learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(64), PLAYERS)))
+    assert learner.forward(torch.ones(1, 1))["player_1", "actor_2"].eq(0).all()
+    algo.stop()
+
+
 def test_only_what_has_come_to_rest_is_selected(ray):
     algo = train(config(3), 1)
     learner = learner_of(algo)
