@@ -76,6 +76,7 @@ CASES: dict[str, Case] = {
     "4 runners, asynchronous, 1 for evaluation": Case(
         (1, 3, 2), {"num_env_runners": 4, "max_sampling_lag": 100} | EVALUATION, 3
     ),
+    "1 learner, 2 runners": Case((1, 2, 1), {"num_env_runners": 2, "num_learners": 1}, 3),
     "2 learners, 2 runners": Case((1, 2, 2), {"num_env_runners": 2, "num_learners": 2}, 3),
     "2 learners, 2 runners, asynchronous": Case(
         (1, 2, 2), {"num_env_runners": 2, "num_learners": 2, "max_sampling_lag": 100}, 3
