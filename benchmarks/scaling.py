@@ -576,8 +576,8 @@ ABOUT_SPEEDUP = (
     "Bi-AC, hidden layers 64-64, wall time of whole iterations: playing, replay, learning, weights. With `sync` every "
     "runner plays with the newest weights and the slowest is waited for; with `async` (`max_sampling_lag`) playing "
     "goes on while learning does. One and two runners take turns within each round, some seconds each. Of all rounds "
-    "those count in which others used the machine least, whatever they say of the ratio. With `--real-time` nobody else "
-    "comes between while it is measured, and others have what is left over.",
+    "those count in which others used the machine least, whatever they say of the ratio. With `--real-time` nobody "
+    "else comes between while it is measured, and others have what is left over.",
 )
 ABOUT_COSTS = (
     "CPU time in µs per env step, an update of 64 rows every 64 steps (stand-ins: every 4,096); more runners than "
