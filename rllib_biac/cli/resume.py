@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.tune import Callback
+from ray.tune.result import EXPR_RESULT_FILE
 
 from rllib_biac.cli.mistakes import Mistake
 
@@ -19,9 +20,10 @@ _KEPT = ".tune_record.zip"
 
 
 class KeepRecord(Callback):
-    """Keeps a whole copy of Tune's record of a run, which Tune writes over in place.
+    """Keeps what Tune would lose of a run: what was reported just before a kill, and its record on a disk that fills.
 
-    On a disk that fills, Tune's own is cut short, and with it what there is to resume from.
+    Tune writes both to a temporary folder and copies them to the run's every ten seconds or so, over what is there.
+    Where a copy is cut short there would be nothing left to resume from, so that a whole one is kept beside it.
 
     Args:
         folder: the run's.
@@ -30,9 +32,20 @@ class KeepRecord(Callback):
     def __init__(self, folder: Path):
         self._folder = folder
         self._seen = 0.0
+        self._reported: dict[str, Any] = {}  # trials, by their ids
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Takes note of a report, which Tune writes after this."""
+        self._reported[trial.trial_id] = trial
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Copies what Tune has written since, from where it writes it first."""
+        for trial in self._reported.values():
+            with contextlib.suppress(OSError):
+                _copy_end(Path(trial.local_path, EXPR_RESULT_FILE), Path(trial.path, EXPR_RESULT_FILE))
+        self._reported.clear()
         staged = Path(trials[0].storage.experiment_driver_staging_path) if trials else Path()
         newest = max((record.stat().st_mtime for record in staged.glob(_RECORDS)), default=0.0)
         if newest <= self._seen:
@@ -47,6 +60,14 @@ class KeepRecord(Callback):
         except OSError:  # the earlier copy will do
             with contextlib.suppress(OSError):
                 written.unlink()
+
+
+def _copy_end(source: Path, target: Path) -> None:
+    """Copies what a file has more than its copy. Of two who do so at once both write the same bytes to one place."""
+    with open(source, "rb") as written, open(target, "r+b" if target.exists() else "wb") as copy:
+        start = copy.seek(0, os.SEEK_END)
+        written.seek(start)
+        copy.write(written.read())
 
 
 def _take_back(folder: Path) -> None:
