@@ -235,8 +235,8 @@ def main() -> int:
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     wrong = 0
-    # Else every `ray.init()` on this machine would take these clusters for its own. Sockets lie there: a short path.
-    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    # Else every `ray.init()` on this machine would take these clusters for its own.
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray")
     for layout in dict.fromkeys(CASES[name].nodes for name in args.only):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": layout[0], "include_dashboard": False})
         os.environ["RAY_ADDRESS"] = cluster.address
