@@ -98,6 +98,9 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
         except (TypeError, ValueError) as error:
             found.append(((key,), str(error)))
             continue
+        if fitted is None and (key == "callbacks" or isinstance(getattr(config, key, None), dict)):
+            found.append(((key,), "nothing stands here; write its value, or leave it out."))
+            continue
         found += _nested_mistakes(key, fitted, keys)
         calls.setdefault(where.method, {})[where.parameter] = fitted
     if found:

@@ -472,7 +472,7 @@ def _take(runner: Any, known: dict[str, Any]) -> None:
 
 def _is_dead(actor: Any) -> bool:
     try:
-        ray.get(actor.__ray_ready__.remote(), timeout=10.0)
+        ray.get(actor.__ray_ready__.remote(), timeout=60.0)
     except ray.exceptions.RayActorError:
         return True
     except ray.exceptions.GetTimeoutError:

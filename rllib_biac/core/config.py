@@ -430,6 +430,8 @@ class JointConfig(AlgorithmConfig):
                     f"{has}: {name} supports discrete actions (gymnasium.spaces.Discrete) and vectors of numbers "
                     "(one-dimensional Box of floats)."
                 )
+            elif not space.shape[0]:
+                self._value_error(f"{has}, in which there is nothing to choose: it needs at least one number.")
             elif not (space.is_bounded() and (space.low < space.high).all()):
                 self._value_error(f"{has}: it needs finite bounds, low < high.")
 
@@ -509,7 +511,7 @@ class JointConfig(AlgorithmConfig):
         for agent in [agent for level in self.levels or [] for agent in level]:
             for network in ("critic", "actor"):
                 key = "lr" if getattr(self, f"{network}_lr") is None else f"{network}_lr"
-                self._validate_schedule(key, self.network_lr(agent, network), 0.0, np.inf)
+                self._validate_schedule(key, self.network_lr(agent, network), 0.0, 10.0)
         for key in ("critic_lr", "actor_lr"):
             given = getattr(self, key)
             agents = [agent for level in self.levels or [] for agent in level]

@@ -118,7 +118,14 @@ def _unseen(settings: dict[str, Any], experiment: Experiment) -> Iterator[str]:
 
 
 def _find(shown: dict[str, Any], key: Any) -> Any:
-    kept_as = ("callbacks_class",) if key == "callbacks" else (key, f"_{key}", f"callbacks_{key}")
+    kept_as = (
+        ("callbacks_class",)
+        if key == "callbacks"
+        else (
+            *(key, f"_{key}", f"callbacks_{key}"),
+            str(key).removeprefix("custom_"),
+        )
+    )
     return next((shown[name] for name in kept_as if name in shown), _MISSING)
 
 
