@@ -1,0 +1,23 @@
+"""A game with a known answer, of which one copy goes wrong once."""
+
+import time
+from pathlib import Path
+
+from tests.core.games import TwoStates
+
+
+class GoesWrongOnce(TwoStates):
+    """`TwoStates`, whose first copy to come to its 20th step raises or hangs there; a file says that it has."""
+
+    def __init__(self, fault, once):
+        super().__init__()
+        self.fault, self.once, self.count = fault, Path(once), 0
+
+    def pay(self, one, two):
+        self.count += 1
+        if self.count == 20 and not self.once.exists():
+            self.once.touch()
+            if self.fault == "raise":
+                raise OSError("the simulator is gone")
+            time.sleep(600)
+        return super().pay(one, two)
