@@ -266,6 +266,14 @@ class JointLearner(TorchLearner):
             measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
         return measured
 
+    def differentiate(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """Sets all networks' gradients (their groups' `grads`) to those of the losses of a minibatch; returns these."""
+        losses = self.compute_losses(fwd_out=self.forward_online(batch), batch=batch)
+        # A network of your own may hold parameters that its output does not depend on.
+        gradients = torch.autograd.grad(sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True)
+        torch._foreach_copy_(self._grads, gradients)
+        return losses
+
     @override(TorchLearner)
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
         raise NotImplementedError("agents' losses hang together; see `compute_losses`")
@@ -341,12 +349,7 @@ class JointLearner(TorchLearner):
 
     def _update_once(self, minibatch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         self.num_updates += 1
-        losses = self.compute_losses(fwd_out=self.forward_online(minibatch), batch=minibatch)
-        # A network of your own may hold parameters that its output does not depend on.
-        gradients = torch.autograd.grad(
-            sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True
-        )
-        torch._foreach_copy_(self._grads, gradients)
+        losses = self.differentiate(minibatch)
         if self.num_learners > 1:
             average_over_learners([group.grad for _, group in self._groups])
         if self.config.grad_clip is not None:
@@ -464,7 +467,6 @@ class JointLearner(TorchLearner):
             rescale_output(critic, scale.to(torch.float32), shift.to(torch.float32))
         mean.copy_(new_mean)
         std.copy_(new_std)
-
 
     # Metrics and state.
 

@@ -90,8 +90,10 @@ def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (x,))
 
 
-class _StackedMLPs(torch.autograd.Function):
-    """G equal MLPs as one node of the graph: autograd's own bookkeeping per layer would cost as much as the arithmetic.
+def _forward(
+    activation: str, h: torch.Tensor, parameters: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    """Computes G equal MLPs.
 
     Args:
         activation: a key of `ACTIVATIONS`.
@@ -100,35 +102,57 @@ class _StackedMLPs(torch.autograd.Function):
         parameters: weights (G, out, in) and biases (G, out, 1) in turn, a pair per layer.
 
     Returns:
-        (G, out, batch).
+        (G, out, batch); every layer's input; and the sums that activations were applied to.
+    """
+    nonlinearity = _NONLINEARITIES[activation]
+    inputs, sums = [h], []
+    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+        sums.append(torch.baddbmm(bias, weight, inputs[-1]))
+        inputs.append(nonlinearity(sums[-1]))
+    return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1]), inputs, sums
+
+
+def _backward(
+    activation: str,
+    grad: torch.Tensor,
+    inputs: Sequence[torch.Tensor],
+    sums: Sequence[torch.Tensor],
+    weights: Sequence[torch.Tensor],
+    of_input: bool = False,
+    of_parameters: bool = True,
+) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+    """Returns the gradients of the input and of all parameters, by that of the output: grad (G, out, batch)."""
+    found: list[torch.Tensor] = []  # last layer first, bias before weight
+    for layer in reversed(range(len(weights))):
+        if of_parameters:
+            found += [grad.sum(2, keepdim=True), grad.bmm(inputs[layer].transpose(1, 2))]
+        if layer:
+            grad = weights[layer].transpose(1, 2).bmm(grad)
+            grad = _BACKWARD[activation](grad, sums[layer - 1], inputs[layer])
+    return weights[0].transpose(1, 2).bmm(grad) if of_input else None, found[::-1]
+
+
+class _StackedMLPs(torch.autograd.Function):
+    """G equal MLPs as one node of the graph: autograd's own bookkeeping per layer would cost as much as the arithmetic.
+
+    Arguments and result are those of `_forward`.
     """
 
     @staticmethod
     def forward(ctx: Any, activation: str, h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        nonlinearity = _NONLINEARITIES[activation]
-        inputs, sums = [h], []
-        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-            sums.append(torch.baddbmm(bias, weight, inputs[-1]))
-            inputs.append(nonlinearity(sums[-1]))
+        output, inputs, sums = _forward(activation, h, parameters)
         ctx.activation = activation
         ctx.save_for_backward(*inputs, *sums, *parameters[::2])
-        return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1])
+        return output
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # grad: (G, out, batch)
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         saved, depth = ctx.saved_tensors, (len(ctx.saved_tensors) + 1) // 3
-        inputs, sums, weights = saved[:depth], saved[depth:-depth], saved[-depth:]
-        needed = ctx.needs_input_grad[2:]
-        found: list[torch.Tensor | None] = []  # last layer first, bias before weight
-        for layer in reversed(range(depth)):
-            found.append(grad.sum(2, keepdim=True) if needed[2 * layer + 1] else None)
-            found.append(grad.bmm(inputs[layer].transpose(1, 2)) if needed[2 * layer] else None)
-            if layer:
-                grad = weights[layer].transpose(1, 2).bmm(grad)
-                grad = _BACKWARD[ctx.activation](grad, sums[layer - 1], inputs[layer])
-        of_input = weights[0].transpose(1, 2).bmm(grad) if ctx.needs_input_grad[1] else None
-        return None, of_input, *reversed(found)
+        kept = saved[:depth], saved[depth:-depth], saved[-depth:]
+        of_input, of_parameters = ctx.needs_input_grad[1], any(ctx.needs_input_grad[2:])
+        of_h, found = _backward(ctx.activation, grad, *kept, of_input, of_parameters)
+        return None, of_h, *(found if of_parameters else [None] * len(ctx.needs_input_grad[2:]))
 
 
 class NetworkGroup:
@@ -203,6 +227,29 @@ class NetworkGroup:
             h = torch.stack(list(x)).transpose(1, 2)
         leaves = [leaf.detach() for leaf in self.leaves] if frozen else self.leaves
         return _StackedMLPs.apply(self._activation, h, *leaves).transpose(1, 2)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the networks are computed as one."""
+        return self._stacked
+
+    def run(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], None]]:
+        """Computes stacked networks without a graph, for losses whose gradient is known.
+
+        Args:
+            x: (batch, *input shape).
+
+        Returns:
+            (G, batch, outputs), and a function that takes the gradient of it, of the same shape, and sets `grads`.
+        """
+        h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
+        output, inputs, sums = _forward(self._activation, h, self.leaves)
+
+        def backpropagate(grad: torch.Tensor) -> None:
+            _, found = _backward(self._activation, grad.transpose(1, 2), inputs, sums, self.leaves[::2])
+            torch._foreach_copy_(self.grads, found)
+
+        return output.transpose(1, 2), backpropagate
 
 
 def group_networks(

@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rllib_biac.core.learner import NUM_UPDATES_LIFETIME, RunningMoments, as_multi_agent_batch, check_rescalable
+from rllib_biac.core.learner import (
+    NUM_UPDATES_LIFETIME,
+    JointLearner,
+    RunningMoments,
+    as_multi_agent_batch,
+    check_rescalable,
+)
 from rllib_biac.core.transitions import join
 from tests.core.games import Masked, TwoStates, config, greedy, learner_of, q_tables
 
@@ -146,6 +152,31 @@ def test_update_equals_the_paper_step_by_step(ray, normalize, masked):
         assert module[agent].q_mean.item() == pytest.approx(plain.mean[k], rel=1e-4)
         assert module[agent].q_std.item() == pytest.approx(plain.std[k], rel=1e-4)
     algo.stop()
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_the_known_gradient_is_autograds_to_the_last_bit(ray, size):
+    algo = build(ray)
+    learner = learner_of(algo)
+    update(algo, transitions(256), 64)  # so that targets, normalisers and statistics are somewhere
+    batch = learner._to_tensors(as_multi_agent_batch(transitions(size, seed=1), learner.agents))
+    assert learner._has_known_gradient
+    found = []
+    for differentiate in (lambda: JointLearner.differentiate(learner, batch), lambda: learner.known_gradient(batch)):
+        losses = differentiate()
+        found.append([*(group.grad.clone() for _, group in learner._groups)])
+        found[-1].append({key: loss.detach() for key, loss in losses.items()})
+    for by_graph, known in zip(found[0][:-1], found[1][:-1], strict=True):
+        assert by_graph.ne(0).any() and torch.equal(by_graph, known)
+    torch.testing.assert_close(found[0][-1], found[1][-1])
+    algo.stop()
+
+
+def test_a_gradient_counts_as_known_only_of_the_losses_it_is_of(ray):
+    for unlike in ({"actor_loss": "score_function"}, {"approximators": True}):
+        algo = build(ray, **unlike)
+        assert not learner_of(algo)._has_known_gradient
+        algo.stop()
 
 
 def test_new_statistics_leave_q_values_alone(ray):

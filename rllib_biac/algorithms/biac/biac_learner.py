@@ -100,6 +100,56 @@ class BiACLearner(JointLearner):
         return losses
 
     @override(JointLearner)
+    def differentiate(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        if self._has_known_gradient and (ACTION_MASK, self.follower) not in batch:
+            return self.known_gradient(batch)
+        return super().differentiate(batch)
+
+    @property
+    def _has_known_gradient(self) -> bool:
+        cls = type(self)
+        as_here = cls.compute_losses is BiACLearner.compute_losses and cls.actor_loss is BiACLearner.actor_loss
+        simple = self.config.actor_loss == "expectation" and not self.config.approximators
+        return as_here and simple and len(self._groups) == 1 and self._groups[0][1].stacked
+
+    @torch.no_grad()
+    def known_gradient(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+        """What `JointLearner.differentiate` does, without a graph: of both critics at once, and of the actor.
+
+        Step by step it is what autograd makes of `compute_losses`, in the same order, so that not a bit differs.
+        """
+        ((keys, group),) = self._groups
+        assert [network for _, network in keys] == ["critic", "critic", "actor"]
+        outputs, backpropagate = group.run(batch[STATE])  # (3, batch, |A_1| · |A_2|)
+        size = outputs.shape[1]
+        gradient = outputs.new_zeros(outputs.shape)  # as autograd lays it out, rows first
+
+        joint = self._joint_actions(batch).expand(2, -1, 1)  # (2, batch, 1)
+        raw, modules = self.compute_targets(batch), [self.agent_module(agent) for agent in self.agents]
+        mean = torch.stack([module.q_mean for module in modules]).unsqueeze(1)  # (2, 1)
+        std = torch.stack([module.q_std for module in modules]).unsqueeze(1)
+        targets = (torch.stack([raw[agent] for agent in self.agents]) - mean) / std  # (2, batch)
+        error = outputs[:2].gather(2, joint).squeeze(2) - targets  # (2, batch)
+        gradient[:2].scatter_(2, joint, (error * (2 / size)).unsqueeze(2))  # Eq. 15
+
+        c, q2 = self.config.entropy_coeff, self._table(outputs[1])
+        log_pi = self._table(outputs[2]).log_softmax(2)
+        pi = log_pi.exp()
+        soft_q = q2 - c * log_pi
+        each = -1.0 / (size * self._num_actions[0])  # of every (row, a_1), the loss being minus their mean
+        by_log_pi = (each * soft_q) * pi - (each * pi) * c
+        by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 2, log_pi.dtype)
+        gradient[2] = by_logits.flatten(1)
+        backpropagate(gradient)
+
+        qf_losses = error.square().mean(1)  # (2,)
+        return {
+            (self.leader, "qf_loss"): qf_losses[0],
+            (self.follower, "qf_loss"): qf_losses[1],
+            (self.follower, "actor_loss"): each * (pi * soft_q).sum(),
+        }
+
+    @override(JointLearner)
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
         joint = self._joint_actions(batch)
         return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}
