@@ -226,6 +226,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
     parser.add_argument("--out", type=Path, help="where to write the table")
     args = parser.parse_args()
+    if " " in sys.executable:
+        parser.error(
+            f"Ray starts no node's workers by {sys.executable!r}: call Python by a path without spaces, a link say"
+        )
 
     lines = [
         "# Training over several nodes made on one machine",

@@ -310,7 +310,7 @@ def phases(hiddens: tuple[int, ...], args: argparse.Namespace) -> list[str]:
     clock(algo.local_replay_buffer, "sample", "replay, sample")
     clock(algo.learner_group, "update", "learner")
     clock(learner, "_update_once", "of it: updates")
-    clock(learner, "compute_losses", "of these: losses, forward")
+    clock(learner, "differentiate", "of these: losses, gradients")
     clock(learner, "_step_optimizers", "of these: optimizer")
     clock(algo, "_sync_weights", "sync of weights")
     clock(algo, "_collect_metrics", "metrics")
@@ -321,7 +321,7 @@ def phases(hiddens: tuple[int, ...], args: argparse.Namespace) -> list[str]:
         updates += trained.run()[0]
     algo.stop()
     parts = {phase: value for phase, value in spent.items() if not phase.startswith("of ")}
-    order = ("play", "replay, add", "replay, sample", "learner", "of it: updates", "of these: losses, forward")
+    order = ("play", "replay, add", "replay, sample", "learner", "of it: updates", "of these: losses, gradients")
     order += ("of these: optimizer", "sync of weights", "metrics")
     rows = {phase: spent[phase] for phase in order} | {"everything else": total - sum(parts.values())}
     return [f"| {phase} | {1e6 * value / updates:,.1f} | {value / total:.1%} |" for phase, value in rows.items()]
