@@ -40,6 +40,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -689,6 +690,8 @@ def save_for_ever(folder: Path, seed: int) -> None:
 # Nodes, each a raylet of its own.
 
 _cluster: list[Any] = []  # the cluster, and the node that comes and goes
+# The kernel ends a raylet together with the thread that started it: this one lives as long as the program.
+_caretaker = ThreadPoolExecutor(max_workers=1)
 
 
 def node_replaced(seed: int, folder: Path) -> None:
@@ -713,10 +716,9 @@ def node_of_the_trial_replaced(seed: int, folder: Path) -> None:
         wait_for(lambda: len(list(folder.glob("results/mine/*/checkpoint_*"))) >= HARM_AT)
         replace_node()
 
-    thread = threading.Thread(target=replace)
-    thread.start()
+    replaced = _caretaker.submit(replace)
     command(arguments)
-    thread.join()
+    replaced.result()
     require(bool(list(folder.glob("results/mine/*/error.txt"))), "the trial was not on that node")
     check_run(folder, seed, 2 * ITERATIONS)
 

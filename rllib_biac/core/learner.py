@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,19 @@ from torch import distributed, nn
 from rllib_biac.core.checkpoints import process_generators, set_process_generators
 from rllib_biac.core.networks import NetworkGroup, group_networks
 from rllib_biac.core.rl_module import APPROXIMATOR, HierarchyModule, JointRLModule, kind_of
-from rllib_biac.core.transitions import NEXT_OBS, NEXT_STATE, OBS, START, STATE, TERMINATED, JointTransitions
+from rllib_biac.core.transitions import (
+    NEXT_OBS,
+    NEXT_STATE,
+    OBS,
+    REWARDS,
+    START,
+    STATE,
+    TERMINATED,
+    JointTransitions,
+)
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
+TARGETS = "targets"  # a column like those of joint transitions
 
 _SHARED = (STATE, NEXT_STATE, TERMINATED, START)
 
@@ -67,9 +78,9 @@ def shares_of_minibatches(rows: JointTransitions, num_minibatches: int, num_lear
 class JointLearner(TorchLearner):
     """Updates all agents' networks together from joint transitions.
 
-    An algorithm says what it learns in two methods: `compute_targets` (for all K minibatches of a call, before the
-    first gradient, to feed the normaliser) and `compute_losses` (of one minibatch). Everything between them is here:
-    stacked networks, one optimizer per network, gradient clipping, soft target updates, normalised targets, metrics.
+    An algorithm says what it learns in two methods: `next_values`, which its critics' targets bootstrap from, and
+    `compute_losses` (of one minibatch). Everything between them is here: stacked networks, one optimizer per network,
+    gradient clipping, soft target updates, normalised targets, metrics.
 
     Of several learners each takes its share of every minibatch. Gradients and the normalisers' statistics are averaged
     over all of them, so that together they do what one would on the whole minibatches. Nothing is wrapped in DDP, which
@@ -117,7 +128,7 @@ class JointLearner(TorchLearner):
     def _make_modules_ddp_if_necessary(self) -> None:
         pass
 
-    @property
+    @cached_property
     def agents(self) -> tuple[str, ...]:
         """All agents, top level first."""
         return self.module.hierarchy.agents
@@ -229,9 +240,37 @@ class JointLearner(TorchLearner):
 
     # What an algorithm implements.
 
-    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """Returns each critic's raw targets, agent -> (rows,), for the rows given."""
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Returns what each critic expects of the next states, raw, agent -> (rows,), terminated rows as well."""
         raise NotImplementedError
+
+    def bootstraps(self, rows: Rows) -> bool:
+        """Tells whether targets hold more than rewards: not where all rows end their games, as in one-step games."""
+        return not bool(rows[TERMINATED].all())
+
+    @torch.no_grad()
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's raw targets, agent -> (rows,): r_i + gamma V_i(s'), of Eqs. 14 and 19."""
+        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
+        if not self.bootstraps(rows):
+            return rewards
+        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (rows,)
+        values = self.next_values(rows)
+        return {agent: rewards[agent] + self.config.gamma * goes_on * values[agent] for agent in self.agents}
+
+    def normalised_targets(self, batch: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's targets of a minibatch in units of their spread, agent -> (batch,)."""
+        if (TARGETS, self.agents[0]) in batch:
+            return {agent: batch[TARGETS, agent] for agent in self.agents}
+        return {agent: self._in_units(agent, targets) for agent, targets in self.compute_targets(batch).items()}
+
+    def _in_units(self, agent: str, targets: torch.Tensor) -> torch.Tensor:
+        module = self.agent_module(agent)
+        return (targets - module.q_mean) / module.q_std
+
+    def more_columns(self, rows: Rows) -> Rows:
+        """Returns what else of all K minibatches no update changes, as further columns."""
+        return {}
 
     def forward_online(self, batch: Rows) -> Outputs:
         """Returns what the online networks say of a minibatch, before any loss is computed."""
@@ -266,11 +305,17 @@ class JointLearner(TorchLearner):
             measured[agent, TD_ERROR_MEAN_KEY] = (targets[agent] - q).abs().mean()
         return measured
 
-    def differentiate(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        """Sets all networks' gradients (their groups' `grads`) to those of the losses of a minibatch; returns these."""
-        losses = self.compute_losses(fwd_out=self.forward_online(batch), batch=batch)
+    def differentiate(self, batch: Rows, *, told: bool = True) -> dict[tuple[str, str], torch.Tensor]:
+        """Sets all networks' gradients (their groups' `grads`) to those of the losses of a minibatch.
+
+        Returns:
+            The losses; if not `told` they may be left out.
+        """
+        with torch.enable_grad():
+            losses = self.compute_losses(fwd_out=self.forward_online(batch), batch=batch)
+            total = sum(losses.values())
         # A network of your own may hold parameters that its output does not depend on.
-        gradients = torch.autograd.grad(sum(losses.values()), self._leaves, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)
         torch._foreach_copy_(self._grads, gradients)
         return losses
 
@@ -319,11 +364,13 @@ class JointLearner(TorchLearner):
         size = minibatch_size or total
         self._normalise_inputs(rows)
         self._normalise_targets(rows)
+        rows |= self.more_columns(rows)
         self._optimizer_steps = self._plan_optimizer_steps()
         measured: dict[tuple[str, str], torch.Tensor] = {}
-        for columns in zip(*(column.split(size) for column in rows.values()), strict=True):
+        minibatches = list(zip(*(column.split(size) for column in rows.values()), strict=True))
+        for k, columns in enumerate(minibatches, 1):
             minibatch = dict(zip(rows, columns, strict=True))
-            measured |= self._update_once(minibatch)
+            measured |= self._update_once(minibatch, told=k == len(minibatches))
         self._weights_seq_no = self.num_updates  # so that how old weights are is counted in updates
         if report:
             drawn = self.generator.get_state()
@@ -347,19 +394,19 @@ class JointLearner(TorchLearner):
                     rows[key] = torch.from_numpy(array).to(self._device, non_blocking=True)
         return rows
 
-    def _update_once(self, minibatch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+    @torch.no_grad()
+    def _update_once(self, minibatch: Rows, told: bool) -> dict[tuple[str, str], torch.Tensor]:
         self.num_updates += 1
-        losses = self.differentiate(minibatch)
+        losses = self.differentiate(minibatch, told=told)
         if self.num_learners > 1:
             average_over_learners([group.grad for _, group in self._groups])
         if self.config.grad_clip is not None:
             for _, group in self._groups:
                 self._clip(group)
-        with torch.no_grad():
-            self._step_optimizers()
-            if self.num_updates % self.config.target_network_update_freq == 0:
-                for target, online in self._followed:
-                    target.lerp_(online, self.config.tau)
+        self._step_optimizers()
+        if self.num_updates % self.config.target_network_update_freq == 0:
+            for target, online in self._followed:
+                target.lerp_(online, self.config.tau)
         return losses
 
     def _step_optimizers(self) -> None:
@@ -367,11 +414,10 @@ class JointLearner(TorchLearner):
 
         The plain form is `optimizer.step()` for each, of which most is bookkeeping in Python.
         """
-        for period, rows, grads, averages, squares, steps, settings in self._optimizer_steps:
-            if self.num_updates % period:
-                continue
-            torch._foreach_add_(steps, 1)
-            torch._fused_adam_(rows, grads, averages, squares, [], steps, **settings)
+        for period, count, rows, grads, averages, squares, steps, settings in self._optimizer_steps:
+            if self.num_updates % period == 0:
+                count += 1
+                torch._fused_adam_(rows, grads, averages, squares, [], steps, **settings)
 
     def _plan_optimizer_steps(self) -> list[tuple[Any, ...]]:
         """Returns what each fused operation works on; made anew per call, as rates and optimizers' states change."""
@@ -385,6 +431,10 @@ class JointLearner(TorchLearner):
         for (period, lr), optimizers in alike.items():
             rows = [optimizer.param_groups[0]["params"][0] for optimizer in optimizers]
             states = [optimizer.state[row] for optimizer, row in zip(optimizers, rows, strict=True)]
+            # All count together: their steps become views of one tensor.
+            count = torch.stack([state["step"] for state in states])
+            for state, step in zip(states, count, strict=True):
+                state["step"] = step
             columns = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
             beta1, beta2 = optimizers[0].param_groups[0]["betas"]
             settings = {
@@ -396,7 +446,7 @@ class JointLearner(TorchLearner):
                 "eps": self.config.adam_epsilon,
                 "maximize": False,
             }
-            plan.append((period, rows, [row.grad for row in rows], *columns, settings))
+            plan.append((period, count, rows, [row.grad for row in rows], *columns, settings))
         return plan
 
     def _clip(self, group: NetworkGroup) -> None:
@@ -433,16 +483,23 @@ class JointLearner(TorchLearner):
         return statistics.update(values.to(torch.float64), self.num_learners)
 
     def _normalise_targets(self, rows: Rows) -> None:
-        """Sets each critic's normaliser from the targets of this call, keeping the Q-values it stands for."""
-        if not self.config.normalize_targets:
+        """Sets each critic's normaliser from the targets of this call, keeping the Q-values it stands for.
+
+        Targets that no update can change, for they hold rewards alone, become columns.
+        """
+        fixed = not self.bootstraps(rows)
+        if not self.config.normalize_targets and not fixed:
             return
-        with torch.no_grad():
-            for agent, targets in self.compute_targets(rows).items():
-                module = self.agent_module(agent)
+        for agent, targets in self.compute_targets(rows).items():
+            module = self.agent_module(agent)
+            if self.config.normalize_targets:
                 held = [*module.networks().items(), *module.target_networks().items()]
                 critics = [network for name, network in held if kind_of(name) == "critic"]
                 self.renormalise(critics, targets, self._target_statistics[agent], module.q_mean, module.q_std)
+            if fixed:
+                rows[TARGETS, agent] = self._in_units(agent, targets)
 
+    @torch.no_grad()
     def renormalise(
         self,
         critics: Sequence[nn.Module],

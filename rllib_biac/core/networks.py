@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
@@ -24,15 +25,22 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
 }
 
-_NONLINEARITIES = {name: made() for name, made in ACTIVATIONS.items()}
+# The same without a module around it, which costs as much as the arithmetic of a small network.
+_FORWARD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+}
 _aten = torch.ops.aten
 # By the gradient of an activation's output, its input and its output.
 _BACKWARD: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "relu": lambda grad, x, y: _aten.threshold_backward(grad, y, 0),
-    "tanh": lambda grad, x, y: _aten.tanh_backward(grad, y),
-    "silu": lambda grad, x, y: _aten.silu_backward(grad, x),
-    "elu": lambda grad, x, y: _aten.elu_backward(grad, 1, 1, 1, False, x),
-    "gelu": lambda grad, x, y: _aten.gelu_backward(grad, x),
+    "relu": lambda grad, x, y: _aten.threshold_backward.default(grad, y, 0),
+    "tanh": lambda grad, x, y: _aten.tanh_backward.default(grad, y),
+    "silu": lambda grad, x, y: _aten.silu_backward.default(grad, x),
+    "elu": lambda grad, x, y: _aten.elu_backward.default(grad, 1, 1, 1, False, x),
+    "gelu": lambda grad, x, y: _aten.gelu_backward.default(grad, x),
 }
 
 
@@ -104,7 +112,7 @@ def _forward(
     Returns:
         (G, out, batch); every layer's input; and the sums that activations were applied to.
     """
-    nonlinearity = _NONLINEARITIES[activation]
+    nonlinearity = _FORWARD[activation]
     inputs, sums = [h], []
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         sums.append(torch.baddbmm(bias, weight, inputs[-1]))
@@ -225,6 +233,8 @@ class NetworkGroup:
             h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
         else:
             h = torch.stack(list(x)).transpose(1, 2)
+        if not torch.is_grad_enabled():
+            return _forward(self._activation, h, self.leaves)[0].transpose(1, 2)
         leaves = [leaf.detach() for leaf in self.leaves] if frozen else self.leaves
         return _StackedMLPs.apply(self._activation, h, *leaves).transpose(1, 2)
 

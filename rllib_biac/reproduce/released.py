@@ -21,6 +21,10 @@ class ReleasedIndependent(IDQNLearner):
     """`IDQN` without target networks, for which no game ever ends."""
 
     @override(IDQNLearner)
+    def bootstraps(self, rows: Rows) -> bool:
+        return True
+
+    @override(IDQNLearner)
     @torch.no_grad()
     def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
         next_q = self.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents})

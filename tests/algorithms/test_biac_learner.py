@@ -160,6 +160,7 @@ def test_the_known_gradient_is_autograds_to_the_last_bit(ray, size):
     learner = learner_of(algo)
     update(algo, transitions(256), 64)  # so that targets, normalisers and statistics are somewhere
     batch = learner._to_tensors(as_multi_agent_batch(transitions(size, seed=1), learner.agents))
+    batch |= learner.more_columns(batch)
     assert learner._has_known_gradient
     found = []
     for differentiate in (lambda: JointLearner.differentiate(learner, batch), lambda: learner.known_gradient(batch)):
@@ -170,6 +171,21 @@ def test_the_known_gradient_is_autograds_to_the_last_bit(ray, size):
         assert by_graph.ne(0).any() and torch.equal(by_graph, known)
     torch.testing.assert_close(found[0][-1], found[1][-1])
     algo.stop()
+
+
+def test_targets_of_games_that_are_over_are_the_same_computed_once(ray):
+    rows = transitions(256)
+    rows.columns["terminated"][:] = True
+    found = []
+    for once in (True, False):
+        algo = build(ray)
+        learner = learner_of(algo)
+        if not once:
+            learner.bootstraps = lambda rows: True
+        update(algo, rows, 64)
+        found.append([group.flat.clone() for _, group in learner._groups])
+        algo.stop()
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_a_gradient_counts_as_known_only_of_the_losses_it_is_of(ray):

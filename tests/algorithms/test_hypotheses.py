@@ -188,6 +188,7 @@ def test_one_hypothesis_is_the_published_form_and_several_play_it_until_one_is_b
         own = learner.agent_module(agent).state_dict()
         alone.agent_module(agent).load_state_dict({key: own[key] for key in alone.agent_module(agent).state_dict()})
     rows = learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(64), PLAYERS))
+    rows |= learner.more_columns(rows)
     losses = [each.compute_losses(fwd_out=each.forward(rows["state"]), batch=rows) for each in (learner, alone)]
     for key, value in losses[1].items():
         torch.testing.assert_close(losses[0][key], value)

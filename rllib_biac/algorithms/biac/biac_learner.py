@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
@@ -17,10 +19,10 @@ from rllib_biac.core.transitions import (
     NEXT_ACTION_MASK,
     NEXT_STATE,
     OBS,
-    REWARDS,
     STATE,
-    TERMINATED,
 )
+
+JOINT_ACTION = "joint_action"  # a column like those of joint transitions
 
 
 class BiACLearner(JointLearner):
@@ -35,9 +37,10 @@ class BiACLearner(JointLearner):
     def _table(self, output: torch.Tensor) -> torch.Tensor:
         return output.view(-1, *self._num_actions)  # (batch, |A_1|, |A_2|)
 
-    def _joint_actions(self, batch: Rows) -> torch.Tensor:
-        joint = batch[ACTIONS, self.leader] * self._num_actions[1] + batch[ACTIONS, self.follower]
-        return joint.unsqueeze(1)  # (batch, 1)
+    @override(JointLearner)
+    def more_columns(self, rows: Rows) -> Rows:
+        joint = rows[ACTIONS, self.leader] * self._num_actions[1] + rows[ACTIONS, self.follower]
+        return {JOINT_ACTION: joint.unsqueeze(1)}  # (rows, 1), into |A_1| · |A_2|
 
     def responses(self, outputs: Outputs, mask2: torch.Tensor | None) -> torch.Tensor:
         """Returns the follower's answer to every leader action, (batch, |A_1|), as `response` says it is found."""
@@ -66,54 +69,44 @@ class BiACLearner(JointLearner):
         return a1 * q1.shape[2] + a2
 
     @override(JointLearner)
-    @torch.no_grad()
-    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
-        terminated = rows[TERMINATED]
-        if bool(terminated.all()):  # nothing to bootstrap from: one-step games, say
-            return rewards
-        goes_on = (~terminated).to(torch.float32)  # (batch,)
-        joint = self.next_joint_actions(rows, self.forward(rows[NEXT_STATE]))  # (batch, 1)
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
+        joint = self.next_joint_actions(rows, self.forward(rows[NEXT_STATE]))  # (rows, 1)
         next_q = self.forward(rows[NEXT_STATE], target=True)
-        targets = {}
+        values = {}
         for agent in self.agents:
             module = self.agent_module(agent)
-            value = module.q_std * next_q[agent, "critic"].gather(1, joint).squeeze(1) + module.q_mean
-            # r_i + gamma Q_i(s', a'): the first two terms of Eq. 14.
-            targets[agent] = rewards[agent] + self.config.gamma * goes_on * value  # (batch,)
-        return targets
+            q = next_q[agent, "critic"].gather(1, joint).squeeze(1)  # (rows,)
+            values[agent] = module.q_std * q + module.q_mean  # Q_i(s', a'), in the second term of Eq. 14
+        return values
 
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         losses = {}
-        joint = self._joint_actions(batch)
-        targets = self.compute_targets(batch)
+        joint = batch[JOINT_ACTION]
+        targets = self.normalised_targets(batch)
         for agent in self.agents:
-            module = self.agent_module(agent)
             q = fwd_out[agent, "critic"].gather(1, joint).squeeze(1)  # (batch,), normalised
-            target = (targets[agent] - module.q_mean) / module.q_std  # (batch,)
             # Its gradient step is Eq. 15, on the TD error of Eq. 14 in units of the targets' spread.
-            losses[agent, "qf_loss"] = F.mse_loss(q, target)
+            losses[agent, "qf_loss"] = F.mse_loss(q, targets[agent])
         losses[self.follower, "actor_loss"] = self.actor_loss(fwd_out, batch)
         if self.config.approximators:
             losses |= self.approximator_losses(fwd_out, batch)
         return losses
 
     @override(JointLearner)
-    def differentiate(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+    def differentiate(self, batch: Rows, *, told: bool = True) -> dict[tuple[str, str], torch.Tensor]:
         if self._has_known_gradient and (ACTION_MASK, self.follower) not in batch:
-            return self.known_gradient(batch)
+            return self.known_gradient(batch, told=told)
         return super().differentiate(batch)
 
-    @property
+    @cached_property
     def _has_known_gradient(self) -> bool:
         cls = type(self)
         as_here = cls.compute_losses is BiACLearner.compute_losses and cls.actor_loss is BiACLearner.actor_loss
         simple = self.config.actor_loss == "expectation" and not self.config.approximators
         return as_here and simple and len(self._groups) == 1 and self._groups[0][1].stacked
 
-    @torch.no_grad()
-    def known_gradient(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
+    def known_gradient(self, batch: Rows, *, told: bool = True) -> dict[tuple[str, str], torch.Tensor]:
         """What `JointLearner.differentiate` does, without a graph: of both critics at once, and of the actor.
 
         Step by step it is what autograd makes of `compute_losses`, in the same order, so that not a bit differs.
@@ -124,11 +117,8 @@ class BiACLearner(JointLearner):
         size = outputs.shape[1]
         gradient = outputs.new_zeros(outputs.shape)  # as autograd lays it out, rows first
 
-        joint = self._joint_actions(batch).expand(2, -1, 1)  # (2, batch, 1)
-        raw, modules = self.compute_targets(batch), [self.agent_module(agent) for agent in self.agents]
-        mean = torch.stack([module.q_mean for module in modules]).unsqueeze(1)  # (2, 1)
-        std = torch.stack([module.q_std for module in modules]).unsqueeze(1)
-        targets = (torch.stack([raw[agent] for agent in self.agents]) - mean) / std  # (2, batch)
+        joint = batch[JOINT_ACTION].expand(2, -1, 1)  # (2, batch, 1)
+        targets = torch.stack(list(self.normalised_targets(batch).values()))  # (2, batch)
         error = outputs[:2].gather(2, joint).squeeze(2) - targets  # (2, batch)
         gradient[:2].scatter_(2, joint, (error * (2 / size)).unsqueeze(2))  # Eq. 15
 
@@ -141,7 +131,8 @@ class BiACLearner(JointLearner):
         by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 2, log_pi.dtype)
         gradient[2] = by_logits.flatten(1)
         backpropagate(gradient)
-
+        if not told:
+            return {}
         qf_losses = error.square().mean(1)  # (2,)
         return {
             (self.leader, "qf_loss"): qf_losses[0],
@@ -151,7 +142,7 @@ class BiACLearner(JointLearner):
 
     @override(JointLearner)
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
-        joint = self._joint_actions(batch)
+        joint = batch[JOINT_ACTION]
         return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}
 
     @override(JointLearner)

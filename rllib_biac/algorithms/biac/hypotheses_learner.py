@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
 
-from rllib_biac.algorithms.biac.biac_learner import BiACLearner
+from rllib_biac.algorithms.biac.biac_learner import JOINT_ACTION, BiACLearner
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values, restrict
 from rllib_biac.core.learner import JointLearner, Outputs, Rows, RunningMoments, rescale_output
 from rllib_biac.core.transitions import (
@@ -145,7 +145,7 @@ class HypothesesLearner(BiACLearner):
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         losses = {}
-        joint = self._joint_actions(batch).expand(self.num_hypotheses, -1, 1)  # (H, batch, 1)
+        joint = batch[JOINT_ACTION].expand(self.num_hypotheses, -1, 1)  # (H, batch, 1)
         targets = self.all_targets(batch)
         for agent in self.agents:
             mean, std = self._normaliser(agent)

@@ -26,9 +26,7 @@ from rllib_biac.core.transitions import (
     NEXT_ACTION_MASK,
     NEXT_STATE,
     OBS,
-    REWARDS,
     STATE,
-    TERMINATED,
 )
 
 
@@ -51,28 +49,22 @@ class LevelsLearner(JointLearner):
         return {agent: self.module.agent(agent).coder.encode(batch[ACTIONS, agent]) for agent in self.agents}
 
     @override(JointLearner)
-    @torch.no_grad()
-    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
-        if bool(rows[TERMINATED].all()):  # nothing to bootstrap from: one-step games, say
-            return rewards
-        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (batch,)
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         x, masks = rows[NEXT_STATE].flatten(1), self._masks(rows, NEXT_ACTION_MASK)
         temperature = self.module.temperature
         lead = self.module.lead(x, masks, temperature=temperature, generator=self.generator)
         actions = self.module.answers(x, lead, 1, masks=masks)  # Eqs. 17-18
         next_q = self.compute("critic", self.module.joint(x, actions), target=True)
-        targets = {}
+        values = {}
         for agent in self.agents:
             module = self.module.agent(agent)
-            q = next_q[agent, "critic"].squeeze(1)  # (batch,)
+            q = next_q[agent, "critic"].squeeze(1)  # (rows,)
             if temperature and agent == self.agents[0]:
                 # The soft value, T log E_{a ~ uniform} exp(Q / T) (Haarnoja et al. 2017, Eq. 10).
-                tried = self.module.score(x, {}, agent, masks=masks, target=True)  # (batch, tried actions)
+                tried = self.module.score(x, {}, agent, masks=masks, target=True)  # (rows, tried actions)
                 q = temperature * ((tried / temperature).logsumexp(1) - math.log(tried.shape[1]))
-            value = module.q_std * q + module.q_mean
-            targets[agent] = rewards[agent] + self.config.gamma * goes_on * value  # (batch,)  Eq. 19
-        return targets
+            values[agent] = module.q_std * q + module.q_mean
+        return values
 
     @override(JointLearner)
     def forward_online(self, batch: Rows) -> Outputs:
@@ -81,12 +73,10 @@ class LevelsLearner(JointLearner):
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         losses = {}
-        targets = self.compute_targets(batch)
+        targets = self.normalised_targets(batch)
         for agent in self.agents:
-            module = self.module.agent(agent)
-            target = (targets[agent] - module.q_mean) / module.q_std  # (batch,)
-            losses[agent, "qf_loss"] = F.mse_loss(fwd_out[agent, "critic"].squeeze(1), target)  # Eqs. 20-21
-            if not module.enumerates:
+            losses[agent, "qf_loss"] = F.mse_loss(fwd_out[agent, "critic"].squeeze(1), targets[agent])  # Eqs. 20-21
+            if not self.module.agent(agent).enumerates:
                 losses[agent, "actor_loss"] = self.actor_loss(agent, batch)
         if self.config.approximators:
             losses |= self.approximator_losses(batch)

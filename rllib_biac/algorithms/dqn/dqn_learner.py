@@ -7,7 +7,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_biac.core.actions import masked
 from rllib_biac.core.learner import JointLearner, Outputs, Rows
-from rllib_biac.core.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_OBS, OBS, REWARDS, TERMINATED
+from rllib_biac.core.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_OBS, OBS
 
 LENIENCY = "leniency"
 
@@ -18,20 +18,14 @@ class IDQNLearner(JointLearner):
     one_input = False
 
     @override(JointLearner)
-    @torch.no_grad()
-    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
-        if bool(rows[TERMINATED].all()):  # nothing to bootstrap from: one-step games, say
-            return rewards
-        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (batch,)
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         next_q = self.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents}, target=True)
-        targets = {}
+        values = {}
         for agent in self.agents:
             module = self.agent_module(agent)
-            best = masked(next_q[agent, "critic"], rows.get((NEXT_ACTION_MASK, agent))).amax(1)  # (batch,)
-            # y_i = r_i + gamma max_a Q_i'(o', a)
-            targets[agent] = rewards[agent] + self.config.gamma * goes_on * (module.q_std * best + module.q_mean)
-        return targets
+            best = masked(next_q[agent, "critic"], rows.get((NEXT_ACTION_MASK, agent))).amax(1)  # (rows,)
+            values[agent] = module.q_std * best + module.q_mean  # max_a Q_i'(o', a)
+        return values
 
     @override(JointLearner)
     def forward_online(self, batch: Rows) -> Outputs:
@@ -39,12 +33,11 @@ class IDQNLearner(JointLearner):
 
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
-        targets = self.compute_targets(batch)
+        targets = self.normalised_targets(batch)
         losses = {}
         for agent in self.agents:
-            module = self.agent_module(agent)
             q = fwd_out[agent, "critic"].gather(1, batch[ACTIONS, agent].unsqueeze(1)).squeeze(1)  # (batch,)
-            error = (targets[agent] - module.q_mean) / module.q_std - q  # (batch,), in units of the targets' spread
+            error = targets[agent] - q  # (batch,), in units of the targets' spread
             weight = self.weight(agent, error.detach(), batch)
             losses[agent, "qf_loss"] = (weight * error.square()).mean()
         return losses

@@ -17,9 +17,7 @@ from rllib_biac.core.transitions import (
     NEXT_OBS,
     NEXT_STATE,
     OBS,
-    REWARDS,
     STATE,
-    TERMINATED,
 )
 
 
@@ -40,25 +38,18 @@ class MADDPGLearner(JointLearner):
         return self._coder(agent).act(output, rows.get((NEXT_ACTION_MASK, agent)))
 
     @override(JointLearner)
-    @torch.no_grad()
-    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
-        if bool(rows[TERMINATED].all()):  # nothing to bootstrap from: one-step games, say
-            return rewards
-        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (batch,)
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         outputs = self.compute("actor", {agent: rows[NEXT_OBS, agent] for agent in self.agents}, target=True)
         actions = {agent: self.next_action(agent, outputs[agent, "actor"], rows) for agent in self.agents}
         next_q = self.compute("critic", self._joint(rows[NEXT_STATE], actions), target=True)
-        targets = {}
+        values = {}
         for agent in self.agents:
             module = self.agent_module(agent)
             # Of twin critics the smaller counts (clipped double Q-learning, Fujimoto et al. 2018).
-            least = torch.stack([q.squeeze(1) for (owner, _), q in next_q.items() if owner == agent]).amin(
-                0
-            )  # (batch,)
-            # y = r_i + gamma Q_i'(x', a_1', ..., a_N'), a_k' = mu_k'(o_k')  (Lowe et al., Eq. 6)
-            targets[agent] = rewards[agent] + self.config.gamma * goes_on * (module.q_std * least + module.q_mean)
-        return targets
+            twins = torch.stack([q.squeeze(1) for (owner, _), q in next_q.items() if owner == agent])
+            # Q_i'(x', a_1', ..., a_N'), a_k' = mu_k'(o_k')  (Lowe et al., Eq. 6)
+            values[agent] = module.q_std * twins.amin(0) + module.q_mean  # (rows,)
+        return values
 
     def _replayed(self, batch: Rows) -> dict[str, torch.Tensor]:
         return {agent: self._coder(agent).encode(batch[ACTIONS, agent]) for agent in self.agents}
@@ -70,11 +61,9 @@ class MADDPGLearner(JointLearner):
     @override(JointLearner)
     def compute_losses(self, *, fwd_out: Outputs, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
         losses = {}
-        targets = self.compute_targets(batch)
+        targets = self.normalised_targets(batch)
         for (agent, name), q in fwd_out.items():
-            module = self.agent_module(agent)
-            target = (targets[agent] - module.q_mean) / module.q_std  # (batch,)
-            losses[agent, name.replace("critic", "qf_loss")] = F.mse_loss(q.squeeze(1), target)
+            losses[agent, name.replace("critic", "qf_loss")] = F.mse_loss(q.squeeze(1), targets[agent])
         return losses | (self.actor_losses(batch) if self.due("actor") else {})
 
     def actor_losses(self, batch: Rows) -> dict[tuple[str, str], torch.Tensor]:
