@@ -65,9 +65,9 @@ def exact(payoffs):
     return one, two, blind
 
 
-def trained(env, steps, **training):
+def trained(env, steps, seed=0, **training):
     configured = config(env, approximators=True, lr=3e-3, **training).env_runners(epsilon=[[0, 1.0], [500, 0.3]])
-    algo = configured.build_algo()
+    algo = configured.debugging(seed=seed).build_algo()
     for _ in range(steps // 200):
         algo.train()
     return algo
@@ -95,7 +95,7 @@ def test_they_play_the_exact_answer_to_what_they_see(secrets):
 
 
 def test_a_continuous_follower_comes_to_the_mean_of_what_it_should_do(ray):
-    algo = trained(SecretTargets, 1800)
+    algo = trained(SecretTargets, 1800, seed=1)  # one of those whose network died before critics had a head start
     states = np.arange(4)
     one = by_bit(SecretTargets.targets, 0).argmax(1)  # fully informed, the follower plays the target
     two = by_bit(SecretTargets.targets[states, one[BITS[:, 0]]], 1)

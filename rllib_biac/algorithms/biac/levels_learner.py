@@ -29,6 +29,10 @@ from rllib_biac.core.transitions import (
     STATE,
 )
 
+# Updates of the critics before continuous approximators climb them. Untrained critics would drive one far into
+# saturation; on the way there and back ReLUs die, of a network that sees little all, and it says the same of everything.
+HEAD_START = 200
+
 
 class LevelsLearner(JointLearner):
     """Learner of any hierarchy, with discrete and continuous actions."""
@@ -136,6 +140,8 @@ class LevelsLearner(JointLearner):
         for level, agents in enumerate(self.module.hierarchy.levels):
             known = [agent for upper in self.module.hierarchy.levels[: level + 1] for agent in upper]
             for agent in agents:
+                if self.num_updates <= HEAD_START and not self.module.agent(agent).coder.discrete:
+                    continue
                 given = {other: played[other] for other in known if other != agent}
                 output = outputs[agent, APPROXIMATOR]
                 losses[agent, "approximator_loss"] = self.commitment_loss(agent, output, x, given, masks)
