@@ -30,7 +30,7 @@ from rllib_biac.core.transitions import (
 )
 
 # Updates of the critics before continuous approximators climb them. Untrained critics would drive one far into
-# saturation; on the way there and back ReLUs die, of a network that sees little all, and it says the same of everything.
+# saturation; on the way there and back ReLUs die, and a network that sees little says the same of all it sees.
 HEAD_START = 200
 
 
