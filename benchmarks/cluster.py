@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -37,6 +36,7 @@ import ray
 import yaml
 from ray.cluster_utils import Cluster
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from studies import made_with
 
 # Of the short runs; all others are as long as the tuned example.
 STEPS, INTENSITY, GAMES, FRAGMENT, PER_ITERATION, BATCH = 4000, 4, 25, 4, 1000, 64
@@ -272,10 +272,7 @@ def main() -> int:
         "runners and learners, which share its minibatch; nothing else is changed. The trial itself takes one CPU. "
         'Seconds include the start of all processes. "As it should be": everybody is there, on as many nodes as the '
         "CPUs call for; each step is in replay once and counted once; there are as many updates as the steps call for.",
-        f"Python {platform.python_version()}, ray {ray.__version__}, {os.cpu_count()} cores for all nodes together, "
-        f"{platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(sys.argv)}",
+        *made_with("ray"),
     ]
     if args.out:
         args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

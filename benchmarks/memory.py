@@ -19,8 +19,6 @@ import argparse
 import gc
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -36,6 +34,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # this machine's own process
 import numpy as np
 import ray
 import torch
+from studies import made_with
 
 from rllib_biac import BiACConfig
 
@@ -200,10 +199,7 @@ def page(found: dict[str, Memory], steps: int) -> str:
         f"{CAPACITY:,} steps, iterations of {GAMES:,} steps, an evaluation of 100 episodes every {EVALUATED} "
         f"iterations, a checkpoint with replay every {SAVED}. {what}.",
         "",
-        f"Python {platform.python_version()}, ray {ray.__version__}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, {platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(map(shlex.quote, sys.argv))}",
+        *made_with("ray", "torch", "numpy"),
     ]
     return "\n".join(lines) + "\n"
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import highway_env
 import numpy as np
+from studies import made_with
 
 from rllib_biac.envs import make, make_batched
 
@@ -96,9 +95,7 @@ def main() -> None:
         "",
         f"A step is one joint decision of one game; random actions, resets and observations included. {args.rounds} "
         f"rounds of {args.seconds:g} s of CPU time (`time.process_time`) each, seed {args.seed}.",
-        f"Python {platform.python_version()}, numpy {np.__version__}, {platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(sys.argv)}",
+        *made_with("numpy", "highway-env"),
     ]
     table = "\n".join(lines) + "\n"
     print(table)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -27,12 +26,12 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # no Ray cluster is started 
 
 import gymnasium as gym
 import numpy as np
-import ray
 import torch
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.tune.registry import register_env
+from studies import made_with
 
 from rllib_biac import BiACConfig
 from rllib_biac.envs import make
@@ -240,10 +239,7 @@ def main() -> None:
         "setting: an environment without adapter or info, no environment checks, episodes left as lists.",
         f"{args.rounds} interleaved rounds of {args.seconds:g} s of CPU time (`time.process_time`) each, "
         f"seed {args.seed}.",
-        f"Python {platform.python_version()}, ray {ray.__version__}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, {platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(sys.argv)}",
+        *made_with("ray", "torch", "numpy"),
     ]
     table = "\n".join(lines) + "\n"
     print(table)

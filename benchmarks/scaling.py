@@ -19,7 +19,6 @@ import argparse
 import functools
 import itertools
 import os
-import platform
 import sys
 import time
 from collections import Counter
@@ -39,6 +38,7 @@ import ray
 import torch
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.thirdparty_files import psutil
+from studies import made_with
 
 from rllib_biac import BiACConfig
 from rllib_biac.core.algorithm import JointAlgorithm
@@ -561,10 +561,7 @@ def main() -> None:
         lines += ["## On paper: up to 1,000 runners", "", *on_paper(measured), "", *ABOUT_PAPER, ""]
     ray.shutdown()
     lines += [
-        f"Python {platform.python_version()}, ray {ray.__version__}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(sys.argv)}",
+        *made_with("ray", "torch", "numpy"),
     ]
     table = "\n".join(lines) + "\n"
     print(table)

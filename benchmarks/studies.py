@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shlex
+import sys
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ from rllib_biac.reproduce import write as _write
 from rllib_biac.reproduce.runs import Row
 from rllib_biac.reproduce.write import markdown
 
-__all__ = ["RESULTS", "Row", "markdown", "quantiles", "run_all", "share", "versions"]
+__all__ = ["RESULTS", "Row", "made_with", "markdown", "quantiles", "run_all", "share", "versions"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,6 +45,13 @@ def share(hits: int, total: int) -> str:
 def versions() -> str:
     """Returns what the figures were made with."""
     return ", ".join(f"{name} {number}" for name, number in _write.versions().items())
+
+
+def made_with(*packages: str) -> list[str]:
+    """Returns the last lines of what a program measured: by what, on what, and the command."""
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    held = [f"Python {platform.python_version()}", *(f"{name} {metadata.version(name)}" for name in packages), machine]
+    return [f"{', '.join(held)}.", "", f"    {shlex.join(['python', *sys.argv])}"]
 
 
 def quantiles(values: Iterable[float]) -> str:

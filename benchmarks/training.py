@@ -17,7 +17,6 @@ import argparse
 import itertools
 import logging
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 from sampling import LeanEscape  # beside this file
+from studies import made_with
 
 from rllib_biac import BiACConfig
 from rllib_biac.envs.matrix_game import ESCAPE, ROWS_AND_COLUMNS
@@ -442,10 +442,7 @@ def main() -> None:
         "",
         f"{args.rounds} interleaved rounds of {args.seconds:g} s of CPU time (`time.process_time`) each, "
         f"seed {args.seed}.",
-        f"Python {platform.python_version()}, ray {ray.__version__}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, {platform.system()} {platform.machine()}.",
-        "",
-        f"    python {' '.join(sys.argv)}",
+        *made_with("ray", "torch", "numpy"),
     ]
     text = "\n".join(lines) + "\n"
     print(text)

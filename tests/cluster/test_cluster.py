@@ -1,6 +1,6 @@
 """Training over several nodes, each a raylet of its own; the full matrix is `python benchmarks/cluster.py`."""
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -27,15 +27,14 @@ def test_work_lies_on_both_nodes_and_every_step_counts_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def program():
-    spec = importlib.util.spec_from_file_location("cluster", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look
     before = dict(os.environ)
-    spec.loader.exec_module(module)
-    os.environ.clear()
-    os.environ.update(before)
-    yield module
-    del sys.modules[spec.name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROGRAM.parent)
+        module = importlib.import_module("cluster")
+        os.environ.clear()
+        os.environ.update(before)
+        yield module
+    del sys.modules["cluster"]
 
 
 GOOD = {
