@@ -40,7 +40,9 @@ from rllib_biac.core.transitions import (
 )
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
-TARGETS = "targets"  # a column like those of joint transitions
+# Columns beside those of joint transitions, for each agent.
+TARGETS = "targets"  # normalised, (rows,)
+VECTOR = "vector"  # its action as networks see it, (rows, size)
 
 _SHARED = (STATE, NEXT_STATE, TERMINATED, START)
 

@@ -22,7 +22,7 @@ from rllib_biac.core.transitions import (
     STATE,
 )
 
-JOINT_ACTION = "joint_action"  # a column like those of joint transitions
+JOINT_ACTION = "joint_action"  # a column beside those of joint transitions
 
 
 class BiACLearner(JointLearner):

@@ -17,7 +17,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
 from rllib_biac.core.actions import masked
-from rllib_biac.core.learner import JointLearner, Outputs, Rows
+from rllib_biac.core.learner import VECTOR, JointLearner, Outputs, Rows
 from rllib_biac.core.networks import call_frozen
 from rllib_biac.core.rl_module import APPROXIMATOR, kind_of
 from rllib_biac.core.transitions import (
@@ -49,8 +49,12 @@ class LevelsLearner(JointLearner):
     def _masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
         return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
 
+    @override(JointLearner)
+    def more_columns(self, rows: Rows) -> Rows:
+        return {(VECTOR, agent): self.module.agent(agent).coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
+
     def _replayed(self, batch: Rows) -> dict[str, torch.Tensor]:
-        return {agent: self.module.agent(agent).coder.encode(batch[ACTIONS, agent]) for agent in self.agents}
+        return {agent: batch[VECTOR, agent] for agent in self.agents}
 
     @override(JointLearner)
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.core.actions import ActionCoder
-from rllib_biac.core.learner import JointLearner, Outputs, Rows
+from rllib_biac.core.learner import VECTOR, JointLearner, Outputs, Rows
 from rllib_biac.core.transitions import (
     ACTION_MASK,
     ACTIONS,
@@ -51,8 +51,12 @@ class MADDPGLearner(JointLearner):
             values[agent] = module.q_std * twins.amin(0) + module.q_mean  # (rows,)
         return values
 
+    @override(JointLearner)
+    def more_columns(self, rows: Rows) -> Rows:
+        return {(VECTOR, agent): self._coder(agent).encode(rows[ACTIONS, agent]) for agent in self.agents}
+
     def _replayed(self, batch: Rows) -> dict[str, torch.Tensor]:
-        return {agent: self._coder(agent).encode(batch[ACTIONS, agent]) for agent in self.agents}
+        return {agent: batch[VECTOR, agent] for agent in self.agents}
 
     @override(JointLearner)
     def forward_online(self, batch: Rows) -> Outputs:
