@@ -88,7 +88,9 @@ def train_a_little(data: bytes, folder: Path) -> str:
             algorithm.train()
         finally:
             algorithm.stop()
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ValueError) and "not fit into memory" in str(error):
+            return ""  # nor may it have that much memory
         return traceback.format_exc()
     return ""
 

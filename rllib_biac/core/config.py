@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import itertools
+import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -559,9 +560,11 @@ class JointConfig(AlgorithmConfig):
     def _validate_schedule(self, key: str, schedule: Any, low: float, high: float) -> None:
         points = [[0, schedule]] if isinstance(schedule, int | float) else schedule
         try:
-            steps = [float(step) for step, _ in points]
-            values = [float(value) for _, value in points]
+            steps, values = [step for step, _ in points], [value for _, value in points]
+            known = all(isinstance(x, numbers.Real) and not isinstance(x, bool) for x in [*steps, *values])
         except (TypeError, ValueError):
+            known = False
+        if not known:
             self._value_error(f"{key}: {schedule!r} is neither a number nor a schedule [[env step, value], ...].")
         if not points or steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
             self._value_error(f"{key}: the steps of {schedule!r} must rise from 0.")

@@ -169,7 +169,12 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
     def make_env(self) -> None:
         if self.env is not None:
             self.env.close()
-        self.env = make_games(self.config.env, self.num_envs, self._game_rng, dict(self.config.env_config))
+        try:
+            self.env = make_games(self.config.env, self.num_envs, self._game_rng, dict(self.config.env_config))
+        except MemoryError:
+            raise ValueError(
+                f"num_envs_per_env_runner: {self.num_envs:,} games do not fit into memory: write a smaller number."
+            ) from None
         self._state = StateReader(self.env, self.config.state)
         self._window = max(1, self.config.metrics_num_episodes_for_smoothing // max(self.config.num_env_runners, 1))
         self._finished = FinishedEpisodes(self._window, self.env.possible_agents)

@@ -43,14 +43,22 @@ class JointReplayBuffer:
         """Appends rows, overwriting the oldest once the ring is full.
 
         Raises:
-            ValueError: if columns, dtypes or shapes differ from those of the rows before.
+            ValueError: if columns, dtypes or shapes differ from those of the rows before; if so many rows do not fit
+                into memory.
         """
         if not self.columns:
             self.num_agents = transitions.num_agents
-            self.columns = {
-                key: np.zeros((self.capacity, *column.shape[1:]), column.dtype)
-                for key, column in transitions.columns.items()
-            }
+            try:
+                self.columns = {
+                    key: np.zeros((self.capacity, *column.shape[1:]), column.dtype)
+                    for key, column in transitions.columns.items()
+                }
+            except (MemoryError, ValueError):  # NumPy's, of what would not fit into any memory
+                row = sum(column[0].nbytes for column in transitions.columns.values())
+                raise ValueError(
+                    f"replay_buffer_config: a capacity of {self.capacity:,} steps of {row} bytes each, "
+                    f"{self.capacity * row / 1e9:.1f} GB, does not fit into memory: write a smaller one."
+                ) from None
         if self.columns.keys() != transitions.columns.keys():
             raise ValueError(
                 f"rows have columns {list(transitions.columns)}, but the replay buffer holds {list(self.columns)}."

@@ -64,6 +64,8 @@ def test_refusals():
         buffer.add(rows(0, 2, dtype=np.float64))
     assert len(buffer) == 2
     buffer.add(rows(2, 8))
+    with pytest.raises(ValueError, match=r"replay_buffer_config: a capacity of .* GB, does not fit into memory"):
+        JointReplayBuffer(2**50).add(rows(0, 2))
     with pytest.raises(ValueError, match="capacity"):
         JointReplayBuffer(5).set_state(buffer.get_state())
     np.testing.assert_array_equal(np.unique(buffer.sample(500).columns["actions", "one"]), np.arange(10))
