@@ -135,7 +135,7 @@ def dqn(hiddens: tuple[int, ...], setting: tuple[str, int, int], steps: int, see
 
 
 class TorchLoop:
-    """Bi-AC's updates on Escape as a plain loop: stacked networks, one fused Adam, numpy replay, no library around.
+    """Bi-AC's updates on Escape as a plain loop: stacked networks, gradients written out, one fused Adam, numpy replay.
 
     It plays `games` games at once, then makes as many updates, as Bi-AC does. Escape's payoffs are divided by a
     constant instead of being normalised, and nothing is logged or checked.
@@ -155,7 +155,7 @@ class TorchLoop:
             bias = self._flat[:, start + o * i : start + o * i + o].unsqueeze(2)
             for leaf in (weight, bias):
                 leaf.uniform_(-(i**-0.5), i**-0.5)
-                self._leaves.append(leaf.detach().requires_grad_())
+                self._leaves.append(leaf)
         self._target = self._flat[:2].clone()
         self._grad, self._average, self._square = (torch.zeros_like(self._flat) for _ in range(3))
         self._grads = []
@@ -190,33 +190,47 @@ class TorchLoop:
         self._states[at], self._actions[at], self._rewards[at] = states, joint, self._payoffs[:, joint].T
         self._added += self.games
 
+    @torch.no_grad()
     def _update(self, states: torch.Tensor, actions: torch.Tensor, rewards: torch.Tensor) -> None:
-        q1, q2, logits = self._forward(states)
-        # One-step games: the targets are the rewards.
-        loss1 = (q1.gather(1, actions).squeeze(1) - rewards[:, 0]).square().mean()
-        loss2 = (q2.gather(1, actions).squeeze(1) - rewards[:, 1]).square().mean()
-        log_pi = logits.view(-1, 3, 3).log_softmax(2)
-        value = log_pi.exp() * (q2.detach().view(-1, 3, 3) - ENTROPY * log_pi)
-        gradients = torch.autograd.grad(loss1 + loss2 - value.sum(2).mean(), self._leaves)
-        torch._foreach_copy_(self._grads, gradients)
-        with torch.no_grad():
-            self._steps += 1
-            torch._fused_adam_(
-                [self._flat],
-                [self._grad],
-                [self._average],
-                [self._square],
-                [],
-                [self._steps],
-                amsgrad=False,
-                lr=LR,
-                beta1=0.9,
-                beta2=0.999,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
-            self._target.lerp_(self._flat[:2], TAU)
+        weights, biases = self._leaves[::2], self._leaves[1::2]
+        inputs = [states.T.expand(3, *states.T.shape)]  # (3, in, batch) of each layer
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            inputs.append(torch.baddbmm(bias, weight, inputs[-1]).relu_())
+        output = torch.baddbmm(biases[-1], weights[-1], inputs[-1])  # (3, 9, batch)
+        gradient = torch.zeros_like(output)
+        # The critics' mean square errors. One-step games: the targets are the rewards.
+        at = actions.T.expand(2, 1, -1)  # (2, 1, batch)
+        error = output[:2].gather(1, at) - rewards.T.unsqueeze(1)
+        gradient[:2].scatter_(1, at, error * (2 / BATCH))
+        # The actor's, -E_pi[Q_2 - c log pi] of every leader action: by each logit, pi (mean - value).
+        q2, logits = output[1].view(3, 3, -1), output[2].view(3, 3, -1)
+        log_pi = logits.log_softmax(1)
+        pi, value = log_pi.exp(), q2 - ENTROPY * log_pi
+        gradient[2] = ((pi * value).sum(1, keepdim=True) - value).mul_(pi).mul_(1 / (3 * BATCH)).view(9, -1)
+        found = []  # last layer first, bias before weight
+        for layer in reversed(range(len(weights))):
+            found += [gradient.sum(2, keepdim=True), gradient.bmm(inputs[layer].transpose(1, 2))]
+            if layer:
+                gradient = weights[layer].transpose(1, 2).bmm(gradient)
+                gradient = torch.ops.aten.threshold_backward.default(gradient, inputs[layer], 0)
+        torch._foreach_copy_(self._grads, found[::-1])
+        self._steps += 1
+        torch._fused_adam_(
+            [self._flat],
+            [self._grad],
+            [self._average],
+            [self._square],
+            [],
+            [self._steps],
+            amsgrad=False,
+            lr=LR,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+        self._target.lerp_(self._flat[:2], TAU)
 
     def run(self) -> tuple[int, int]:
         """Plays one step of all games and makes as many updates; returns how many of each."""
@@ -419,8 +433,8 @@ def main() -> None:
         "`training_intensity=128` with one policy per player (no dueling, no double Q, an environment without adapter) "
         f"at the fastest of these settings (updates/s): {' | '.join(tried)}. Its `independent` sampling is used: "
         "`synchronized` does not end "
-        "on one-step episodes. The torch loop does Bi-AC's updates with stacked networks, one fused Adam and a numpy "
-        "ring.",
+        "on one-step episodes. The torch loop does Bi-AC's updates with stacked networks, gradients written out, one "
+        "fused Adam and a numpy ring.",
         "",
         f"## Where Bi-AC's time goes ({'-'.join(map(str, HIDDENS[0]))}, K = {args.games})",
         "",
