@@ -199,7 +199,7 @@ def main() -> None:
     text = (
         "# Bad inputs\n\nWhat `rllib train file` makes of experiment files that are wrong in many ways, before it "
         "starts Ray. What the columns mean is said in `benchmarks/bad_inputs.py`, which made this "
-        f"({versions()}).\n\n{markdown(header, [*rows, ['all', *sums]])}\n"
+        f"({versions()}).\n\n{markdown(header, [*rows, ['all', *sums]])}\n\n"
         "Games of two agents with random observation, action and state spaces (Box of many dtypes and shapes, "
         "Discrete, MultiDiscrete, MultiBinary, Text, Dict, Tuple, Sequence), for Bi-AC, I-DQN and MADDPG: "
         f"{sum(played.values())}, of which {played['refused']} were refused with a message, {played['trained']} "

@@ -895,6 +895,7 @@ Training in which harm is done; survived, with what is asked of a survivor, is d
 `benchmarks/faults.py`. Every row of every seed is in `faults.jsonl`.
 
 {markdown(["fault", "survived, of seeds", "goes on", "median seconds"], cells)}
+
 Bi-AC on Maintain, default settings; seconds of a whole case, including starts of processes, on a machine shared with
 other programs. {versions()}.
 
