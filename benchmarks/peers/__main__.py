@@ -10,8 +10,8 @@ How to run
     where pip would bring CUDA, set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds). A library whose environment
     cannot be made is left out, and its row says why.
 Results to expect
-    With 64 games at once Bi-AC, three networks, does about nine times the updates of BenchMARL and AgileRL, and three
-    and a half times those of XuanCe; with one game at a time it is about as fast as XuanCe. It plays C-Z in all runs
+    With 64 games at once Bi-AC, three networks, does about eleven times the updates of BenchMARL and AgileRL, and
+    four times those of XuanCe; with one game at a time it is about as fast as XuanCe. It plays C-Z in all runs
     at its default learning rate. The others have no Bi-AC: it is their independent learners or MADDPG, at the best of
     a few settings.
 """
