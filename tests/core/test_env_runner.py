@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from rllib_biac.core.env_runner import FinishedEpisodes
+from rllib_biac.core.env_runner import FinishedEpisodes, JointEnvRunner
 from rllib_biac.envs.errors import GameError
 from tests.core.games import Broken, config, stock
 
@@ -138,3 +138,9 @@ def test_exploration_is_per_agent_or_joint(ray, exploration):
     both = (leads & answers).float().mean().item()
     assert both == pytest.approx(4 / 9 if exploration == "per_agent" else 1 / 2 + 1 / 18, abs=0.02)
     algo.stop()
+
+
+def test_more_games_than_fit_into_memory_are_named():
+    settings = config("merge_v0", [["main_0"], ["auxiliary_0"]]).env_runners(num_envs_per_env_runner=2**44)
+    with pytest.raises(ValueError, match=r"num_envs_per_env_runner: 17,592,186,044,416 games do not fit into memory"):
+        JointEnvRunner(config=settings)
