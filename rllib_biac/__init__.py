@@ -6,17 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rllib_biac.algorithms.biac import BiAC, BiACConfig
-    from rllib_biac.algorithms.bilevel_q import BiLevelQ, BiLevelQConfig
-    from rllib_biac.algorithms.dqn import (
-        IDQN,
-        HystereticDQN,
-        HystereticDQNConfig,
-        IDQNConfig,
-        LenientDQN,
-        LenientDQNConfig,
-    )
-    from rllib_biac.algorithms.maddpg import MADDPG, MATD3, MADDPGConfig, MATD3Config
+    from rllib_biac.rllib.biac import BiAC, BiACConfig
+    from rllib_biac.rllib.bilevel_q import BiLevelQ, BiLevelQConfig
+    from rllib_biac.rllib.hysteretic_dqn import HystereticDQN, HystereticDQNConfig
+    from rllib_biac.rllib.idqn import IDQN, IDQNConfig
+    from rllib_biac.rllib.lenient_dqn import LenientDQN, LenientDQNConfig
+    from rllib_biac.rllib.maddpg import MADDPG, MADDPGConfig
+    from rllib_biac.rllib.matd3 import MATD3, MATD3Config
 
 __all__ = [
     "IDQN",
@@ -35,12 +31,16 @@ __all__ = [
     "MATD3Config",
 ]
 
-_FAMILIES = {"BiAC": "biac", "BiLevelQ": "bilevel_q", "MADDPG": "maddpg", "MATD3": "maddpg"}
-
 
 def __getattr__(name: str) -> Any:
     # Importing ray takes seconds: it waits until an algorithm is asked for.
     if name in __all__:
-        family = _FAMILIES.get(name.removesuffix("Config"), "dqn")
-        return getattr(importlib.import_module(f"rllib_biac.algorithms.{family}"), name)
+        from rllib_biac.rllib.registry import ALGORITHMS
+
+        module, _, _ = ALGORITHMS[name.removesuffix("Config")].partition(":")
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,40 +5,48 @@ They are trained centrally, against the critics of the full game, and played wit
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
-from ray.rllib.utils.annotations import override
 from torch import nn
 
-from rllib_biac.core.actions import ActionCoder, explore_vector
-from rllib_biac.core.networks import build_network
-from rllib_biac.core.rl_module import APPROXIMATOR, HierarchyModule, JointRLModule, Tensors
+from rllib_biac.algorithms.biac.settings import BiACSettings
+from rllib_biac.files.policy import ON_OBSERVATIONS, Arrays, Description
+from rllib_biac.learning.actions import ActionCoder, explore_vector
+from rllib_biac.learning.networks import build_network
+from rllib_biac.learning.team import APPROXIMATOR, Agent, Team, Tensors
 
 
-class ApproximatedAgent(JointRLModule):
-    """An agent that, if the config asks for `approximators`, can also act on its own observation alone.
+class ApproximatedAgent(Agent):
+    """An agent that can also act on its own observation alone.
 
     Attributes:
         coder: turns its actions into vectors and back.
         approximator: (batch, *observation shape) -> (batch, size of its action): logits, or what tanh bounds.
     """
 
-    approximator: nn.Module
-
-    @override(JointRLModule)
     def build_networks(self) -> None:
         self.coder = ActionCoder(self.action_space)
-        if self.model_config["approximators"]:
-            self.approximator = build_network(self.observation_shape, self.coder.size, self.model_config)
+        self.approximator = build_network(self.observation_shape, self.coder.size, self.model_config)
+        super().build_networks()
 
-    @override(JointRLModule)
     def networks(self) -> dict[str, nn.Module]:
-        return {APPROXIMATOR: self.approximator} if self.model_config["approximators"] else {}
+        return super().networks() | {APPROXIMATOR: self.approximator}
+
+    def input_shape(self, network: str) -> tuple[int, ...]:
+        return self.observation_shape if network == APPROXIMATOR else super().input_shape(network)
 
 
-class ApproximatedModule(HierarchyModule):
+class ApproximatedTeam(Team):
     """All agents, each of which may act on its own observation alone."""
 
-    @override(HierarchyModule)
+    settings: BiACSettings
+
+    def agent_class(self, agent: str) -> type[Agent]:
+        plain = super().agent_class(agent)
+        return type(f"Approximated{plain.__name__}", (ApproximatedAgent, plain), {})
+
     def act_on_observations(
         self,
         observations: Tensors,
@@ -47,13 +55,23 @@ class ApproximatedModule(HierarchyModule):
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
-        if not self.model_config["approximators"]:
-            raise ValueError("these agents have no approximators; train with approximators: true.")
         actions = {}
-        for agent in self.hierarchy.agents:
-            own, mask = self[agent].unwrapped(), masks[agent] if masks else None
+        for agent in self.agents:
+            own, mask = self[agent], masks[agent] if masks else None
             greedy = own.coder.act(own.approximator(own.encode_observation(observations[agent])), mask)
-            noise = self.model_config["exploration_noise"]
+            noise = self.settings.exploration_noise
             vector = explore_vector(own.coder, greedy, epsilon, noise=noise, mask=mask, generator=generator)
             actions[agent] = own.coder.decode(vector)
         return actions
+
+    def describe(self) -> tuple[Description, Arrays]:
+        description, arrays = super().describe()
+        networks = {agent: self[agent].approximator for agent in self.agents}
+        local, local_arrays = self._describe("local", networks)
+        named = {ON_OBSERVATIONS + name: array for name, array in local_arrays.items()}
+        return replace(description, on_observations=local), arrays | named
+
+
+def with_approximators(team: type[Any]) -> type[Team]:
+    """Returns that kind of team with approximators."""
+    return type(f"Approximated{team.__name__}", (ApproximatedTeam, team), {})

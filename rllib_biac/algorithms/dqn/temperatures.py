@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from rllib_biac.algorithms.dqn.losses import LENIENCY
+from rllib_biac.algorithms.dqn.settings import LenientDQNSettings
+from rllib_biac.learning.actions import action_size
+from rllib_biac.learning.team import TeamSpec
+from rllib_biac.learning.transitions import ACTIONS, NEXT_OBS, OBS, TERMINATED, JointTransitions
 
 
 class Temperatures:
@@ -78,3 +86,50 @@ class Temperatures:
         """Takes back what `get_state` returned."""
         self._projections = state["projections"]
         self._table = {k: own.copy() for k, own in state["table"].items()}
+
+
+class Leniency:
+    """Stores with each new step the leniency of each of its actions at that time.
+
+    Args:
+        spec: of the team.
+        seed: of the hash functions.
+    """
+
+    def __init__(self, spec: TeamSpec, seed: int | None) -> None:
+        assert isinstance(spec.settings, LenientDQNSettings)
+        self._spec, self._settings, self._seed = spec, spec.settings, seed
+        self._temperatures: dict[str, Temperatures] = {}
+
+    def __call__(self, rows: JointTransitions) -> JointTransitions:
+        """Returns new rows with a column `LENIENCY` for each agent."""
+        own = {}
+        for i, agent in enumerate(self._spec.hierarchy.agents):
+            observations, actions = rows.columns[OBS, agent], rows.columns[ACTIONS, agent]
+            if agent not in self._temperatures:
+                self._temperatures[agent] = self._make(i, agent, math.prod(observations.shape[1:]))
+            own[LENIENCY, agent] = self._temperatures[agent].leniency(
+                observations, actions, rows.columns[NEXT_OBS, agent], rows.columns[TERMINATED]
+            )
+        return JointTransitions(rows.columns | own, rows.num_agents)
+
+    def _make(self, index: int, agent: str, size: int) -> Temperatures:
+        return Temperatures(
+            size,
+            action_size(self._spec.action_spaces[agent]),
+            decay=self._settings.temperature_decay,
+            diffusion=self._settings.temperature_diffusion,
+            moderation=self._settings.leniency_moderation,
+            bits=self._settings.temperature_hash_bits,
+            rng=np.random.default_rng([self._seed or 0, index]),
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` needs."""
+        return {agent: own.get_state() for agent, own in self._temperatures.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `get_state` returned."""
+        for i, (agent, own) in enumerate(state.items()):
+            self._temperatures[agent] = self._make(i, agent, len(own["projections"]) - 1)
+            self._temperatures[agent].set_state(own)

@@ -1,0 +1,134 @@
+"""The losses of Bi-AC for a hierarchy of any depth (Eqs. 17-22).
+
+Each action is trained as a commitment: the actions above it come from replay, the actions below it from the current
+policies answering it, a peer's from its current policy. (With the actions below taken as fixed, Eq. 22 converges to
+what simultaneous play would: in the duopoly to Cournot's equilibrium instead of Stackelberg's.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from rllib_biac.algorithms.biac.levels_team import LevelsTeam
+from rllib_biac.algorithms.biac.settings import BiACSettings
+from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
+from rllib_biac.learning.networks import call_frozen
+from rllib_biac.learning.settings import kind_of
+from rllib_biac.learning.stacked import Outputs
+from rllib_biac.learning.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, STATE
+from rllib_biac.walk import ByActions, concatenated, restrict, walk
+
+
+class LevelsLosses(Losses):
+    """Losses of any hierarchy, with discrete and continuous actions."""
+
+    one_input = False
+    team: LevelsTeam
+    settings: BiACSettings
+
+    def stack_of(self, agent: str, network: str) -> Any:
+        # Critics all see the joint action; every actor sees something else.
+        kind = kind_of(network)
+        return (agent, network) if kind == "actor" else kind
+
+    def masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
+        """Returns a column of masks, agent -> (rows, |A_i|) bool, of those who have one."""
+        return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
+
+    def more_columns(self, rows: Rows) -> Rows:
+        return {(VECTOR, agent): self.team[agent].coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
+
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
+        x, masks = rows[NEXT_STATE].flatten(1), self.masks(rows, NEXT_ACTION_MASK)
+        temperature = self.team.temperature
+        play = self.team.play(x, masks, temperature=temperature, generator=self.generator)
+        actions = walk(self.team.hierarchy.levels, play)  # Eqs. 17-18
+        next_q = self.networks.compute("critic", concatenated(x, actions, self.agents), target=True)
+        values = {}
+        for agent in self.agents:
+            q = next_q[agent, "critic"].squeeze(1)  # (rows,)
+            if temperature and agent == self.agents[0]:
+                # The soft value, T log E_{a ~ uniform} exp(Q / T) (Haarnoja et al. 2017, Eq. 10).
+                tried = self.team.score(x, {}, agent, masks=masks, target=True)  # (rows, tried actions)
+                q = temperature * ((tried / temperature).logsumexp(1) - math.log(tried.shape[1]))
+            values[agent] = self.team[agent].raw(q)
+        return values
+
+    def forward_online(self, batch: Rows) -> Outputs:
+        replayed = {agent: batch[VECTOR, agent] for agent in self.agents}
+        return self.networks.compute("critic", concatenated(batch[STATE].flatten(1), replayed, self.agents))
+
+    def losses(self, batch: Rows, outputs: Outputs) -> Measured:
+        losses = {}
+        targets = self.normalised_targets(batch)
+        for agent in self.agents:
+            losses[agent, "qf_loss"] = F.mse_loss(outputs[agent, "critic"].squeeze(1), targets[agent])  # Eqs. 20-21
+            if not self.team[agent].enumerates:
+                losses[agent, "actor_loss"] = self.actor_loss(agent, batch)
+        return losses
+
+    def actor_loss(self, agent: str, batch: Rows) -> torch.Tensor:
+        """The loss of one actor (Eq. 22): what it commits to should maximise its critic, the levels below answering."""
+        own, levels = self.team[agent], self.team.hierarchy.levels
+        x, masks = batch[STATE].flatten(1), self.masks(batch, ACTION_MASK)
+        above = [name for upper in levels[: own.level] for name in upper]
+        given = {name: batch[VECTOR, name] for name in above}
+        seen = concatenated(x, given, above)
+        with torch.no_grad():
+            for peer in levels[own.level]:
+                if peer != agent:
+                    other = self.team[peer]
+                    given[peer] = other.coder.act(other.actor(seen), masks.get(peer))
+        return self.commitment_loss(agent, own.actor(seen), x, given, masks)
+
+    def commitment_loss(
+        self,
+        agent: str,
+        output: torch.Tensor,
+        x: torch.Tensor,
+        given: Mapping[str, torch.Tensor],
+        masks: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """The loss of what an agent commits to, the levels below answering it.
+
+        Args:
+            agent: who commits.
+            output: (batch, size), of its actor or approximator.
+            x: (batch, state size), normalised.
+            given: actions of the levels above and of the agent's peers.
+            masks: agent -> (batch, |A_i|) bool.
+        """
+        own = self.team[agent]
+        if own.coder.discrete:
+            with torch.no_grad():
+                q = self.team.score(x, given, agent, masks=masks)  # (batch, |A_i|)
+            return expectation_loss(output, q, masks.get(agent), self.settings.entropy_coeff)
+        # The derivative is total: through the answers of the levels below as well. It does not reach the answerers.
+        temperature = self.settings.gumbel_temperature
+        relaxed = ByActions(
+            self.team.hierarchy.levels,
+            x,
+            actor=lambda name, seen: call_frozen(self.team[name].actor, seen),
+            vector=lambda name, out, mask: self.team[name].coder.relax(out, temperature, mask, self.generator),
+            masks=masks,
+        )
+        actions = relaxed.answered({**given, agent: output.tanh()}, own.level + 1)
+        return -call_frozen(own.critic, concatenated(x, actions, self.agents)).mean()
+
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        return {agent: outputs[agent, "critic"].squeeze(1) for agent in self.agents}
+
+
+def expectation_loss(
+    logits: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None, entropy_coeff: float
+) -> torch.Tensor:
+    """Returns minus E_{a ~ pi}[Q(a)] plus the entropy bonus, exact: logits, q (batch, |A_i|) -> scalar."""
+    log_pi = restrict(logits, mask).log_softmax(1)
+    pi = log_pi.exp()
+    log_pi = log_pi.masked_fill(pi == 0.0, 0.0)  # where 0 · log 0 counts as 0
+    return -(pi * (q - entropy_coeff * log_pi)).sum(1).mean()

@@ -1,0 +1,66 @@
+"""The update of tabular bi-level Q-learning (Eqs. 8-11), transition by transition."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+
+from rllib_biac.learning.schedules import piecewise
+from rllib_biac.learning.trainer import Trainer
+from rllib_biac.learning.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
+from rllib_biac.walk import ByTables, walk
+
+
+class TableTrainer(Trainer):
+    """Learns both tables from replayed transitions, one after the other."""
+
+    def train(
+        self,
+        rows: Mapping[Hashable, np.ndarray],
+        *,
+        minibatch_size: int | None = None,
+        env_steps: int | None = None,
+        report: bool = True,
+    ) -> None:
+        """Updates both tables by every row in turn; arguments as for `Trainer.train`."""
+        self.env_steps = env_steps or 0
+        alpha = piecewise(self.settings.lr, self.env_steps)
+        tensors = self.as_tensors(rows)
+        agents = self.team.agents
+        tables = [self.team[agent] for agent in agents]
+        # Each agent has a list of states of its own, and they are the same: both meet the same states in one order.
+        here, _ = [table.rows(tensors[STATE], add=True).numpy() for table in tables]
+        following, _ = [table.rows(tensors[NEXT_STATE], add=True).numpy() for table in tables]
+        q = [table.q.numpy() for table in tables]  # views: (max_states + 1, |A_1|, |A_2|) each
+        actions = np.stack([rows[ACTIONS, agent] for agent in agents], 1)  # (batch, 2)
+        rewards = np.stack([rows[REWARDS, agent] for agent in agents], 1)  # (batch, 2)
+        masks = {agent: rows[NEXT_ACTION_MASK, agent] for agent in agents if (NEXT_ACTION_MASK, agent) in rows}
+        errors = np.zeros_like(rewards, float)
+        for k, (s, after, (a1, a2), over) in enumerate(
+            zip(here, following, actions, rows[TERMINATED], strict=True)
+        ):
+            target = rewards[k].astype(float)  # (2,)
+            if not over:
+                allowed = {agent: mask[k : k + 1] for agent, mask in masks.items()}
+                b1, b2 = self.equilibrium(q[0][after], q[1][after], allowed)
+                target += self.settings.gamma * np.array([q[0][after, b1, b2], q[1][after, b1, b2]])
+            for i in range(2):
+                errors[k, i] = target[i] - q[i][s, a1, a2]
+                q[i][s, a1, a2] += alpha * errors[k, i]  # Eqs. 10, 11
+        self.losses.num_updates += 1
+        for i, agent in enumerate(agents):
+            replayed = q[i][here, actions[:, 0], actions[:, 1]]
+            self.reported.setdefault((agent, "qf_mean"), []).append(float(replayed.mean()))
+            self.reported.setdefault((agent, "td_error_mean"), []).append(float(np.abs(errors[:, i]).mean()))
+
+    def equilibrium(self, q1: np.ndarray, q2: np.ndarray, masks: Mapping[str, np.ndarray]) -> tuple[int, int]:
+        """Returns the SE of one state's tables (Eqs. 8, 9).
+
+        Args:
+            q1, q2: (|A_1|, |A_2|) each.
+            masks: agent -> (1, |A_i|) bool.
+        """
+        levels = self.team.hierarchy.levels
+        a1, a2 = walk(levels, ByTables(levels, q1[None], q2[None], masks)).values()
+        return int(a1[0]), int(a2[0])

@@ -1,0 +1,146 @@
+"""Greedy play of a trained team, in the game itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac.envs import make
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.equilibria import NashComparison, PlayRegret
+from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
+from rllib_biac.evaluation.exact import exact_play
+from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
+from rllib_biac.evaluation.trained import Trained
+from rllib_biac.learning.games import StateReader
+
+
+@dataclass
+class Played:
+    """What became of the episodes.
+
+    Attributes:
+        returns: agent -> undiscounted return of every episode.
+        lengths: steps of every episode.
+        outcomes: how often each outcome the game names came about.
+        frames: pictures (height, width, 3) uint8 of the play, if asked for.
+        frames_per_second: how fast to show them.
+        regret: of the play that was learned, exact; None where the game has no tables.
+        nash: its payoffs beside those of every pure NE; None where the game has no tables, or too many policies.
+        learned_regret: agent -> its regret by a best response that was learned, top level first; if asked for.
+    """
+
+    returns: dict[str, list[float]]
+    lengths: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    frames: list[np.ndarray] = field(default_factory=list)
+    frames_per_second: float = 5.0
+    regret: PlayRegret | None = None
+    nash: NashComparison | None = None
+    learned_regret: dict[str, LearnedRegret] = field(default_factory=dict)
+
+
+def play(
+    trained: Trained,
+    *,
+    episodes: int,
+    seed: int | None = None,
+    render: bool = False,
+    on_observations: bool = False,
+    best_response: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Played:
+    """Plays episodes greedily.
+
+    Args:
+        trained: the team and its game.
+        episodes: at least 1.
+        seed: of the game's starts.
+        render: whether to collect pictures; a game that draws nothing gives none.
+        on_observations: whether each agent acts by its approximator, on its own observation alone.
+        best_response: env steps in which each agent learns to deviate, for `learned_regret`; 0: none does.
+        progress: called while they learn with the env steps done and those in all.
+
+    Raises:
+        ValueError: if agents should act on observations and have no approximators; if a game that cannot be drawn
+            should be.
+    """
+    team, env, settings = trained.team, trained.env, dict(trained.env_config)
+    made: list[Any] = []
+
+    def factory() -> Any:
+        if render:
+            settings["render_mode"] = "rgb_array"
+        game = make(env, **settings) if isinstance(env, str) else env(**settings)
+        made.append(game)
+        return game
+
+    try:
+        games = ParallelEnvBatch(factory, 1, np.random.default_rng(seed))
+    except TypeError as error:
+        if render:
+            raise ValueError(f"the game {env} takes no render_mode, so there is nothing to draw.") from error
+        raise
+    state = StateReader(games, team.settings.state)
+    agents = games.possible_agents
+    played = Played({agent: [] for agent in agents})
+    # What is measured exactly, or learned against, is play that knows the state.
+    if not on_observations and (exact := exact_play(trained)) is not None:
+        played.regret, played.nash = exact.regret(), exact.nash()
+    drawn = None if seed is None else torch.Generator().manual_seed(seed)
+    played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
+    try:
+        for _ in range(episodes):
+            games.reset()
+            returns, length, over = dict.fromkeys(agents, 0.0), 0, False
+            _draw(made[0], played, render)
+            while not over:
+                seen, masks = games.observe(), games.action_masks()
+                if on_observations:
+                    actions = greedy_on_observations(team, seen, masks)
+                else:
+                    actions = greedy(team, state(), seen, masks, drawn)
+                step = games.step(actions)
+                length += 1
+                for agent in agents:
+                    returns[agent] += float(step.rewards[agent][0])
+                _draw(made[0], played, render)
+                over = bool(step.terminated[0] | step.truncated[0])
+            for agent in agents:
+                played.returns[agent].append(returns[agent])
+            played.lengths.append(length)
+            if step.outcome[0] >= 0:
+                played.outcomes[games.outcome_names[step.outcome[0]]] += 1
+    finally:
+        games.close()
+    if best_response:
+        played.learned_regret = learned_regret(trained, best_response, seed=seed, progress=progress)
+    return played
+
+
+def can_draw(env: Any, settings: dict[str, Any]) -> bool:
+    """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
+    try:
+        game = make(env, **settings, render_mode="rgb_array") if isinstance(env, str) else None
+    except (TypeError, ValueError):
+        return False
+    if game is not None:
+        game.close()
+    return game is not None
+
+
+def _draw(game: Any, played: Played, render: bool) -> None:
+    if not render:
+        return
+    # A game that moves between two decisions may give the pictures on the way.
+    between = getattr(game, "frames_since_last_step", None)
+    frames = between() if between is not None else []
+    if not len(frames):
+        frame = game.render()
+        frames = [] if frame is None else [frame]
+    played.frames.extend(np.asarray(frame) for frame in frames)

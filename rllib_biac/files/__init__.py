@@ -1,0 +1,1 @@
+"""What lies on disk: parts of checkpoints, policies. Plain arrays in and out."""

@@ -1,0 +1,86 @@
+"""All networks of an algorithm in one file to give away: plain numbers, nothing that could be executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from rllib_biac.files import policy as files
+from rllib_biac.files.policy import Arrays, Description
+
+_NETWORKS = "networks"  # metadata that a file of a policy alone does not have
+
+
+Weights = Mapping[str, Mapping[str, np.ndarray]]  # agent -> parameter -> its values
+
+
+def save_weights(
+    path: str | Path, weights: Weights, policy: tuple[Description, Arrays] | str, algorithm: str
+) -> None:
+    """Writes all agents' networks and normalisers, target networks too, as tensors `<agent>/<parameter>`.
+
+    `StackelbergPolicy.load` plays the file, unless networks are of the user's own making.
+
+    Args:
+        path: of the safetensors file.
+        weights: all of them.
+        policy: description and arrays of what is played; or why there are none.
+        algorithm: its name.
+    """
+    tensors: Arrays = {f"{agent}/{name}": values for agent, own in weights.items() for name, values in own.items()}
+    about = {"algorithm": algorithm, _NETWORKS: " ".join(weights)}
+    if isinstance(policy, str):
+        files.write(path, tensors, None, about=about | {"undescribed": policy})
+        return
+    description, arrays = policy
+    # What a policy plays with are some of these very numbers, under names of its own.
+    known = {_content(tensor): name for name, tensor in tensors.items()}
+    names = {}
+    for name, array in arrays.items():
+        names[name] = known.setdefault(_content(array), f"policy/{name}")
+        tensors.setdefault(names[name], array)
+    files.write(path, tensors, description, names=names, about=about)
+
+
+def load_weights(path: str | Path, like: Weights) -> dict[str, dict[str, np.ndarray]]:
+    """Reads what `save_weights` wrote, for networks like these. Nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        like: weights of the same shapes.
+
+    Returns:
+        agent -> parameter -> its values.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, has not all networks, or they are not like these.
+    """
+    about, tensors = files.read_tensors(path)
+    if _NETWORKS not in about:
+        raise ValueError(
+            f"{path} has a policy to play, not all networks it was trained with: write those with algo.save_weights() "
+            "or `rllib export`."
+        )
+    weights: dict[str, dict[str, np.ndarray]] = {}
+    for agent, own in like.items():
+        start = f"{agent}/"
+        found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+        if not found:
+            raise ValueError(f"{path} has no networks of {agent}: it has those of {about[_NETWORKS]}.")
+        for name in [*own, *found]:
+            here = own[name].shape if name in own else None
+            there = found[name].shape if name in found else None
+            if here != there:
+                raise ValueError(
+                    f"the networks of {agent} are not those of {path}, which {about.get('algorithm')} trained: {name} "
+                    f"has shape {here} here and {there} there. Set the same algorithm, hierarchy and model_config."
+                )
+        weights[agent] = found
+    return weights
+
+
+def _content(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    return str(array.dtype), array.shape, array.tobytes()

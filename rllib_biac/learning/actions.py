@@ -1,0 +1,147 @@
+"""Actions as networks see them: one vector per action, discrete or continuous, through which gradients can flow."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rllib_biac.walk import best, restrict
+
+
+class ActionCoder(nn.Module):
+    """Turns one agent's actions into vectors and an actor's outputs into actions.
+
+    A discrete action is a one-hot vector, a continuous one lies in [-1, 1] from bound to bound.
+
+    Args:
+        space: Discrete, or a one-dimensional Box with finite bounds.
+
+    Attributes:
+        size: |A_i|, or the dimension of a continuous action.
+        discrete: whether it is a choice among `size`.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def __init__(self, space: gym.Space) -> None:
+        super().__init__()
+        self.size = action_size(space)
+        self.discrete = not isinstance(space, gym.spaces.Box)
+        low, high = (space.low, space.high) if isinstance(space, gym.spaces.Box) else (-1.0, 1.0)
+        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32), persistent=False)
+
+    def encode(self, action: torch.Tensor) -> torch.Tensor:
+        """Returns actions as vectors: (batch,) int64 or (batch, size) -> (batch, size)."""
+        if self.discrete:
+            return F.one_hot(action, self.size).to(torch.float32)
+        return 2.0 * (action - self.low) / (self.high - self.low) - 1.0
+
+    def decode(self, vector: torch.Tensor) -> torch.Tensor:
+        """Returns the action a vector stands for, of a discrete one the likeliest: the inverse of `encode`."""
+        if self.discrete:
+            return vector.argmax(-1)
+        action = self.low + 0.5 * (vector + 1.0) * (self.high - self.low)
+        return torch.minimum(torch.maximum(action, self.low), self.high)  # rounding may lead out of the bounds
+
+    def act(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the greedy action's vector for an actor's output, logits or what tanh bounds: (..., size)."""
+        if not self.discrete:
+            return output.tanh()
+        return F.one_hot(best(output, mask), self.size).to(torch.float32)
+
+    def relax(
+        self,
+        output: torch.Tensor,
+        temperature: float,
+        mask: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Returns an action's vector through which gradients reach the actor: (batch, size).
+
+        Of a discrete action a Gumbel-Softmax sample (Jang et al. 2016), of a continuous one the greedy action.
+        """
+        if not self.discrete:
+            return output.tanh()
+        noise = -torch.empty_like(output).exponential_(generator=generator).log()
+        return ((restrict(output, mask) + noise) / temperature).softmax(1)
+
+
+def action_size(space: gym.Space) -> int:
+    """Returns the number of discrete actions, or the dimension of a continuous one."""
+    return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
+
+
+def explore(
+    greedy: torch.Tensor,
+    epsilon: float,
+    num_actions: int,
+    *,
+    mask: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    coin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Replaces actions by uniformly random allowed ones with probability epsilon.
+
+    Args:
+        greedy: (batch,) int64.
+        epsilon: in [0, 1].
+        num_actions: |A_i|.
+        mask: (batch, |A_i|) bool, allowed actions.
+        generator: draws coins and actions.
+        coin: (batch,) bool, who explores, where that is decided for all agents at once.
+
+    Returns:
+        (batch,) int64.
+    """
+    if epsilon <= 0.0:
+        return greedy
+    size, device = greedy.shape, greedy.device
+    if coin is None:
+        coin = torch.rand(size, generator=generator, device=device) < epsilon
+    if mask is None:
+        random = torch.randint(num_actions, size, generator=generator, device=device)
+    else:
+        random = torch.multinomial(mask.to(torch.float32), 1, generator=generator).squeeze(1)
+    return torch.where(coin, random, greedy)
+
+
+def explore_vector(
+    coder: ActionCoder,
+    greedy: torch.Tensor,
+    epsilon: float,
+    *,
+    noise: float,
+    mask: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+    coin: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Replaces actions by uniformly random ones with probability epsilon; continuous ones are noisy otherwise.
+
+    Args:
+        coder: of the agent.
+        greedy: (batch, size), actions as vectors.
+        epsilon: in [0, 1]; where it is 0 nothing is explored.
+        noise: standard deviation of the noise on continuous actions, in half their range.
+        mask: (batch, |A_i|) bool, allowed actions.
+        generator: draws coins, actions and noise.
+        coin: (batch,) bool, who explores, where that is decided for all agents at once.
+
+    Returns:
+        (batch, size).
+    """
+    if epsilon <= 0.0:
+        return greedy
+    if coder.discrete:
+        action = explore(greedy.argmax(1), epsilon, coder.size, mask=mask, generator=generator, coin=coin)
+        return coder.encode(action)
+    if coin is None:
+        coin = torch.rand(len(greedy), generator=generator, device=greedy.device) < epsilon
+    near = greedy + noise * torch.randn(greedy.shape, generator=generator, device=greedy.device)
+    anywhere = 2.0 * torch.rand(greedy.shape, generator=generator, device=greedy.device) - 1.0
+    return torch.where(coin.unsqueeze(1), anywhere, near.clamp(-1.0, 1.0))

@@ -1,0 +1,102 @@
+"""From what names a game to N of them, stepped as arrays, and the states they are in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rllib_biac.envs import make_batched
+from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.settings import Settings
+from rllib_biac.learning.team import TeamSpec
+from rllib_biac.learning.transitions import joint_state
+
+Game = str | Callable[..., Any]
+
+
+@contextlib.contextmanager
+def game_errors(doing: str) -> Iterator[None]:
+    """Turns whatever a game raises into a `GameError` that says what it was asked to do."""
+    try:
+        yield
+    except GameError:
+        raise
+    except Exception as error:
+        raise GameError(f"the game raised {error!r} in {doing}.") from error
+
+
+@contextlib.contextmanager
+def naming(env: Game) -> Iterator[None]:
+    """Puts the game's name before its errors: they are read far from where it is played."""
+    try:
+        yield
+    except GameError as error:
+        name = env if isinstance(env, str) else getattr(env, "__qualname__", "the game")
+        raise GameError(f"{name.removeprefix('rllib_biac/')}: {error}") from error
+
+
+def make_games(env: Game, num_games: int, rng: np.random.Generator, kwargs: dict[str, Any]) -> BatchedGame:
+    """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory of `ParallelEnv`s."""
+    if isinstance(env, str):
+        return make_batched(env, num_games, rng, **kwargs)
+    return ParallelEnvBatch(lambda: env(**kwargs), num_games, rng)
+
+
+class StateReader:
+    """Reads the joint state of N games, as the config's `state` says.
+
+    Args:
+        games: the games.
+        source: `"env"`, the game's own `state()`, or `"observations"`, all observations side by side.
+
+    Raises:
+        ValueError: if the source is `"env"` and the game has no state.
+    """
+
+    def __init__(self, games: BatchedGame, source: str) -> None:
+        self._games = games
+        self._source = source
+        agents = games.possible_agents
+        if source == "env":
+            if games.state_space is None:
+                raise ValueError(
+                    "the game has no state() (or no state_space), and the config says state: env. "
+                    "Write state: observations to use all agents' observations side by side."
+                )
+            self.space: gym.Space = games.state_space
+        else:
+            size = sum(int(np.prod(games.observation_spaces[agent].shape or ())) for agent in agents)
+            self.space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    def __call__(self) -> np.ndarray:
+        """Returns the states now, (N, *state shape)."""
+        if self._source == "env":
+            state = self._games.state()
+            assert state is not None
+            return state
+        return joint_state(self._games.observe(), self._games.possible_agents)
+
+    def team_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
+        """Returns what a team for these games is built from.
+
+        Raises:
+            ValueError: if the hierarchy and the games name different agents.
+        """
+        games = self._games
+        hierarchy.check_against(games.possible_agents)
+        return TeamSpec(
+            hierarchy=hierarchy,
+            agents=tuple(games.possible_agents),
+            observation_spaces=dict(games.observation_spaces),
+            action_spaces=dict(games.action_spaces),
+            state_space=self.space,
+            masked=games.action_masks() is not None,
+            settings=settings,
+        )

@@ -1,0 +1,187 @@
+"""What an algorithm learns by: the values its critics bootstrap from, and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from rllib_biac.learning.normalisers import RunningMoments, check_rescalable, renormalise
+from rllib_biac.learning.optimizers import Adams
+from rllib_biac.learning.settings import kind_of
+from rllib_biac.learning.stacked import Outputs, TeamNetworks
+from rllib_biac.learning.team import APPROXIMATOR, Team
+from rllib_biac.learning.transitions import REWARDS, STATE, TERMINATED
+
+Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
+Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
+
+# Columns beside those of joint transitions, for each agent.
+TARGETS = "targets"  # normalised, (rows,)
+VECTOR = "vector"  # its action as networks see it, (rows, size)
+
+
+class Losses:
+    """The losses of a team. An algorithm implements `next_values`, `losses` and `replayed_q`.
+
+    Args:
+        team: that learns.
+        generator: draws all that losses and targets sample.
+        num_learners: how many learners train copies of this team.
+
+    Attributes:
+        networks: all networks of the team, equal ones computed together.
+        optimizers: one for each of them.
+        target_statistics: agent -> mean and spread of its critic's raw targets.
+        num_updates: updates so far, the one at hand included.
+        one_input: whether critics and actors see nothing but the state, so that all of one shape are computed at once
+            by `networks.forward`. Else those of one kind are, on inputs of their own, by `networks.compute`, as
+            approximators always are.
+    """
+
+    one_input = True
+
+    def __init__(self, team: Team, generator: torch.Generator, *, num_learners: int = 1) -> None:
+        self.team, self.settings, self.agents = team, team.settings, team.agents
+        self.generator, self.num_learners = generator, num_learners
+        self.num_updates = 0
+        if self.settings.normalize_targets:
+            for agent in self.agents:
+                for name, critic in critics_of(team[agent].target_networks()).items():
+                    check_rescalable(critic, team[agent].input_shape(name))
+        self.networks = TeamNetworks(team, self.stack_of)
+        self.optimizers = Adams(self.networks.rows(), self.settings)
+        self.target_statistics = {agent: RunningMoments(self.settings.normalizer_horizon) for agent in self.agents}
+
+    def stack_of(self, agent: str, network: str) -> Hashable:
+        """Returns a label: only networks of one label and shape are computed together."""
+        kind = kind_of(network)
+        return None if self.one_input and kind != APPROXIMATOR else kind
+
+    def due(self, kind: str) -> bool:
+        """Tells whether the update at hand moves networks of this kind."""
+        return self.num_updates % self.settings.update_period(kind) == 0
+
+    # What an algorithm implements.
+
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Returns what each critic expects of the next states, raw, agent -> (rows,), terminated rows as well."""
+        raise NotImplementedError
+
+    def losses(self, batch: Rows, outputs: Outputs) -> Measured:
+        """Returns the losses of one minibatch, (agent, loss name) -> scalar; their sum is minimised.
+
+        Args:
+            batch: the minibatch.
+            outputs: of `forward_online`.
+        """
+        raise NotImplementedError
+
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's normalised value of the replayed actions, agent -> (batch,).
+
+        Args:
+            outputs: of `forward_online`.
+            batch: the minibatch.
+        """
+        raise NotImplementedError
+
+    # What it may change.
+
+    def forward_online(self, batch: Rows) -> Outputs:
+        """Returns what the online networks say of a minibatch, before any loss is computed."""
+        return self.networks.forward(batch[STATE])
+
+    def more_columns(self, rows: Rows) -> Rows:
+        """Returns what else of all K minibatches no update changes, as further columns."""
+        return {}
+
+    def bootstraps(self, rows: Rows) -> bool:
+        """Tells whether targets hold more than rewards: not where all rows end their games, as in one-step games."""
+        return not bool(rows[TERMINATED].all())
+
+    @torch.no_grad()
+    def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's raw targets, agent -> (rows,): r_i + gamma V_i(s'), of Eqs. 14 and 19."""
+        rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
+        if not self.bootstraps(rows):
+            return rewards
+        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (rows,)
+        values = self.next_values(rows)
+        return {agent: rewards[agent] + self.settings.gamma * goes_on * values[agent] for agent in self.agents}
+
+    def normalised_targets(self, batch: Rows) -> dict[str, torch.Tensor]:
+        """Returns each critic's targets of a minibatch in units of their spread, agent -> (batch,)."""
+        if (TARGETS, self.agents[0]) in batch:
+            return {agent: batch[TARGETS, agent] for agent in self.agents}
+        return {agent: self.team[agent].in_units(targets) for agent, targets in self.compute_targets(batch).items()}
+
+    def normalise_targets(self, rows: Rows) -> None:
+        """Sets each critic's normaliser from the targets of all K minibatches, keeping the Q-values it stands for.
+
+        Targets that no update can change, for they hold rewards alone, become columns.
+        """
+        fixed = not self.bootstraps(rows)
+        if not self.settings.normalize_targets and not fixed:
+            return
+        for agent, targets in self.compute_targets(rows).items():
+            module, statistics = self.team[agent], self.target_statistics[agent]
+            if self.settings.normalize_targets:
+                held = *critics_of(module.networks()).values(), *critics_of(module.target_networks()).values()
+                renormalise(held, targets, statistics, module.q_mean, module.q_std, self.num_learners)
+            if fixed:
+                rows[TARGETS, agent] = module.in_units(targets)
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Rows) -> Measured:
+        """Returns what else to report of the last minibatch before a flush, (agent, metric name) -> scalar.
+
+        In the game's own units of reward: Q of the replayed actions and the absolute TD error.
+        """
+        measured = {}
+        targets = self.compute_targets(batch)
+        for agent, normalised in self.replayed_q(self.forward_online(batch), batch).items():
+            q = self.team[agent].raw(normalised)  # (batch,)
+            measured[agent, "qf_mean"] = q.mean()
+            measured[agent, "td_error_mean"] = (targets[agent] - q).abs().mean()
+        return measured
+
+    def differentiate(self, batch: Rows, *, told: bool = True) -> Measured:
+        """Sets all networks' gradients to those of the losses of a minibatch.
+
+        Args:
+            batch: the minibatch.
+            told: whether the losses are wanted; they may be left out otherwise.
+
+        Returns:
+            The losses.
+        """
+        with torch.enable_grad():
+            losses = self.losses(batch, self.forward_online(batch))
+            total = sum(losses.values())
+        assert isinstance(total, torch.Tensor)
+        self.networks.differentiate(total)
+        return losses
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what losses remember between updates beside networks and generator: arrays and numbers."""
+        statistics = {agent: moments.state() for agent, moments in self.target_statistics.items()}
+        return {
+            "num_updates": self.num_updates,
+            "targets": statistics,
+            "optimizers": self.optimizers.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `get_state` returned."""
+        self.num_updates = state["num_updates"]
+        self.optimizers.set_state(state["optimizers"])
+        for agent, moments in state["targets"].items():
+            self.target_statistics[agent].restore(moments)
+
+
+def critics_of(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Returns those networks that are critics."""
+    return {name: network for name, network in networks.items() if kind_of(name) == "critic"}

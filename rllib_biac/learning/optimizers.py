@@ -1,0 +1,93 @@
+"""One Adam per network; those of one learning rate take their steps in one fused operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac.learning.schedules import rate
+from rllib_biac.learning.settings import Settings, kind_of
+
+Key = tuple[str, str]  # (agent, network name)
+BETAS = 0.9, 0.999
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Adams:
+    """One Adam per network (Kingma and Ba 2015).
+
+    The plain form is a `torch.optim.Adam` for each row, of whose step most is bookkeeping in Python.
+
+    Args:
+        rows: (agent, network name) -> a leaf (parameters,) with its gradient.
+        settings: say the learning rates, how often which networks move, and epsilon.
+
+    Attributes:
+        rates: (agent, network name) -> the learning rate now.
+        state: (agent, network name) -> `step` (), and `exp_avg`, `exp_avg_sq` (parameters,).
+    """
+
+    def __init__(self, rows: Mapping[Key, torch.Tensor], settings: Settings) -> None:
+        self._rows, self._settings = dict(rows), settings
+        self.state = {
+            key: {"step": torch.zeros((), device=row.device)} | {name: torch.zeros_like(row) for name in _MOMENTS}
+            for key, row in rows.items()
+        }
+        self.rates: dict[Key, float] = {}
+        self.set_rates(0)
+        self.rates = {
+            key: own if isinstance(settings.network_lr(*key), int | float) else float(np.float32(own))
+            for key, own in self.rates.items()
+        }
+        self._plan: list[tuple[Any, ...]] = []
+
+    def set_rates(self, env_steps: int) -> None:
+        """Reads the learning rates off their schedules."""
+        self.rates = {key: rate(self._settings.network_lr(*key), env_steps) for key in self._rows}
+
+    def plan(self) -> None:
+        """Finds which networks step together. To be called after rates or states changed, before `step`."""
+        alike: dict[tuple[int, float], list[Key]] = {}
+        for key in self._rows:
+            alike.setdefault((self._settings.update_period(kind_of(key[1])), self.rates[key]), []).append(key)
+        self._plan = []
+        for (period, lr), keys in alike.items():
+            states = [self.state[key] for key in keys]
+            # All count together: their steps become views of one tensor.
+            count = torch.stack([state["step"] for state in states])
+            for state, step in zip(states, count, strict=True):
+                state["step"] = step
+            rows = [self._rows[key] for key in keys]
+            columns = [[state[name] for state in states] for name in (*_MOMENTS, "step")]
+            settings = {
+                "amsgrad": False,
+                "lr": lr,
+                "beta1": BETAS[0],
+                "beta2": BETAS[1],
+                "weight_decay": 0.0,
+                "eps": self._settings.adam_epsilon,
+                "maximize": False,
+            }
+            self._plan.append((period, count, rows, [row.grad for row in rows], *columns, settings))
+
+    def step(self, num_updates: int) -> None:
+        """Moves the networks that are due at this update, by their gradients."""
+        for period, count, rows, grads, averages, squares, steps, settings in self._plan:
+            if num_updates % period == 0:
+                count += 1
+                torch._fused_adam_(rows, grads, averages, squares, [], steps, **settings)
+
+    def get_state(self) -> dict[Key, dict[str, np.ndarray]]:
+        """Returns what `set_state` needs; the arrays are the caller's to keep."""
+        return {
+            key: {name: values.cpu().numpy().copy() for name, values in own.items()} for key, own in self.state.items()
+        }
+
+    def set_state(self, state: Mapping[Key, Mapping[str, np.ndarray]]) -> None:
+        """Takes back what `get_state` returned."""
+        for key, own in state.items():
+            for name, values in own.items():
+                self.state[key][name].copy_(torch.as_tensor(values))

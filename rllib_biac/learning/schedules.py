@@ -1,0 +1,25 @@
+"""Numbers that change while training goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Schedule = float | list[list[float]]
+
+
+def piecewise(schedule: Schedule, t: float) -> float:
+    """Evaluates a schedule: a number, or [[step, value], …] interpolated linearly and held at both ends."""
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    steps, values = zip(*schedule, strict=True)
+    return float(np.interp(t, steps, values))
+
+
+def rate(schedule: Schedule, t: float) -> float:
+    """Evaluates a learning rate's schedule as RLlib does."""
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    for (left, one), (right, other) in zip(schedule, schedule[1:], strict=False):
+        if left <= t < right:
+            return one + float(t - left) / (right - left) * (other - one)
+    return float(schedule[-1][1])

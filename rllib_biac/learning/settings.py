@@ -1,0 +1,318 @@
+"""What an algorithm can be told: settings that carry their defaults, their documentation and their checks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import itertools
+import numbers
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Union
+
+import gymnasium as gym
+import numpy as np
+
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.networks import ACTIVATIONS
+from rllib_biac.learning.schedules import Schedule
+
+LearningRate = float | list[list[float]] | dict[str, Any]
+
+MODEL_DEFAULTS: dict[str, Any] = {
+    "fcnet_hiddens": [64, 64],
+    "fcnet_activation": "relu",
+    "conv_filters": None,
+}
+_WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float = np.inf,
+    above: bool = False,
+    group: str = "training",
+) -> Any:
+    """Makes a field of `Settings`.
+
+    Args:
+        default: its default; a list or dict is copied for each owner.
+        doc: what it does: its line in the docstring of the config's method and in the docs.
+        low, high: the bounds of a number, or of every value of a schedule; no bounds are checked without `low`.
+        above: whether `low` itself is out.
+        group: the config's fluent method that sets it.
+    """
+    metadata = {"doc": doc, "low": low, "high": high, "above": above, "group": group}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """What every algorithm here can be told. Names are RLlib's wherever RLlib has one.
+
+    Subclasses add fields. What an algorithm can do is to be asked before anything is built:
+
+    Attributes:
+        continuous_actions: whether it takes continuous (Box) actions as well as discrete ones.
+    """
+
+    continuous_actions: ClassVar[bool] = False
+
+    # What is seen.
+    state: Literal["env", "observations"] = setting(
+        "env",
+        "what critics see: `env`, the game's own `state()`, or `observations`, all agents' side by side.",
+        group="environment",
+    )
+    # How games are played while learning.
+    epsilon: float | list[list[float]] = setting(
+        [[0, 1.0], [2000, 0.1]],
+        "probability of a random action, in [0, 1], or its schedule [[env step, value], ...]; hold 1.0 for a while to "
+        "explore fully first.",
+        low=0.0,
+        high=1.0,
+        group="env_runners",
+    )
+    exploration: Literal["per_agent", "joint"] = setting(
+        "per_agent",
+        "`per_agent`, each agent by itself, lower levels answering the explored action; or `joint`, all or none.",
+        group="env_runners",
+    )
+    # Replay and updates.
+    replay_buffer_config: dict[str, int] = setting({"capacity": 50_000}, '`{"capacity": rows}`.')
+    num_steps_sampled_before_learning_starts: int = setting(100, "env steps before the first update.", low=0)
+    train_batch_size_per_learner: int = setting(64, "rows of one update, in each learner.", low=1)
+    training_intensity: float | None = setting(
+        16.0,
+        "rows trained per row sampled; None: one update per env step, that is `train_batch_size_per_learner`.",
+        low=0.0,
+        above=True,
+    )
+    # Networks.
+    gamma: float = setting(0.99, "the discount per game step, in [0, 1].", low=0.0, high=1.0)
+    lr: float | list[list[float]] = setting(
+        1e-3, "learning rate of all networks, or its schedule [[env step, value], ...].", low=0.0, high=10.0
+    )
+    critic_lr: float | list[list[float]] | dict[str, Any] | None = setting(
+        None, "learning rate of critics where it differs from `lr`: a number, a schedule, or {agent: either}."
+    )
+    actor_lr: float | list[list[float]] | dict[str, Any] | None = setting(None, "the same for actors.")
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon.", low=0.0, above=True)
+    grad_clip: float | None = setting(None, "bound on each network's gradient.", low=0.0, above=True)
+    grad_clip_by: Literal["value", "norm", "global_norm"] = setting(
+        "global_norm", "how gradients are clipped: each number (`value`), or each network's norm."
+    )
+    tau: float = setting(
+        0.01, "share by which target networks move towards the online ones, in (0, 1].", low=0.0, high=1.0, above=True
+    )
+    target_network_update_freq: int = setting(1, "updates between such moves.", low=1)
+    normalize_targets: bool = setting(
+        True,
+        "whether critics learn targets of mean 0 and spread 1, which makes learning independent of the unit of "
+        "reward; Q-values are reported in the game's own unit either way.",
+    )
+    normalizer_horizon: float = setting(
+        100_000, "targets after which older ones fade from that mean and spread.", low=1
+    )
+    normalize_observations: bool = setting(
+        False, "whether states are shifted and scaled to mean 0 and spread 1."
+    )
+    losses_class: Any = setting(
+        None, "a subclass of the algorithm's own losses, or its name as `package.module:Class`; None: the algorithm's."
+    )
+    model_config: dict[str, Any] = setting(
+        MODEL_DEFAULTS, "of the networks: `fcnet_hiddens`, `fcnet_activation`, `conv_filters`.", group="rl_module"
+    )
+
+    # What an algorithm says about itself.
+
+    @classmethod
+    def algorithm(cls) -> str:
+        """Returns the algorithm's name."""
+        return cls.__name__.removesuffix("Settings")
+
+    @property
+    def uses_observations(self) -> bool:
+        """Whether it learns from each agent's own observations beside the state."""
+        return False
+
+    @property
+    def uses_starts(self) -> bool:
+        """Whether it needs to know with which steps games begin."""
+        return False
+
+    def network_lr(self, agent: str, network: str) -> Schedule:
+        """Returns the learning rate (or its schedule) of an agent's network, e.g. `"critic"` or `"actor"`."""
+        own = self.critic_lr if kind_of(network) == "critic" else self.actor_lr
+        if isinstance(own, dict):
+            own = own.get(agent)
+        return self.lr if own is None else own
+
+    def num_games_on_observations(self, num_games: int) -> int:
+        """Returns in how many of so many games, the last ones, agents act by their own observations alone."""
+        return 0
+
+    def update_period(self, kind: str) -> int:
+        """Returns how many updates pass from one that moves the networks of a kind to the next."""
+        return 1
+
+    # Checks.
+
+    def check(self, hierarchy: Hierarchy, num_learners: int = 1) -> None:
+        """Holds every setting against what it may be.
+
+        Raises:
+            ValueError: naming the setting, its value, and what to write instead.
+        """
+        hints = typing.get_type_hints(type(self))
+        for one in dataclasses.fields(self):
+            value, rule = getattr(self, one.name), one.metadata
+            accepted = _alternatives(hints[one.name])
+            if value is None and type(None) in accepted:
+                continue
+            if choices := next((typing.get_args(kind) for kind in accepted if typing.get_origin(kind) is Literal), ()):
+                self.check_choice(one.name, choices)
+            elif bool in accepted:
+                self.check_choice(one.name, (True, False))
+            elif rule.get("low") is not None and list in map(_origin, accepted):
+                self.check_schedule(one.name, value, rule["low"], rule["high"])
+            elif rule.get("low") is not None:
+                self.check_number(one.name, rule["low"], rule["high"], above=rule["above"], whole=accepted == (int,))
+        self._check_learning_rates(hierarchy)
+        self._check_replay(num_learners)
+        self._check_model_config()
+
+    def check_game(self, spec: Any) -> None:
+        """Holds a game's spaces, and who leads whom in it, against what the algorithm can do.
+
+        Args:
+            spec: a `TeamSpec`.
+
+        Raises:
+            ValueError: naming what the algorithm cannot do, and what to write instead.
+        """
+        for agent, space in spec.action_spaces.items():
+            has = f"agent {agent!r} has action space {space}"
+            if isinstance(space, gym.spaces.Discrete):
+                if space.start != 0:
+                    raise ValueError(f"{has}: its actions must start at 0.")
+            elif not self.continuous_actions:
+                raise ValueError(
+                    f"{has}: {self.algorithm()} supports discrete actions (gymnasium.spaces.Discrete) only."
+                )
+            elif not (
+                isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+            ):
+                raise ValueError(
+                    f"{has}: {self.algorithm()} supports discrete actions (gymnasium.spaces.Discrete) and vectors of "
+                    "numbers (one-dimensional Box of floats)."
+                )
+            elif not space.shape[0]:
+                raise ValueError(f"{has}, in which there is nothing to choose: it needs at least one number.")
+            elif not (space.is_bounded() and (space.low < space.high).all()):
+                raise ValueError(f"{has}: it needs finite bounds, low < high.")
+
+    def check_number(
+        self, key: str, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False
+    ) -> None:
+        """Refuses a setting that is no number from `low` (itself excluded if `above`) to `high`."""
+        check_number(key, getattr(self, key), low, high, above=above, whole=whole)
+
+    def check_choice(self, key: str, options: tuple[Any, ...]) -> None:
+        """Refuses a setting that is none of the options."""
+        if (value := getattr(self, key)) not in options:
+            raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, options))}.")
+
+    @staticmethod
+    def check_schedule(key: str, schedule: Any, low: float, high: float) -> None:
+        """Refuses what is neither a number nor a schedule, or leaves [low, high]."""
+        points = [[0, schedule]] if isinstance(schedule, int | float) else schedule
+        try:
+            steps, values = [step for step, _ in points], [value for _, value in points]
+            known = all(isinstance(x, numbers.Real) and not isinstance(x, bool) for x in [*steps, *values])
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(f"{key}: {schedule!r} is neither a number nor a schedule [[env step, value], ...].")
+        if not points or steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
+            raise ValueError(f"{key}: the steps of {schedule!r} must rise from 0.")
+        if not all(low <= value <= high for value in values):
+            raise ValueError(f"{key}: {schedule!r} must stay within [{low}, {high}].")
+
+    def _check_learning_rates(self, hierarchy: Hierarchy) -> None:
+        for agent in hierarchy.agents:
+            for network in ("critic", "actor"):
+                key = "lr" if getattr(self, f"{network}_lr") is None else f"{network}_lr"
+                self.check_schedule(key, self.network_lr(agent, network), 0.0, 10.0)
+        for key in ("critic_lr", "actor_lr"):
+            given = getattr(self, key)
+            if isinstance(given, dict) and (unknown := [agent for agent in given if agent not in hierarchy.agents]):
+                known = ", ".join(hierarchy.agents)
+                raise ValueError(f"{key} names {', '.join(map(str, unknown))}; the agents are {known}.")
+
+    def _check_replay(self, num_learners: int) -> None:
+        buffer, rows = self.replay_buffer_config, self.train_batch_size_per_learner * num_learners
+        if not isinstance(buffer, Mapping) or set(buffer) != {"capacity"} or not _is_count(buffer["capacity"]):
+            raise ValueError(f"replay_buffer_config: {buffer!r}: write {{capacity: rows}}, with rows a whole number.")
+        if buffer["capacity"] < rows:
+            raise ValueError(
+                f"replay_buffer_config: a capacity of {buffer['capacity']} holds less than one update's "
+                f"{rows} rows (train_batch_size_per_learner, of each learner)."
+            )
+
+    def _check_model_config(self) -> None:
+        for key in self.model_config:
+            if key not in MODEL_DEFAULTS:
+                near = difflib.get_close_matches(key, MODEL_DEFAULTS, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(f"model_config: {key} is unknown here: {hint}Known: {', '.join(MODEL_DEFAULTS)}.")
+        hiddens = self.model_config["fcnet_hiddens"]
+        if not isinstance(hiddens, list | tuple) or not all(_is_count(size) for size in hiddens):
+            raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write a list of widths, e.g. [64, 64].")
+        if max(hiddens, default=0) > _WIDEST:
+            raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write widths of at most {_WIDEST:,}.")
+        if self.model_config["fcnet_activation"] not in ACTIVATIONS:
+            raise ValueError(
+                f"model_config: fcnet_activation: {self.model_config['fcnet_activation']!r} is none of "
+                f"{', '.join(ACTIVATIONS)}."
+            )
+
+
+def kind_of(network: str) -> str:
+    """Returns what a network is by the first word of its name (`critic_twin`): critic, actor or approximator."""
+    return network.partition("_")[0]
+
+
+def check_number(
+    key: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False
+) -> None:
+    """Refuses a value that is no number from `low` (itself excluded if `above`) to `high`.
+
+    Raises:
+        ValueError: naming the key, its value and the bounds.
+    """
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not (number and (low < value if above else low <= value) and value <= high):
+        bounds = f"{'greater than' if above else 'at least'} {low}" + ("" if high == np.inf else f" and at most {high}")
+        raise ValueError(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint) or hint
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,352 @@
+"""A team: all agents' networks, and how they play together.
+
+The team owns one submodule per agent, and one more for what belongs to none of them (a mixer, a shared encoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
+from rllib_biac.learning.actions import action_size
+from rllib_biac.learning.describe import described_network, described_play
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.settings import Settings
+
+Tensors = Mapping[str, torch.Tensor]
+
+# The name of what belongs to no agent. RLlib keeps it as one more RLModule, never among its policies.
+SHARED = "__shared__"
+APPROXIMATOR = "approximator"  # the kind of the networks that see an agent's own observation alone
+
+
+@dataclass(frozen=True)
+class TeamSpec:
+    """All that a team is built from.
+
+    Attributes:
+        hierarchy: who leads whom.
+        agents: all of them, in the game's own order.
+        observation_spaces: of each agent's own observation.
+        action_spaces: of each agent.
+        state_space: of one state.
+        masked: whether the game forbids actions at times.
+        settings: the algorithm's.
+    """
+
+    hierarchy: Hierarchy
+    agents: tuple[str, ...]
+    observation_spaces: Mapping[str, gym.Space]
+    action_spaces: Mapping[str, gym.Space]
+    state_space: gym.Space
+    masked: bool
+    settings: Settings
+
+    @property
+    def one_leads_one(self) -> bool:
+        """Whether there are one leader and one follower, no others."""
+        return [len(level) for level in self.hierarchy.levels] == [1, 1]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether all actions are."""
+        return all(isinstance(space, gym.spaces.Discrete) for space in self.action_spaces.values())
+
+
+class Member(nn.Module):
+    """The networks of one agent, or of none: a part of a team.
+
+    Subclasses build their networks in `build_networks` and name them in `networks`.
+
+    Args:
+        spec: of the team.
+        name: the agent's, or `SHARED`.
+
+    Attributes:
+        agents: all agents of the hierarchy, top level first.
+        num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
+        state_shape: of one state.
+        model_config: how networks are to be built.
+    """
+
+    def __init__(self, spec: TeamSpec, name: str) -> None:
+        super().__init__()
+        self.spec, self.name, self.settings = spec, name, spec.settings
+        self.model_config = spec.settings.model_config
+        self.agents = spec.hierarchy.agents
+        self.num_actions = tuple(action_size(spec.action_spaces[agent]) for agent in self.agents)
+        self.state_shape: tuple[int, ...] = tuple(spec.state_space.shape or ())
+        self.register_normalizers()
+        self.build_networks()
+
+    def register_normalizers(self) -> None:
+        """Makes what inputs are normalised by, as buffers."""
+
+    def build_networks(self) -> None:
+        """Makes the networks, as attributes."""
+        raise NotImplementedError
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Returns the trained networks by name, e.g. `{"critic": …, "actor": …}`."""
+        raise NotImplementedError
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        """Returns the target networks, under the names of the networks they follow."""
+        raise NotImplementedError
+
+    def training_only(self) -> list[str]:
+        """Returns the attributes that play does without."""
+        return []
+
+    def input_shape(self, network: str) -> tuple[int, ...]:
+        """Returns what one of the networks takes, without the batch."""
+        return self.state_shape
+
+
+class Agent(Member):
+    """One agent's networks.
+
+    Attributes:
+        state_mean, state_std: buffers (*state shape), the observation normaliser (while it is off 0 and 1, for pixels
+            0 and 255).
+        observation_shape: of the agent's own observation, where the algorithm uses them.
+        observation_mean, observation_std: buffers (*observation shape), likewise.
+        action_space: the agent's.
+    """
+
+    state_mean: torch.Tensor
+    state_std: torch.Tensor
+    observation_mean: torch.Tensor
+    observation_std: torch.Tensor
+    q_mean: torch.Tensor
+    q_std: torch.Tensor
+
+    def register_normalizers(self) -> None:
+        self.action_space = self.spec.action_spaces[self.name]
+        self._register_normalizer("state", self.spec.state_space)
+        if self.settings.uses_observations:
+            seen = self.spec.observation_spaces[self.name]
+            self.observation_shape: tuple[int, ...] = tuple(seen.shape or ())
+            self._register_normalizer("observation", seen)
+
+    def _register_normalizer(self, of: str, space: gym.Space) -> None:
+        shape = tuple(space.shape or ())
+        self.register_buffer(f"{of}_mean", torch.zeros(shape))
+        self.register_buffer(f"{of}_std", torch.full(shape, 255.0 if space.dtype == np.uint8 else 1.0))
+
+    def register_q_normalizer(self) -> None:
+        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
+        self.register_buffer("q_mean", torch.zeros(()))
+        self.register_buffer("q_std", torch.ones(()))
+
+    def encode(self, state: torch.Tensor) -> torch.Tensor:
+        """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""
+        return (state.to(torch.float32) - self.state_mean) / self.state_std
+
+    def encode_observation(self, observation: torch.Tensor) -> torch.Tensor:
+        """Normalises the agent's own observations, as `encode` does states."""
+        return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
+
+    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Returns Q-values in the game's own units of reward, by what the critic says."""
+        return self.q_std * normalised + self.q_mean
+
+    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
+        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
+        return (targets - self.q_mean) / self.q_std
+
+    def actions(self) -> Actions:
+        """Returns what the agent can do, as policy files say it."""
+        space = self.action_space
+        if isinstance(space, gym.spaces.Box):
+            return Actions(space.low.size, (space.low.tolist(), space.high.tolist()))
+        return Actions(action_size(space))
+
+
+class Team(nn.Module):
+    """All agents' networks, walked down the hierarchy once per batch.
+
+    Subclasses name the class of each agent's networks in `agent_class`, and say how they play in `act`.
+
+    Attributes:
+        spec: what it was built from.
+        hierarchy: who leads whom.
+        agents: all of them, top level first.
+        shares: whether something belongs to no agent; `build_shared` makes it.
+        shared: that, under the name `SHARED`.
+    """
+
+    shares: ClassVar[bool] = False
+    shared: Member
+
+    def __init__(self, spec: TeamSpec) -> None:
+        super().__init__()
+        self.spec, self.settings, self.hierarchy = spec, spec.settings, spec.hierarchy
+        self.agents = spec.hierarchy.agents
+        self._members = nn.ModuleList(self.agent_class(agent)(spec, agent) for agent in self.agents)
+        if self.shares:
+            self.shared = self.build_shared()
+
+    def agent_class(self, agent: str) -> type[Agent]:
+        """Returns the class of an agent's networks."""
+        raise NotImplementedError
+
+    def build_shared(self) -> Member:
+        """Builds what belongs to no agent."""
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns the networks of an agent, or what is `SHARED`."""
+        return self.shared if name == SHARED else self._members[self.agents.index(name)]
+
+    def members(self) -> dict[str, Member]:
+        """Returns all parts of the team by name: the agents, top level first, and what is `SHARED`."""
+        shared = {SHARED: self.shared} if self.shares else {}
+        return {agent: self[agent] for agent in self.agents} | shared
+
+    def weights(self) -> dict[str, dict[str, np.ndarray]]:
+        """Returns copies of all networks and normalisers, by the parts' names and their own."""
+        return {
+            name: {key: values.detach().cpu().numpy().copy() for key, values in member.state_dict().items()}
+            for name, member in self.members().items()
+        }
+
+    def drop_training_only(self) -> None:
+        """Frees what play does without."""
+        for member in self.members().values():
+            for name in member.training_only():
+                if hasattr(member, name):
+                    delattr(member, name)
+
+    def act(
+        self,
+        state: torch.Tensor,
+        *,
+        observations: Tensors | None = None,
+        masks: Tensors | None = None,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+        given: Tensors | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays one joint action per state.
+
+        Args:
+            state: (batch, *state shape).
+            observations: agent -> (batch, *observation shape); needed by agents that act on nothing else.
+            masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
+            epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action.
+            generator: draws the exploration; needed where epsilon > 0.
+            given: agent -> the action it takes, whatever it has learned; the levels below answer that one.
+
+        Returns:
+            agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
+        """
+        raise NotImplementedError
+
+    def act_on_observations(
+        self,
+        observations: Tensors,
+        *,
+        masks: Tensors | None = None,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays one joint action, each agent by its own observation alone and without knowing what the others do.
+
+        Args:
+            observations: agent -> (batch, *observation shape).
+            masks, epsilon, generator: as for `act`; each agent explores by itself.
+
+        Returns:
+            As `act`.
+
+        Raises:
+            ValueError: if no approximators were trained.
+        """
+        raise ValueError("this algorithm has no approximators.")
+
+    def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
+        """Returns what every agent's critic says, in the game's own units of reward.
+
+        Args:
+            state, observations: as for `act`.
+
+        Returns:
+            agent -> (batch, |A_1|, ..., |A_n|), axes in the hierarchy's order; (batch, |A_i|) of a critic that knows
+            its own action only.
+
+        Raises:
+            NotImplementedError: if the critics do not say it of every action, as with continuous ones.
+        """
+        raise NotImplementedError
+
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        """Returns the second agent's greedy answer to EVERY action of the first, of two agents with discrete actions.
+
+        Args:
+            state, observations: as for `act`.
+
+        Returns:
+            (batch, |A_1|) int64.
+
+        Raises:
+            NotImplementedError: if there are other agents, or other actions.
+        """
+        raise NotImplementedError
+
+    def joint_coin(self, state: torch.Tensor, epsilon: float, generator: torch.Generator | None) -> Any:
+        """Returns who explores, (batch,) bool, where that is decided for all agents at once; else None."""
+        if epsilon <= 0.0 or self.settings.exploration != "joint":
+            return None
+        return torch.rand(len(state), generator=generator, device=state.device) < epsilon
+
+    # What policy files hold.
+
+    def describe(self) -> tuple[Description, Arrays]:
+        """Takes the policy out of the networks, for `rllib_biac.execution`.
+
+        Raises:
+            ValueError: if a network is none that `build_network` builds, or there are none.
+        """
+        raise NotImplementedError
+
+    def _describe(self, play: Play, networks: Mapping[str, nn.Module], tried: Any = None) -> tuple[Description, Arrays]:
+        """Describes one way to play: by the networks given, one per agent."""
+        parts = {agent: described_network(network, agent) for agent, network in networks.items()}
+        first = self[self.agents[0]]
+        inputs = {STATE: (first.state_mean, first.state_std)}
+        if play == "local":
+            inputs = {agent: (self[agent].observation_mean, self[agent].observation_std) for agent in self.agents}
+        actions = {agent: self[agent].actions() for agent in self.agents}
+        return described_play(play, self.hierarchy.levels, inputs, actions, parts, self.spec.masked, tried)
+
+
+def copy_weights(source: Team, target: Team) -> None:
+    """Copies what `target` holds from `source`, in place. Both are on their final device."""
+    with torch.no_grad():
+        torch._foreach_copy_(*weight_pairs(source, target))
+
+
+def weight_pairs(source: Team, target: Team) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Returns the tensors that `target` holds, and those of the same names in `source`."""
+    own, theirs = [], []
+    for name, member in target.members().items():
+        values = source[name].state_dict()
+        for key, tensor in member.state_dict().items():
+            own.append(tensor)
+            theirs.append(values[key])
+    return own, theirs
+
+
+def as_tensors(
+    arrays: Mapping[str, np.ndarray] | None, device: torch.device | str = "cpu"
+) -> dict[str, torch.Tensor] | None:
+    """Returns every agent's array as a tensor, None for None."""
+    return None if arrays is None else {agent: torch.from_numpy(own).to(device) for agent, own in arrays.items()}

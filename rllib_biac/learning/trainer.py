@@ -1,0 +1,212 @@
+"""The trainer of a team: K minibatches of joint transitions per call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_biac.learning.losses import Losses, Measured, Rows
+from rllib_biac.learning.normalisers import RunningMoments
+from rllib_biac.learning.several import average_over_learners, start_as_the_first
+from rllib_biac.learning.team import Agent, Team
+from rllib_biac.learning.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE
+
+
+class Trainer:
+    """Updates all networks of a team together from joint transitions.
+
+    What is learned an algorithm says in its `Losses`. Everything around them is here: one optimizer per network,
+    gradient clipping, soft target updates, normalised inputs and targets.
+
+    Of several learners each takes its share of every minibatch. Gradients and the normalisers' statistics are averaged
+    over all of them, so that together they do what one would on the whole minibatches.
+
+    Args:
+        team: to be trained, on its final device. Its parameters are moved to where equal networks lie together.
+        losses: the class of its losses.
+        seed: of all that losses and targets sample; None draws one.
+        num_learners: how many learners train copies of this team; the process group is torch's.
+
+    Attributes:
+        env_steps: that had been sampled at the latest call, by which schedules go.
+        learner_index: which of several learners this is.
+    """
+
+    def __init__(
+        self,
+        team: Team,
+        losses: type[Losses],
+        *,
+        seed: int | None = None,
+        num_learners: int = 1,
+    ) -> None:
+        self.team, self.settings = team, team.settings
+        self.num_learners, self.learner_index = num_learners, 0
+        self.env_steps = 0
+        self._device = next(iter(team[team.agents[0]].buffers())).device
+        self.generator = torch.Generator(self._device)
+        # Of several learners each draws by itself, newly seeded for each call from a stream that is the same for all:
+        # any learner's state is then everybody's.
+        self._stream = self.generator if num_learners == 1 else torch.Generator(self._device)
+        if seed is not None:
+            self._stream.manual_seed(seed)
+        else:
+            self._stream.seed()
+        self.losses = losses(team, self.generator, num_learners=num_learners)
+        self.networks, self.optimizers = self.losses.networks, self.losses.optimizers
+        self.input_statistics: dict[Hashable, RunningMoments] = {}
+        self.reported: dict[tuple[str, str], list[float]] = {}
+        if num_learners > 1:
+            self._start_as_the_first()
+
+    @property
+    def num_updates(self) -> int:
+        """Updates so far."""
+        return self.losses.num_updates
+
+    def _start_as_the_first(self) -> None:
+        """Takes weights and stream over from the first learner; without a seed they differ."""
+        stream = self._stream.get_state().to(self._device)
+        weights = [values for member in self.team.members().values() for values in member.state_dict().values()]
+        start_as_the_first([*weights, stream])
+        self._stream.set_state(stream.cpu())
+
+    def train(
+        self,
+        rows: Mapping[Hashable, np.ndarray],
+        *,
+        minibatch_size: int | None = None,
+        env_steps: int | None = None,
+        report: bool = True,
+    ) -> None:
+        """Runs one update per minibatch, in the rows' own order.
+
+        Args:
+            rows: columns of K · `minibatch_size` joint transitions (see `JointTransitions`).
+            minibatch_size: rows per update; all of them by default.
+            env_steps: sampled so far, by which schedules go.
+            report: whether to measure what `take_report` returns beside the losses.
+        """
+        if env_steps is not None:
+            self.env_steps = env_steps
+        if self.num_learners > 1:
+            seeds = torch.randint(2**62, (self.num_learners,), generator=self._stream, device=self._device)
+            self.generator.manual_seed(int(seeds[self.learner_index]))
+        tensors = self.as_tensors(rows)
+        size = minibatch_size or len(next(iter(tensors.values())))
+        measured = self._train(tensors, size)
+        if report:
+            drawn = self.generator.get_state()
+            measured |= self.losses.diagnostics(self._last)
+            self.generator.set_state(drawn)  # how often one reports changes nothing
+        for key, value in measured.items():
+            self.reported.setdefault(key, []).append(float(value))
+        self.optimizers.set_rates(self.env_steps)
+
+    def as_tensors(self, rows: Mapping[Hashable, np.ndarray]) -> Rows:
+        """Returns columns on the team's device."""
+        # Arrays that came through Ray's object store are read-only, which torch does not take.
+        arrays = {key: values if values.flags.writeable else values.copy() for key, values in rows.items()}
+        return {key: torch.from_numpy(array).to(self._device, non_blocking=True) for key, array in arrays.items()}
+
+    def _train(self, rows: Rows, size: int) -> Measured:
+        self._normalise_inputs(rows)
+        self.losses.normalise_targets(rows)
+        rows |= self.losses.more_columns(rows)
+        self.optimizers.plan()
+        measured: Measured = {}
+        minibatches = list(zip(*(column.split(size) for column in rows.values()), strict=True))
+        for k, columns in enumerate(minibatches, 1):
+            self._last = dict(zip(rows, columns, strict=True))
+            measured |= self._update(self._last, told=k == len(minibatches))
+        return measured
+
+    @torch.no_grad()
+    def _update(self, minibatch: Rows, told: bool) -> Measured:
+        self.losses.num_updates += 1
+        losses = self.losses.differentiate(minibatch, told=told)
+        if self.num_learners > 1:
+            average_over_learners([group.grad for _, group in self.networks.groups])
+        if self.settings.grad_clip is not None:
+            self.networks.clip(self.settings.grad_clip, self.settings.grad_clip_by)
+        self.optimizers.step(self.num_updates)
+        if self.num_updates % self.settings.target_network_update_freq == 0:
+            self.networks.follow(self.settings.tau)
+        return losses
+
+    # Normalisers.
+
+    def _agents(self) -> dict[str, Agent]:
+        return {agent: self.team[agent] for agent in self.team.agents}
+
+    def _normalise_inputs(self, rows: Rows) -> None:
+        if self.settings.normalize_observations:
+            mean, std = self._moments(STATE, rows[STATE])
+            for agent, module in self._agents().items():
+                module.state_mean.copy_(mean)
+                module.state_std.copy_(std)
+                if (OBS, agent) in rows:
+                    own_mean, own_std = self._moments((OBS, agent), rows[OBS, agent])
+                    module.observation_mean.copy_(own_mean)
+                    module.observation_std.copy_(own_std)
+        for column in (STATE, NEXT_STATE):
+            rows[column] = self.team[self.team.agents[0]].encode(rows[column])
+        for agent, module in self._agents().items():
+            for column in (OBS, NEXT_OBS):
+                if (column, agent) in rows:
+                    rows[column, agent] = module.encode_observation(rows[column, agent])
+
+    def _moments(self, key: Hashable, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        statistics = self.input_statistics.setdefault(key, RunningMoments(float("inf")))
+        return statistics.update(values.to(torch.float64), self.num_learners)
+
+    # Reports and state.
+
+    def take_report(self) -> dict[tuple[str, str], float]:
+        """Returns what was measured since the last report, (agent, name) -> mean, and forgets it."""
+        report = {key: float(np.mean(values)) for key, values in self.reported.items()}
+        self.reported.clear()
+        return report
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` needs to go on exactly, weights aside: they are the team's."""
+        return {
+            "env_steps": self.env_steps,
+            "generator": self._stream.get_state().cpu().numpy(),
+            "inputs": {key: moments.state() for key, moments in self.input_statistics.items()},
+            "reported": copy.deepcopy(self.reported),
+            "losses": self.losses.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `get_state` returned."""
+        self.env_steps = state["env_steps"]
+        self._stream.set_state(torch.as_tensor(state["generator"]))
+        for key, moments in state["inputs"].items():
+            self.input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)
+        self.reported = copy.deepcopy(state["reported"])
+        self.losses.set_state(state["losses"])
+        # A restored trial may have been given other rates than it was saved with.
+        self.optimizers.set_rates(self.env_steps)
+
+    def take_over_weights(self) -> None:
+        """Goes on from weights that came alone, learned in the units of the normalisers beside them.
+
+        The first new targets are to change these units without changing what networks say.
+        """
+        for agent, module in self._agents().items():
+            if self.settings.normalize_targets:
+                self.losses.target_statistics[agent].start(module.q_mean, module.q_std, count=1.0)
+            if self.settings.normalize_observations:
+                found: dict[Hashable, tuple[torch.Tensor, torch.Tensor]]
+                found = {STATE: (module.state_mean, module.state_std)}
+                if self.settings.uses_observations:
+                    found[OBS, agent] = (module.observation_mean, module.observation_std)
+                for key, (mean, std) in found.items():
+                    moments = self.input_statistics.setdefault(key, RunningMoments(float("inf")))
+                    # Of how many rows nobody knows.
+                    moments.start(mean, std, count=float(self.settings.normalizer_horizon))

@@ -1,0 +1,1 @@
+"""RLlib's side: the only folder that imports `ray.rllib`."""

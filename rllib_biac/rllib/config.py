@@ -1,0 +1,291 @@
+"""The config that every algorithm here shares. It is checked once, in `validate()`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import gymnasium as gym
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.policy.policy import PolicySpec
+from ray.rllib.utils.annotations import override
+from ray.util.debug import log_once
+
+from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.games import StateReader, make_games
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
+from rllib_biac.rllib.documented import documented
+from rllib_biac.rllib.learner import JointLearner
+from rllib_biac.rllib.module import MemberModule, module_spec
+from rllib_biac.rllib.multi_agent_env import is_rllib_env, team_spec
+from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
+from rllib_biac.rllib.runner import JointEnvRunner
+from rllib_biac.rllib.stock_runner import StockEnvRunner
+
+RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
+
+
+class JointConfig(AlgorithmConfig):
+    """Config of an algorithm that learns centrally from joint transitions.
+
+    Its attributes are the algorithm's `Settings`, and RLlib's own.
+
+    Attributes:
+        algorithm: settings, team and losses.
+        levels: levels of agents, top first.
+    """
+
+    algorithm: ClassVar[Algorithm]
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        for name, value in vars(self.algorithm.settings()).items():
+            if name != "model_config":
+                setattr(self, name, value)
+        self.levels: list[list[str]] | None = None
+        self.env_runner_cls = JointEnvRunner
+        self.num_envs_per_env_runner = 25
+        self.rollout_fragment_length = 1
+        self.normalize_actions = False  # our modules answer in the game's own units
+        self.max_sampling_lag: int | None = None
+        self.store_buffer_in_checkpoints = True  # a restored run goes on exactly
+        self.compress_buffer_in_checkpoints = False
+        self.min_sample_timesteps_per_iteration = 1000
+        self.evaluation_config = AlgorithmConfig.overrides(explore=False)
+
+    def settings(self) -> Settings:
+        """Returns the algorithm's settings as this config says them."""
+        names = [f.name for f in dataclasses.fields(self.algorithm.settings) if f.name != "model_config"]
+        values = {name: getattr(self, name) for name in names}
+        return self.algorithm.settings(**values, model_config=self._networks())
+
+    def _networks(self) -> dict[str, Any]:
+        given = self._model_config
+        if given and not isinstance(given, Mapping):
+            plain = vars(DefaultModelConfig())
+            given = {key: value for key, value in vars(given).items() if key in MODEL_DEFAULTS or value != plain[key]}
+        return {**MODEL_DEFAULTS, **(given or {})}
+
+    def hierarchy(self, levels: list[list[str]]) -> Self:
+        """Sets who leads whom.
+
+        Args:
+            levels: levels of agents, top first, e.g. `[["main_0"], ["auxiliary_0"]]`. Swap them to swap roles.
+
+        Returns:
+            This config.
+        """
+        self.levels = levels
+        # Each agent has an RLModule of its own; a dict keeps their order, as RLlib's default, a set, would not.
+        if isinstance(levels, list | tuple) and all(isinstance(level, list | tuple) for level in levels):
+            agents = [agent for level in levels for agent in level]
+            self.multi_agent(policies={agent: PolicySpec() for agent in agents}, policy_mapping_fn=agent_is_module)
+        return self
+
+    @override(AlgorithmConfig)
+    @documented(Settings, "environment")
+    def environment(
+        self, env: Any = NotProvided, *, state: Literal["env", "observations"] = NotProvided, **kwargs: Any
+    ) -> Self:
+        """Sets the game.
+
+        Args:
+            env: a game's id such as `merge_v0`; anybody's as `package.module:factory`; in Python also a factory of
+                PettingZoo `ParallelEnv`s or, with the stock runner, an RLlib `MultiAgentEnv` class.
+            kwargs: RLlib's other settings; `env_config` is handed to the game.
+
+        Returns:
+            This config.
+        """
+        super().environment(env, **kwargs)
+        return self._set_given(state=state)
+
+    @override(AlgorithmConfig)
+    @documented(Settings, "env_runners")
+    def env_runners(
+        self,
+        *,
+        env_runner_cls: Literal["joint", "stock"] | type | None = NotProvided,
+        epsilon: float | list[list[float]] = NotProvided,
+        exploration: Literal["per_agent", "joint"] = NotProvided,
+        max_sampling_lag: int | None = NotProvided,
+        num_cpus_per_env_runner: float = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets how games are played while learning.
+
+        Args:
+            env_runner_cls: `joint` (default), which steps `num_envs_per_env_runner` games as arrays, or `stock`,
+                RLlib's own `MultiAgentEnvRunner`.
+            max_sampling_lag: None: all runners play with the newest weights, and the slowest is waited for. A number:
+                they play while others learn, and what was played with weights that are more than this many updates
+                old is dropped. `max_requests_in_flight_per_env_runner` then says how many fragments each has to do.
+            num_cpus_per_env_runner: may be a fraction, which RLlib takes but does not say.
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().env_runners(num_cpus_per_env_runner=num_cpus_per_env_runner, **kwargs)
+        if env_runner_cls is not NotProvided:
+            if isinstance(env_runner_cls, str) and env_runner_cls not in RUNNERS:
+                raise ValueError(f"env_runner_cls {env_runner_cls!r}: write 'joint' or 'stock'.")
+            if env_runner_cls is MultiAgentEnvRunner:
+                env_runner_cls = "stock"
+            self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
+        return self._set_given(epsilon=epsilon, exploration=exploration, max_sampling_lag=max_sampling_lag)
+
+    @override(AlgorithmConfig)
+    @documented(Settings)
+    def training(
+        self,
+        *,
+        replay_buffer_config: dict[str, int] = NotProvided,
+        num_steps_sampled_before_learning_starts: int = NotProvided,
+        training_intensity: float | None = NotProvided,
+        critic_lr: float | list[list[float]] | dict[str, Any] | None = NotProvided,
+        actor_lr: float | list[list[float]] | dict[str, Any] | None = NotProvided,
+        adam_epsilon: float = NotProvided,
+        tau: float = NotProvided,
+        target_network_update_freq: int = NotProvided,
+        normalize_targets: bool = NotProvided,
+        normalizer_horizon: int = NotProvided,
+        normalize_observations: bool = NotProvided,
+        losses_class: Any = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets how networks learn.
+
+        Args:
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().training(**kwargs)
+        return self._set_given(
+            replay_buffer_config=replay_buffer_config,
+            num_steps_sampled_before_learning_starts=num_steps_sampled_before_learning_starts,
+            training_intensity=training_intensity,
+            critic_lr=critic_lr,
+            actor_lr=actor_lr,
+            adam_epsilon=adam_epsilon,
+            tau=tau,
+            target_network_update_freq=target_network_update_freq,
+            normalize_targets=normalize_targets,
+            normalizer_horizon=normalizer_horizon,
+            normalize_observations=normalize_observations,
+            losses_class=losses_class,
+        )
+
+    @override(AlgorithmConfig)
+    def checkpointing(
+        self,
+        *,
+        store_buffer_in_checkpoints: bool = NotProvided,
+        compress_buffer_in_checkpoints: bool = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets what checkpoints hold.
+
+        Args:
+            store_buffer_in_checkpoints: whether replay is in them. A run that is restored without it refills it, as at
+                the start, before it goes on learning.
+            compress_buffer_in_checkpoints: whether it is compressed there, which takes longer.
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().checkpointing(**kwargs)
+        return self._set_given(
+            store_buffer_in_checkpoints=store_buffer_in_checkpoints,
+            compress_buffer_in_checkpoints=compress_buffer_in_checkpoints,
+        )
+
+    def _set_given(self, **settings: Any) -> Self:
+        """Sets what a fluent method was given."""
+        for name, value in settings.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    @property
+    @override(AlgorithmConfig)
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return dict(MODEL_DEFAULTS)
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        # RLlib asks for it on its way to a learner connector; agents' modules come from `get_multi_rl_module_spec`.
+        return RLModuleSpec(module_class=MemberModule)
+
+    @override(AlgorithmConfig)
+    def get_multi_rl_module_spec(
+        self,
+        *,
+        env: Any = None,
+        spaces: Mapping[str, tuple[gym.Space, gym.Space]] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> MultiRLModuleSpec:
+        assert spaces is not None
+        # Of an RLlib MultiAgentEnv the spaces are known only now.
+        spec = team_spec(spaces, self.checked_hierarchy(), self.settings())
+        return module_spec(self.algorithm, spec, spaces, inference_only=inference_only)
+
+    @override(AlgorithmConfig)
+    def get_default_learner_class(self) -> type[JointLearner]:
+        return JointLearner
+
+    def checked_hierarchy(self) -> Hierarchy:
+        """Returns who leads whom.
+
+        Raises:
+            ValueError: if the config does not say it, or what it says is no hierarchy.
+        """
+        if self.levels is None:
+            raise ValueError(
+                "no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first."
+            )
+        return Hierarchy(self.levels)
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        # RLlib advises once to switch its old API stack back on, on which nothing here runs: count that as said.
+        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
+        if self._validate_config:
+            Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
+        super().validate()
+        if not self._validate_config:
+            return
+        hierarchy = self.checked_hierarchy()
+        refuse_what_does_nothing(self, joint=issubclass(self.env_runner_cls, JointEnvRunner))
+        check_numbers(self)
+        settings = self.settings()
+        settings.check(hierarchy, max(self.num_learners, 1))
+        if self.env is None:
+            raise ValueError("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
+        if is_rllib_env(self.env):
+            self._validate_rllib_env()
+            return
+        games = make_games(self.env, 1, np.random.default_rng(0), dict(self.env_config))
+        try:
+            spec = StateReader(games, self.state).team_spec(hierarchy, settings)
+            self.algorithm.team_for(spec)
+            self.algorithm.losses_for(spec)
+        finally:
+            games.close()
+
+    def _validate_rllib_env(self) -> None:
+        if issubclass(self.env_runner_cls, JointEnvRunner):
+            raise ValueError(f"{self.env.__name__} is an RLlib MultiAgentEnv: write env_runner_cls: stock.")
+        if self.state == "env":
+            raise ValueError(f"{self.env.__name__} is an RLlib MultiAgentEnv: write state: observations.")

@@ -1,0 +1,65 @@
+"""Reading an algorithm's checkpoint without building the algorithm."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from rllib_biac.files import checkpoint as checkpoints
+from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.files.weights import save_weights
+from rllib_biac.learning.team import Team
+from rllib_biac.rllib.config import JointConfig
+from rllib_biac.rllib.module import TeamModule
+
+_CONFIG = "class_and_ctor_args.pkl"
+_MODULE = Path("learner_group") / "learner" / "rl_module"
+
+
+def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
+    """Reads the config and the networks of an algorithm's checkpoint.
+
+    A checkpoint is read by pickle: load only what you trust.
+
+    Raises:
+        ValueError: if there is no checkpoint, it is damaged, another version's that this one cannot read, or another
+            library's algorithm made it.
+    """
+    folder = Path(checkpoint).absolute()
+    made = checkpoints.check(folder)["format"]
+    wrong = f"{folder} is damaged"
+    if made < checkpoints.FORMAT:
+        wrong = f"{folder} was made by an older version (format {made}), or is damaged"
+    try:
+        with open(folder / _CONFIG, "rb") as file:
+            made_by = pickle.load(file)
+        (state,), _ = made_by["ctor_args_and_kwargs"]
+        config_class = state["class"]
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise ValueError(f"{wrong}: {_CONFIG} cannot be read ({error!r}).") from error
+    if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
+        raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
+    config = config_class.from_state(state)
+    try:
+        module = TeamModule.from_checkpoint(folder / _MODULE)
+    except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
+        raise ValueError(f"{wrong}: its networks cannot be read ({error!r}).") from error
+    return config, module.team
+
+
+def read_policy(folder: str | Path) -> tuple[Description, Arrays]:
+    """Reads the policy of an algorithm's checkpoint. It is read by pickle: load only what you trust.
+
+    Raises:
+        ValueError: as `load`; if a network is of the user's own making, or there are none.
+    """
+    return load(folder)[1].describe()
+
+
+def save_team(path: str | Path, team: Team, algorithm: str) -> None:
+    """Writes all networks of a team to a safetensors file; arguments as for `files.weights.save_weights`."""
+    try:
+        policy: tuple[Description, Arrays] | str = team.describe()
+    except ValueError as error:
+        policy = str(error)
+    save_weights(path, team.weights(), policy, algorithm)
