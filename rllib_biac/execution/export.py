@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rllib_biac.execution.description import STATE, Arrays, NetworkDescription
-from rllib_biac.execution.walk import Walk
+from rllib_biac.execution.greedy import GreedyPlay
+from rllib_biac.files.policy import STATE, Arrays, NetworkDescription
 
 if TYPE_CHECKING:
     from rllib_biac.execution.policy import StackelbergPolicy
@@ -85,7 +85,7 @@ class TorchPolicy(nn.Module):
         self.output_names = [f"action_{name}" for name in self._returned]
         networks = {name: TorchNetwork(own, policy.arrays_of(name)) for name, own in about.networks.items()}
         self.networks = nn.ModuleList(networks.values())
-        self._walk = Walk(torch, about, policy.arrays, networks, _tensor)
+        self._walk = GreedyPlay(about, policy.arrays, networks, _tensor)
 
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen = {of: inputs[name] for name, of in self._seen.items()}

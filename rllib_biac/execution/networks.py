@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from rllib_biac.execution.description import Arrays, Convolution, NetworkDescription
+from rllib_biac.files.policy import Arrays, Convolution, NetworkDescription
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])  # scipy has a faster one; here numpy is to be enough
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rllib_biac.execution import description as files
-from rllib_biac.execution.description import ON_OBSERVATIONS, STATE, Arrays, Description
+from rllib_biac.execution.greedy import GreedyPlay
 from rllib_biac.execution.networks import Network
-from rllib_biac.execution.walk import Walk
+from rllib_biac.files import policy as files
+from rllib_biac.files.policy import ON_OBSERVATIONS, STATE, Arrays, Description
 
 Action = int | np.ndarray
 
@@ -48,8 +48,7 @@ class StackelbergPolicy:
                 local, {name.removeprefix(ON_OBSERVATIONS): array for name, array in own.items()}
             )
         try:
-            self._walk = Walk(
-                np,
+            self._walk = GreedyPlay(
                 description,
                 arrays,
                 {agent: Network(own, self.arrays_of(agent)) for agent, own in description.networks.items()},
@@ -79,20 +78,18 @@ class StackelbergPolicy:
         """
         if not Path(path).is_dir():
             return cls(*files.read(path))
-        from rllib_biac.execution.checkpoint import read_checkpoint
+        from rllib_biac.rllib.reading import read_policy
 
-        return cls(*read_checkpoint(path))
+        return cls(*read_policy(path))
 
     @classmethod
     def from_module(cls, module: Any) -> Self:
-        """Copies the policy of a living algorithm, `algo.env_runner.module`.
+        """Copies the policy of a living algorithm, `algo.env_runner.module`, or of a team.
 
         Raises:
             ValueError: if a network is of the user's own making.
         """
-        from rllib_biac.execution.checkpoint import describe
-
-        return cls(*describe(module))
+        return cls(*getattr(module, "team", module).describe())
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file that `load` reads wherever numpy is: plain arrays and a description."""

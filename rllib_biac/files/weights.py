@@ -16,9 +16,7 @@ _NETWORKS = "networks"  # metadata that a file of a policy alone does not have
 Weights = Mapping[str, Mapping[str, np.ndarray]]  # agent -> parameter -> its values
 
 
-def save_weights(
-    path: str | Path, weights: Weights, policy: tuple[Description, Arrays] | str, algorithm: str
-) -> None:
+def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, Arrays] | str, algorithm: str) -> None:
     """Writes all agents' networks and normalisers, target networks too, as tensors `<agent>/<parameter>`.
 
     `StackelbergPolicy.load` plays the file, unless networks are of the user's own making.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rllib_biac.files.policy import STATE, Actions, Arrays, Convolution, Description, NetworkDescription, Play
+from rllib_biac.files.policy import Actions, Arrays, Convolution, Description, NetworkDescription, Play
 from rllib_biac.learning.networks import CNN, MLP
 
 Part = tuple[NetworkDescription, list[Any]]  # how a network is built, and its layers that have weights

@@ -207,7 +207,10 @@ class Sampler:
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes back what `get_state` returned. Games of another number, or that cannot tell where they stand, restart."""
+        """Takes back what `get_state` returned.
+
+        Games of another number, or that cannot tell where they stand, start anew.
+        """
         self.games.outcome_names += [name for name in state["outcome_names"] if name not in self.games.outcome_names]
         self._explored = state["explored"]
         # Where a number of episodes was played last, that was their window.

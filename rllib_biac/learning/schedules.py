@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 Schedule = float | list[list[float]]
@@ -19,7 +21,7 @@ def rate(schedule: Schedule, t: float) -> float:
     """Evaluates a learning rate's schedule as RLlib does."""
     if isinstance(schedule, int | float):
         return float(schedule)
-    for (left, one), (right, other) in zip(schedule, schedule[1:], strict=False):
+    for (left, one), (right, other) in itertools.pairwise(schedule):
         if left <= t < right:
             return one + float(t - left) / (right - left) * (other - one)
     return float(schedule[-1][1])

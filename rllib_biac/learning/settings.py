@@ -122,9 +122,7 @@ class Settings:
     normalizer_horizon: float = setting(
         100_000, "targets after which older ones fade from that mean and spread.", low=1
     )
-    normalize_observations: bool = setting(
-        False, "whether states are shifted and scaled to mean 0 and spread 1."
-    )
+    normalize_observations: bool = setting(False, "whether states are shifted and scaled to mean 0 and spread 1.")
     losses_class: Any = setting(
         None, "a subclass of the algorithm's own losses, or its name as `package.module:Class`; None: the algorithm's."
     )

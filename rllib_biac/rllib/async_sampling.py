@@ -13,9 +13,9 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from rllib_biac.rllib.remote import restart
-from rllib_biac.rllib.faults import GameFault
 from rllib_biac.envs.errors import GameError
+from rllib_biac.rllib.faults import GameFault
+from rllib_biac.rllib.remote import restart
 
 SAMPLING_LAG = "sampling_lag"
 NUM_ENV_STEPS_DROPPED_LIFETIME = "num_env_steps_dropped_lifetime"

@@ -51,17 +51,21 @@ class BiACConfig(JointConfig):
         **kwargs: Any,
     ) -> Self:
         """Sets how Bi-AC learns."""
-        return super().training(**kwargs)._set_given(
-            actor_loss=actor_loss,
-            response=response,
-            entropy_coeff=entropy_coeff,
-            gumbel_temperature=gumbel_temperature,
-            num_hypotheses=num_hypotheses,
-            updates_per_round=updates_per_round,
-            continuous_leader=continuous_leader,
-            soft_q_temperature=soft_q_temperature,
-            num_leader_actions=num_leader_actions,
-            approximators=approximators,
+        return (
+            super()
+            .training(**kwargs)
+            ._set_given(
+                actor_loss=actor_loss,
+                response=response,
+                entropy_coeff=entropy_coeff,
+                gumbel_temperature=gumbel_temperature,
+                num_hypotheses=num_hypotheses,
+                updates_per_round=updates_per_round,
+                continuous_leader=continuous_leader,
+                soft_q_temperature=soft_q_temperature,
+                num_leader_actions=num_leader_actions,
+                approximators=approximators,
+            )
         )
 
     @override(JointConfig)

@@ -252,9 +252,7 @@ class JointConfig(AlgorithmConfig):
             ValueError: if the config does not say it, or what it says is no hierarchy.
         """
         if self.levels is None:
-            raise ValueError(
-                "no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first."
-            )
+            raise ValueError("no hierarchy: write e.g. hierarchy: [['player_0'], ['player_1']], top level first.")
         return Hierarchy(self.levels)
 
     @override(AlgorithmConfig)

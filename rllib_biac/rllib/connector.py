@@ -10,8 +10,8 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 
-from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE, JointTransitions, join, joint_state
 from rllib_biac.envs.errors import GameError, check_finite
+from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE, JointTransitions, join, joint_state
 
 
 class JointTransitionsConnector(ConnectorV2):

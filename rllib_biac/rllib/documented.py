@@ -25,7 +25,8 @@ def documented(settings: type[Settings], group: str = "training") -> Callable[[M
         own = [f for f in dataclasses.fields(settings) if f.name in settings.__annotations__]
         lines = [f"{f.name}: {f.metadata['doc']}" for f in own if f.metadata["group"] == group]
         written = [line.strip() for line in _entries(rest)]
-        args = "\n".join(textwrap.fill(line, 108, initial_indent="    ", subsequent_indent="        ") for line in lines)
+        wrapped = textwrap.TextWrapper(108, initial_indent="    ", subsequent_indent="        ")
+        args = "\n".join(map(wrapped.fill, lines))
         kept = "".join(f"\n    {line}" for line in written)
         method.__doc__ = f"{summary.strip()}\n\nArgs:\n{args}{kept}\n\nReturns:\n    This config.\n"
         return method

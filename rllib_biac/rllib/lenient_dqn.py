@@ -34,11 +34,15 @@ class LenientDQNConfig(JointConfig):
         **kwargs: Any,
     ) -> Self:
         """Sets how lenient Q-learners learn."""
-        return super().training(**kwargs)._set_given(
-            leniency_moderation=leniency_moderation,
-            temperature_decay=temperature_decay,
-            temperature_diffusion=temperature_diffusion,
-            temperature_hash_bits=temperature_hash_bits,
+        return (
+            super()
+            .training(**kwargs)
+            ._set_given(
+                leniency_moderation=leniency_moderation,
+                temperature_decay=temperature_decay,
+                temperature_diffusion=temperature_diffusion,
+                temperature_hash_bits=temperature_hash_bits,
+            )
         )
 
 

@@ -38,9 +38,7 @@ def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Spa
     return spaces
 
 
-def team_spec(
-    spaces: Mapping[str, tuple[gym.Space, gym.Space]], hierarchy: Hierarchy, settings: Settings
-) -> TeamSpec:
+def team_spec(spaces: Mapping[str, tuple[gym.Space, gym.Space]], hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
     """Returns what a team is built from, by what RLlib says of its modules' spaces.
 
     Args:

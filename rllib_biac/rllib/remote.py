@@ -10,8 +10,8 @@ import ray
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from rllib_biac.rllib.faults import GameFault
 from rllib_biac.envs.errors import GameError
+from rllib_biac.rllib.faults import GameFault
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ its own, which the plain form does not import: hierarchies of any depth and cont
 
 from __future__ import annotations
 
-from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.algorithms.biac.settings import BiACSettings
+from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.team import Team, TeamSpec
 

@@ -53,8 +53,7 @@ class LevelsApproximatorLosses(LevelsLosses):
         local = self.networks.compute(APPROXIMATOR, {agent: batch[OBS, agent] for agent in self.agents})
         with torch.no_grad():
             played = {
-                agent: self.team[agent].coder.act(local[agent, APPROXIMATOR], masks.get(agent))
-                for agent in self.agents
+                agent: self.team[agent].coder.act(local[agent, APPROXIMATOR], masks.get(agent)) for agent in self.agents
             }
         for level, agents in enumerate(self.team.hierarchy.levels):
             known = [agent for upper in self.team.hierarchy.levels[: level + 1] for agent in upper]

@@ -37,9 +37,7 @@ class TableTrainer(Trainer):
         rewards = np.stack([rows[REWARDS, agent] for agent in agents], 1)  # (batch, 2)
         masks = {agent: rows[NEXT_ACTION_MASK, agent] for agent in agents if (NEXT_ACTION_MASK, agent) in rows}
         errors = np.zeros_like(rewards, float)
-        for k, (s, after, (a1, a2), over) in enumerate(
-            zip(here, following, actions, rows[TERMINATED], strict=True)
-        ):
+        for k, (s, after, (a1, a2), over) in enumerate(zip(here, following, actions, rows[TERMINATED], strict=True)):
             target = rewards[k].astype(float)  # (2,)
             if not over:
                 allowed = {agent: mask[k : k + 1] for agent, mask in masks.items()}

@@ -22,9 +22,7 @@ class IDQNLosses(Losses):
         next_q = self.networks.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents}, target=True)
         return {
             # max_a Q_i'(o', a): (rows,)
-            agent: self.team[agent].raw(
-                restrict(next_q[agent, "critic"], rows.get((NEXT_ACTION_MASK, agent))).amax(1)
-            )
+            agent: self.team[agent].raw(restrict(next_q[agent, "critic"], rows.get((NEXT_ACTION_MASK, agent))).amax(1))
             for agent in self.agents
         }
 
