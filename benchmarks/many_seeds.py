@@ -35,8 +35,8 @@ AT_ONCE = 2
 def config_of(seed: int) -> tuple[type, dict[str, Any]]:
     """Returns the algorithm and the config of one run, as Tune takes them."""
     from rllib_biac.algorithms import REGISTRY
-    from rllib_biac.cli.config_keys import build
     from rllib_biac.reproduce.training import settings
+    from rllib_biac.rllib.config_keys import build
 
     plain = settings("BiAC", "escape", "main", seed)
     config = build(

@@ -59,7 +59,7 @@ def cases() -> dict[str, tuple[str, str, dict[str, Any]]]:
 def build(run: str, game: str, settings: dict[str, Any]) -> Any:
     """Builds the algorithm of a case."""
     from rllib_biac.algorithms import REGISTRY
-    from rllib_biac.cli import config_keys
+    from rllib_biac.rllib import config_keys
 
     two_levels = run in ("BiAC", "BiLevelQ")
     players = [["player_0"], ["player_1"]] if two_levels else [["player_0", "player_1"]]

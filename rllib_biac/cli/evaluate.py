@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 
 # Every RLlib checkpoint has this file at its root.
 _MARK = "rllib_checkpoint.json"

@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments import reading as experiment_file
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
 
 _INTERRUPTED = 130
 
@@ -147,7 +147,7 @@ def train_file(file: str, **flags: Any) -> None:
 
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     """Everything that can be wrong is found before Ray starts, the quickest to find first."""
-    from rllib_biac.cli.overrides import override
+    from rllib_biac.experiments.overrides import override
 
     if flags["ray_address"] and flags["ray_num_cpus"]:
         raise click.UsageError("--ray-num-cpus is for a Ray that is started here; leave it out beside --ray-address")
@@ -155,8 +155,8 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     for draft in drafts:
         experiment_file.check(draft)
     # Only now what takes seconds to import.
-    from rllib_biac.cli.resolve import resolve
     from rllib_biac.cli.run import Cluster, run
+    from rllib_biac.experiments.resolve import resolve
 
     experiments = [resolve(draft) for draft in drafts]
     cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
@@ -165,7 +165,7 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
 
 def _again(flags: dict[str, Any]) -> str:
     """Returns the command that continues this one: the same without what a resumed run has in its saved state."""
-    from rllib_biac.cli.overrides import NOT_WITH_RESUME
+    from rllib_biac.experiments.overrides import NOT_WITH_RESUME
 
     ctx = click.get_current_context()
     words = ["rllib", *ctx.command_path.split()[1:]]
@@ -297,6 +297,6 @@ def _example(name: str) -> Path:
     packaged = experiment_file.examples()
     if (stem := name.removesuffix(".yaml")) in packaged:
         return packaged[stem]
-    from rllib_biac.cli.mistakes import did_you_mean
+    from rllib_biac.experiments.mistakes import did_you_mean
 
     raise Mistake(f"no packaged example {name!r}.{did_you_mean(stem, packaged)} There are: {', '.join(packaged)}.")

@@ -14,7 +14,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_biac.cli.mistakes import did_you_mean
+from rllib_biac.experiments.mistakes import did_you_mean
 
 # Criteria that only grow, so that what is left of them tells the time left.
 COUNTERS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime", "num_episodes_lifetime")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 
 
 def report(folder: str, out: Path | None) -> None:

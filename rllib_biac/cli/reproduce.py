@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments.mistakes import Mistake, did_you_mean
 from rllib_biac.reproduce.registry import EXPERIMENTS
 
 ALL = "all"

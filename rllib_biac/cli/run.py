@@ -19,10 +19,10 @@ from typing import Any
 
 import click
 
-from rllib_biac.cli import grid, sweeps
-from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.resolve import Experiment
-from rllib_biac.cli.resume import KeepRecord, mend
+from rllib_biac.experiments import grid, sweeps
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.resolve import Experiment
+from rllib_biac.experiments.resume import KeepRecord, mend
 
 FAILED = 1
 INTERRUPTED = 130

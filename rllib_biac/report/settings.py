@@ -122,7 +122,7 @@ def _defaults(algorithm: str) -> dict[str, Any]:
 
 @functools.cache
 def _keys(algorithm: str) -> frozenset[str]:
-    from rllib_biac.cli.config_keys import keys_of
+    from rllib_biac.rllib.config_keys import keys_of
 
     config_class = _config_class(algorithm)
     return frozenset() if config_class is None else frozenset(keys_of(config_class))

@@ -20,9 +20,9 @@ import click
 import ray
 import torch
 
-from rllib_biac.cli.mistakes import Mistake
 from rllib_biac.cli.progress import clock
 from rllib_biac.cli.run import worker_env
+from rllib_biac.experiments.mistakes import Mistake
 
 Row = dict[str, Any]
 RETRIES = 2  # after the death of a worker process

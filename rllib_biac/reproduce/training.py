@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.config_keys import build
 from rllib_biac.core.transitions import TERMINATED, TRUNCATED
+from rllib_biac.experiments import reading as experiment_file
 from rllib_biac.reproduce.runs import Row
+from rllib_biac.rllib.config_keys import build
 
 # In the paper's order: name in `run:` -> name in the paper, stem of the tuned examples.
 ALGORITHMS: dict[str, tuple[str, str]] = {

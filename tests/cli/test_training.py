@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ray.tune.utils import flatten_dict
 
 from rllib_biac.cli.main import main
-from rllib_biac.cli.metrics import METRICS
+from rllib_biac.experiments.metrics import METRICS
 
 ENV = "run: BiAC, env: matrix_game_v0"
 

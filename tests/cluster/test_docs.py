@@ -39,8 +39,8 @@ def test_pods_find_their_volumes():
 
 
 def test_the_experiment_is_accepted(tmp_path):
-    from rllib_biac.cli import experiment_file
-    from rllib_biac.cli.resolve import resolve
+    from rllib_biac.experiments import reading as experiment_file
+    from rllib_biac.experiments.resolve import resolve
 
     (experiment,) = (each["mine"] for each in DOCUMENTS if "mine" in each)
     experiment["env"] = "escape_v0"  # the page's game is the reader's own

@@ -15,16 +15,16 @@ import yaml
 from hypothesis import strategies as st
 
 from rllib_biac.algorithms import REGISTRY
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.config_keys import keys_of
-from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS
-from rllib_biac.cli.metrics import METRICS
-from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.ranges import NAMES
-from rllib_biac.cli.resolve import DEFAULT_STORAGE, Experiment, resolve
-from rllib_biac.cli.traps import TRAPS, trap
 from rllib_biac.core.config import RUNNERS
+from rllib_biac.experiments import reading as experiment_file
+from rllib_biac.experiments.metrics import METRICS
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.ranges import NAMES
+from rllib_biac.experiments.reading import CHECKPOINT_KEYS, KEYS
+from rllib_biac.experiments.resolve import DEFAULT_STORAGE, Experiment, resolve
 from rllib_biac.report.settings import written
+from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.traps import TRAPS, trap
 
 # What can become of an input. The last two are faults.
 REFUSED, ACCEPTED, TRACE, SILENT = "refused", "accepted", "stack trace", "silent acceptance"

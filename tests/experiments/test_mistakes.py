@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from rllib_biac.algorithms.biac import BiACConfig
-from rllib_biac.cli.config_keys import keys_of
-from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS
-from rllib_biac.cli.metrics import METRICS
-from rllib_biac.cli.traps import TRAPS
+from rllib_biac.experiments.metrics import METRICS
+from rllib_biac.experiments.reading import CHECKPOINT_KEYS, KEYS
+from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.traps import TRAPS
 
 GOOD = "run: BiAC, env: matrix_game_v0"
 

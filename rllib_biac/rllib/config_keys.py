@@ -14,8 +14,8 @@ import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rllib_biac.cli.mistakes import did_you_mean
-from rllib_biac.cli.traps import trap
+from rllib_biac.experiments.mistakes import did_you_mean
+from rllib_biac.rllib.traps import trap
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig

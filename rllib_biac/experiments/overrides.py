@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
 
 _CHECKPOINT_FLAGS = {
     "checkpoint_freq": "checkpoint_frequency",

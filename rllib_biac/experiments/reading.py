@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from rllib_biac.cli import ranges, sweeps
-from rllib_biac.cli.metrics import TIMES, unreported
-from rllib_biac.cli.mistakes import Mistake, did_you_mean
-from rllib_biac.cli.traps import trap
+from rllib_biac.experiments import ranges, sweeps
+from rllib_biac.experiments.metrics import TIMES, unreported
+from rllib_biac.experiments.mistakes import Mistake, did_you_mean
+from rllib_biac.rllib.traps import trap
 
 KEYS = (
     "run",

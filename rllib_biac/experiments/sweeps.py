@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_biac.cli import ranges
-from rllib_biac.cli.metrics import TIMES, unreported
-from rllib_biac.cli.mistakes import did_you_mean
+from rllib_biac.experiments import ranges
+from rllib_biac.experiments.metrics import TIMES, unreported
+from rllib_biac.experiments.mistakes import did_you_mean
 
 Path = tuple[Any, ...]
 MODES = ("max", "min")

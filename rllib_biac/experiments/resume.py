@@ -13,7 +13,7 @@ from ray import cloudpickle
 from ray.tune import Callback
 from ray.tune.result import EXPR_RESULT_FILE
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 
 _RECORDS = "experiment_state-*.json"
 _KEPT = ".tune_record.zip"

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_biac.cli import experiment_file, grid
 from rllib_biac.cli.progress import clock, line, seconds_left
 from rllib_biac.core.best_response import Estimate, LearnedRegret
 from rllib_biac.equilibria import NashComparison
-from tests.cli.stub import StubAlgorithm
+from rllib_biac.experiments import grid
+from rllib_biac.experiments import reading as experiment_file
+from tests.experiments.stub import StubAlgorithm
 
 FILE = """
 first:
@@ -133,7 +134,7 @@ def test_grid_of_the_command_line(rllib, started):
 
 def test_a_python_file(rllib, write, started):
     text = """
-from tests.cli.stub import StubConfig
+from tests.experiments.stub import StubConfig
 config = StubConfig().environment("matrix_game_v0").training(lr={"grid_search": [0.1, 0.2]}).hierarchy([["a"], ["b"]])
 stop = {"training_iteration": 2}
 """
@@ -149,7 +150,7 @@ stop = {"training_iteration": 2}
 
 def test_a_python_file_with_a_grid_of_one(rllib, write, started):
     text = """
-from tests.cli.stub import StubConfig
+from tests.experiments.stub import StubConfig
 config = StubConfig().environment("matrix_game_v0").training(lr={"grid_search": [0.1]})
 """
     assert rllib("train", "file", write(text, "mine.py")).exit_code == 0

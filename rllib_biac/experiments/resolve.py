@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_biac.cli import grid, ranges, sweeps
-from rllib_biac.cli.config_keys import BadSettings, build
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments import grid, ranges, sweeps
+from rllib_biac.experiments.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments.reading import Draft
+from rllib_biac.rllib.config_keys import BadSettings, build
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig

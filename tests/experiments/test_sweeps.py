@@ -11,9 +11,10 @@ import pytest
 import ray as ray_package
 from ray.tune.schedulers import create_scheduler
 
-from rllib_biac.cli import experiment_file, ranges, sweeps
 from rllib_biac.cli.progress import Comparison, stopped_early
-from rllib_biac.cli.resolve import resolve
+from rllib_biac.experiments import ranges, sweeps
+from rllib_biac.experiments import reading as experiment_file
+from rllib_biac.experiments.resolve import resolve
 from rllib_biac.report import write_report
 from tests.core.games import config, learner_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rllib_biac.cli.mistakes import did_you_mean
+from rllib_biac.experiments.mistakes import did_you_mean
 
 _EPISODES = (
     *(f"episode_{what}_{how}" for what in ("return", "len") for how in ("mean", "min", "max")),

@@ -1,0 +1,1 @@
+"""The shell around the learning: the only folder that knows RLlib's names."""
