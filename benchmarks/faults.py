@@ -59,11 +59,11 @@ from studies import RESULTS, markdown, versions
 
 from rllib_biac import BiAC, BiACConfig
 from rllib_biac.cli.evaluate import find
-from rllib_biac.cli.run import worker_env
 from rllib_biac.core.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
 from rllib_biac.core.checkpoints import is_whole
 from rllib_biac.envs import make
 from rllib_biac.envs.errors import GameError
+from rllib_biac.experiments.cluster import worker_env
 from rllib_biac.rllib import config_keys
 
 SEEDS = 10

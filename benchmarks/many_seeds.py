@@ -86,7 +86,7 @@ def measure(kind: str, runs: int, answer: Any) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     import ray
 
-    from rllib_biac.cli.run import worker_env
+    from rllib_biac.experiments.cluster import worker_env
 
     ray.init(
         num_cpus=AT_ONCE,

@@ -111,7 +111,7 @@ def train(part: str, folder: Path) -> None:
     import torch
     from ray.rllib.algorithms.algorithm import Algorithm
 
-    from rllib_biac.cli.run import worker_env
+    from rllib_biac.experiments.cluster import worker_env
 
     torch.set_num_threads(1)
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=worker_env())

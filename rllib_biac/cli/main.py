@@ -14,11 +14,12 @@ from typing import Any
 
 import click
 
-from rllib_biac.experiments import reading as experiment_file
+from rllib_biac.experiments import checks, overrides, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
+from rllib_biac.rllib.hints import did_you_mean
 
-_INTERRUPTED = 130
+_MISTAKEN, _INTERRUPTED = 2, 130
 
 
 class _Rllib(click.Group):
@@ -37,6 +38,9 @@ class _Rllib(click.Group):
                 traceback.print_exc()
             if isinstance(error, click.ClickException):
                 raise
+            if isinstance(error, Mistake):
+                click.echo(f"Error: {error}", err=True)
+                ctx.exit(_MISTAKEN)
             # Ours say in a ValueError what to write instead; of other errors the kind matters too.
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
@@ -142,20 +146,19 @@ def _given(ctx: click.Context, name: str) -> bool:
 @_overrides
 def train_file(file: str, **flags: Any) -> None:
     """Train the experiments of FILE: YAML, Python (defines `config`), or the name of a packaged example."""
-    _train(experiment_file.read(experiment_file.find(file)), flags)
+    _train(reading.read(reading.find(file)), flags)
 
 
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     """Everything that can be wrong is found before Ray starts, the quickest to find first."""
-    from rllib_biac.experiments.overrides import override
-
     if flags["ray_address"] and flags["ray_num_cpus"]:
         raise click.UsageError("--ray-num-cpus is for a Ray that is started here; leave it out beside --ray-address")
-    drafts = [override(draft, flags) for draft in drafts]
+    drafts = [overrides.override(draft, flags) for draft in drafts]
     for draft in drafts:
-        experiment_file.check(draft)
+        checks.check(draft)
     # Only now what takes seconds to import.
-    from rllib_biac.cli.run import Cluster, run
+    from rllib_biac.cli.run import run
+    from rllib_biac.experiments.cluster import Cluster
     from rllib_biac.experiments.resolve import resolve
 
     experiments = [resolve(draft) for draft in drafts]
@@ -165,13 +168,11 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
 
 def _again(flags: dict[str, Any]) -> str:
     """Returns the command that continues this one: the same without what a resumed run has in its saved state."""
-    from rllib_biac.experiments.overrides import NOT_WITH_RESUME
-
     ctx = click.get_current_context()
     words = ["rllib", *ctx.command_path.split()[1:]]
     for parameter in ctx.command.params:
         name, option = str(parameter.name), isinstance(parameter, click.Option)
-        if not _given(ctx, name) or name == "resume" or (name in flags and name in NOT_WITH_RESUME):
+        if not _given(ctx, name) or name == "resume" or (name in flags and name in overrides.NOT_WITH_RESUME):
             continue
         words += [parameter.opts[0]] if option else []
         value = ctx.params.get(name, True)
@@ -271,7 +272,7 @@ def example() -> None:
 @example.command("list")
 def example_list() -> None:
     """List their names, each with the first line of its description."""
-    for name, path in experiment_file.examples().items():
+    for name, path in reading.examples().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         about = first.lstrip("# ") if first.startswith("#") else ""
         click.echo(f"{name:<28}{about}".rstrip())
@@ -290,13 +291,11 @@ def example_get(name: str) -> None:
 @_overrides
 def example_run(name: str, **flags: Any) -> None:
     """Train NAME, as `rllib train file NAME` does."""
-    _train(experiment_file.read(_example(name)), flags)
+    _train(reading.read(_example(name)), flags)
 
 
 def _example(name: str) -> Path:
-    packaged = experiment_file.examples()
+    packaged = reading.examples()
     if (stem := name.removesuffix(".yaml")) in packaged:
         return packaged[stem]
-    from rllib_biac.experiments.mistakes import did_you_mean
-
     raise Mistake(f"no packaged example {name!r}.{did_you_mean(stem, packaged)} There are: {', '.join(packaged)}.")

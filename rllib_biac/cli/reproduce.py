@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
-from rllib_biac.experiments.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.reproduce.registry import EXPERIMENTS
+from rllib_biac.rllib.hints import did_you_mean
 
 ALL = "all"
 SHOWN_FAILURES = 3

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rllib_biac.experiments.mistakes import did_you_mean
+from rllib_biac.rllib.hints import did_you_mean
 
 _EPISODES = (
     *(f"episode_{what}_{how}" for what in ("return", "len") for how in ("mean", "min", "max")),
@@ -58,3 +59,12 @@ def _words(tree: Any) -> list[str]:
     if isinstance(tree, dict | list):
         return [word for branch in (tree.values() if isinstance(tree, dict) else tree) for word in _words(branch)]
     return [tree] if isinstance(tree, str) else []
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the numbers of a report, nested keys joined by `/`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value

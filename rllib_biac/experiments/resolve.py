@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rllib_biac.experiments import grid, ranges, sweeps
-from rllib_biac.experiments.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
+from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.rllib.config_keys import BadSettings, build
+from rllib_biac.rllib.hints import did_you_mean
 
 if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+    from rllib_biac.rllib.config_keys import AlgorithmConfig
 
 # Where Tune writes when nobody says otherwise.
 DEFAULT_STORAGE = "~/ray_results"
@@ -130,7 +132,7 @@ def resolve(draft: Draft) -> Experiment:
             options |= settings["search_alg"] if isinstance(settings["search_alg"], dict) else {}
             searched = Searched(options, found, point, draft, trials[0].config.seed)
     if scheduler is not None and scheduler["type"] == "pbt":
-        _check_mutations(draft, scheduler[sweeps.MUTATIONS], first)
+        _check_mutations(draft, scheduler[MUTATIONS], first)
     storage = str(settings.get("storage_path", DEFAULT_STORAGE))
     return Experiment(
         name=draft.name,
@@ -210,7 +212,7 @@ def _check_ends(
             try:
                 text = _refusal(_config(draft, ranges.fill(point, {**drawn, path: end})))
             except Mistake as mistake:
-                wrong.append(mistake.message)
+                wrong.append(str(mistake))
                 continue
             if text:
                 told = f"{end!r} can be drawn, and is refused: {text}"
@@ -226,10 +228,10 @@ def _check_mutations(draft: Draft, mutations: Any, settings: dict[str, Any]) -> 
             try:
                 text = _refusal(_config(draft, {**settings, key: ranges.fill(settings[key], {path[1:]: end})}))
             except Mistake as mistake:
-                text = mistake.message
+                text = str(mistake)
             if text:
                 told = f"{end!r} may come of it, and is refused: {text}"
-                raise Mistake(draft.mistake(("scheduler", sweeps.MUTATIONS, *path), told))
+                raise Mistake(draft.mistake(("scheduler", MUTATIONS, *path), told))
 
 
 def _mutants(tree: Any, path: grid.Path) -> Iterator[tuple[grid.Path, Any]]:

@@ -14,6 +14,7 @@ from ray.tune import Callback
 from ray.tune.result import EXPR_RESULT_FILE
 
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.resolve import Experiment
 
 _RECORDS = "experiment_state-*.json"
 _KEPT = ".tune_record.zip"
@@ -83,6 +84,24 @@ def _is_readable(path: Path) -> bool:
         json.loads(data) if path.suffix == ".json" and data[:1] in b"{[" else cloudpickle.loads(data)
     except Exception:  # pickle raises what it likes
         return False
+    return True
+
+
+def begun(experiment: Experiment) -> bool:
+    """Tells whether there is something to resume in an experiment's folder; of a remote one this is not known: True."""
+    return "://" in experiment.folder or any(Path(experiment.folder).glob(_RECORDS))
+
+
+def make_ready(experiment: Experiment) -> bool:
+    """Mends what is in an experiment's folder; returns False if there is nothing to resume.
+
+    Raises:
+        Mistake: if no record can be read.
+    """
+    if not begun(experiment):
+        return False
+    if "://" not in experiment.folder:
+        mend(Path(experiment.folder))
     return True
 
 

@@ -20,8 +20,8 @@ import click
 import ray
 import torch
 
-from rllib_biac.cli.progress import clock
-from rllib_biac.cli.run import worker_env
+from rllib_biac.experiments.clock import clock
+from rllib_biac.experiments.cluster import worker_env
 from rllib_biac.experiments.mistakes import Mistake
 
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rllib_biac.core.transitions import TERMINATED, TRUNCATED
-from rllib_biac.experiments import reading as experiment_file
+from rllib_biac.experiments import reading
 from rllib_biac.reproduce.runs import Row
 from rllib_biac.rllib.config_keys import build
 
@@ -67,7 +67,7 @@ def settings(run: str, game: str, variant: str, seed: int, **changes: Any) -> Ro
         Mistake: if there is no such tuned example.
     """
     example = f"{game}_{ALGORITHMS[run][1]}" + ("_paper" if variant == "paper" else "")
-    (draft,) = experiment_file.read(experiment_file.find(example))
+    (draft,) = reading.read(reading.find(example))
     config = VARIANTS[variant](run, draft.settings["config"])
     config.pop("min_sample_timesteps_per_iteration", None)  # how often a person is shown the metrics
     return {

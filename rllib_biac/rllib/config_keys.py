@@ -12,13 +12,12 @@ import inspect
 import types
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rllib_biac.experiments.mistakes import did_you_mean
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+
+from rllib_biac.rllib.hints import did_you_mean
 from rllib_biac.rllib.traps import trap
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,6 @@ class BadSettings(ValueError):
 
 def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
     """Returns every setting of a config class: the keywords of its fluent methods, and what it is called in a file."""
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-
     keys: dict[str, Key] = {}
     for owner in reversed(config_class.__mro__):
         for name, method in vars(owner).items():
