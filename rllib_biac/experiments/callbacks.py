@@ -1,4 +1,4 @@
-"""What Tune calls while trials run: is the metric there that compares them, and has everybody saved before the end."""
+"""Callbacks of Tune: one watches the metric that compares trials, one saves all trials when a run is interrupted."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rllib_biac.rllib.hints import did_you_mean
 
 
 class Comparison(Callback):
-    """Says when what trials are compared by is not reported, and keeps what ASHA has compared over an interruption.
+    """Warns if the metric that compares trials is never reported, and saves the scores of ASHA with the run.
 
     Args:
-        metric: what they are compared by.
-        scheduler: Tune's, None for a searcher alone.
+        metric: the metric that compares trials.
+        scheduler: Tune's scheduler; None if there is only a searcher.
         say: shows a line to a person.
-        patience: reports of a trial without the metric before that is said.
+        patience: the warning comes when a trial has reported this many times without the metric.
     """
 
     def __init__(self, metric: str, scheduler: Any, say: Callable[[str], None], patience: int = 3):
@@ -35,7 +35,7 @@ class Comparison(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Looks for the metric until it is there or its absence has been told."""
+        """Looks for the metric until a trial reports it or the warning was shown."""
         if self._settled:
             return
         reported = dict(flat(result))
@@ -44,9 +44,9 @@ class Comparison(Callback):
         elif result.get("training_iteration", 0) >= self._patience:
             self._settled = True
             hint = did_you_mean(self._metric, reported)
-            self._say(f"{self._metric} is not reported, so that trials are not compared by it.{hint}")
+            self._say(f"{self._metric} is not reported, so trials cannot be compared by it.{hint}")
 
-    # Tune saves and restores trials, searchers and callbacks, but no scheduler.
+    # Tune saves and restores trials, searchers and callbacks, but not the scheduler.
 
     def get_state(self) -> dict[str, Any] | None:
         """Returns the scores by which ASHA stops trials."""
@@ -54,16 +54,18 @@ class Comparison(Callback):
         return None if brackets is None else {"rungs": [bracket._rungs for bracket in brackets]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes back what `get_state` returned."""
+        """Restores what `get_state` returned."""
         for bracket, rungs in zip(getattr(self._scheduler, "_brackets", ()), state["rungs"], strict=False):
             bracket._rungs = rungs
 
 
 class SaveAndStop(Callback):
-    """Once interrupted, lets every trial that runs save a checkpoint, whatever their frequency, and then ends the run.
+    """After an interruption, lets every running trial save a checkpoint and then ends the run.
+
+    The trials save at once, whatever the checkpoint frequency is.
 
     Args:
-        interrupted: set to interrupt.
+        interrupted: an event that is set when the user interrupts the run.
     """
 
     def __init__(self, interrupted: threading.Event):
@@ -73,17 +75,17 @@ class SaveAndStop(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Asks for a checkpoint of this very iteration."""
+        """Requests a checkpoint of this iteration."""
         if self._interrupted.is_set():
             result[SHOULD_CHECKPOINT] = True
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Takes note of a trial that has saved."""
+        """Notes that a trial has saved."""
         if self._unsaved is not None:
             self._unsaved.discard(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tells Tune to end once nobody is left who has something to save."""
+        """Tells Tune to end when all trials have saved."""
         if not self._interrupted.is_set():
             return
         running = {trial.trial_id for trial in trials if trial.status == Trial.RUNNING}

@@ -13,7 +13,7 @@ from rllib_biac.experiments.reading import KEYS, Draft, kind_of
 from rllib_biac.rllib.hints import did_you_mean
 from rllib_biac.rllib.traps import trap
 
-# Trials are made, and each one's settings checked, before the first starts.
+# All trials are created, and their settings checked, before the first one starts.
 MOST_TRIALS = 10_000
 # The public fields of ray.tune.CheckpointConfig, written out so that a misspelt one is found before Ray is imported.
 CHECKPOINT_KEYS: dict[str, type] = {
@@ -33,7 +33,7 @@ def check(draft: Draft) -> None:
     """
     found = [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]
     if draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", draft.name):
-        found.append(draft.mistake((), "its name is that of a folder, and needs 1 to 200 characters without / and \\."))
+        found.append(draft.mistake((), "the name becomes a folder's name; write 1 to 200 characters without / and \\."))
     if found:
         raise Mistake("\n".join(found))
 
@@ -54,9 +54,9 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
         elif key == "num_samples" and value < 1:
             yield (key,), f"expected at least 1, not {value!r}."
         elif key == "max_failures" and value < -1:
-            yield (key,), f"expected at least 0, or -1 for as often as it takes, not {value!r}."
+            yield (key,), f"expected at least 0, or -1 for no limit, not {value!r}."
         elif key == "time_budget_s" and not 0 < value < 1e9:
-            yield (key,), f"expected seconds, more than 0, not {value!r}."
+            yield (key,), f"expected a number of seconds greater than 0, not {value!r}."
     storage = settings.get("storage_path", "~")
     if not isinstance(storage, str) or not storage.strip() or "\0" in storage:
         yield ("storage_path",), f"expected a path, not {storage!r}."
@@ -66,7 +66,7 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
     if "search_alg" in settings:
         yield from searchers.mistakes(settings["search_alg"], settings)
     if (trials := sweeps.num_trials(settings)) > MOST_TRIALS:
-        yield (), f"this makes {trials:,} trials, more than the {MOST_TRIALS:,} that are made at once."
+        yield (), f"this makes {trials:,} trials; the limit is {MOST_TRIALS:,}. Write a smaller grid or fewer samples."
     yield from _stop_mistakes(settings.get("stop", {}), config)
     yield from _checkpoint_mistakes(settings.get("checkpoint_config", {}))
 
@@ -82,7 +82,7 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for path, text in (*ranges.mistakes(config), *_unusable_numbers(config)):
         yield ("config", *path), text
     if "env" in settings and "env" in config:
-        yield ("config", "env"), "`env` also stands beside `config`; write it once."
+        yield ("config", "env"), "`env` is given twice, inside `config` and beside it; write it once."
     env_path = ("env",) if "env" in settings else ("config", "env")
     env = settings.get("env", config.get("env"))
     if env is None:
@@ -100,9 +100,9 @@ def _unusable_numbers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[t
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             yield from _unusable_numbers(value, (*path, key))
     elif isinstance(tree, float) and tree != tree:
-        yield path, "expected a value, not .nan, which is no number."
+        yield path, "expected a value, not .nan (not a number)."
     elif isinstance(tree, int) and abs(tree) >= 2**63:
-        yield path, "a whole number of more than 64 bits; write a smaller one, or 1e30 for a number with a fraction."
+        yield path, "this whole number needs more than 64 bits; write a smaller one, or a float such as 1e30."
 
 
 def _unknown_game(game: Any) -> str | None:
@@ -124,15 +124,15 @@ def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], st
         return
     for key, value in stop.items():
         if instead := trap("stop", key):
-            yield ("stop", key), f"RLlib reports no such metric, the run would never stop; {instead}."
+            yield ("stop", key), f"RLlib does not report this metric, so the run would never stop; {instead}."
         elif isinstance(value, dict):
             inner = next(iter(value), "...")
             yield ("stop", key), f"a nested criterion never fires; write `{key}/{inner}: ...`."
         elif why := unreported(key, config):
-            yield ("stop", key), f"the run would never stop by it: {why}"
+            yield ("stop", key), f"the run would never stop because of this: {why}"
         elif isinstance(value, bool) != (key == "done") or not isinstance(value, int | float):
             yield ("stop", key), f"expected a number, not {value!r}."
-        elif not abs(value) < 1e300:  # also true of what is no number, .nan
+        elif not abs(value) < 1e300:  # also true for .nan
             yield ("stop", key), f"{value!r} is never reached; write a finite number, or leave it out."
         elif key in TIMES and value <= 0:
             yield ("stop", key), f"expected more than 0, not {value!r}."

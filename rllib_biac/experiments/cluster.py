@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to run: a running cluster's address, or a new one on this machine with this many CPUs (None: all)."""
+    """Where to run.
+
+    Attributes:
+        address: of a running cluster; None starts Ray on this machine.
+        num_cpus: CPUs of the Ray to start; None for all.
+    """
 
     address: str | None = None
     num_cpus: int | None = None
 
 
 def worker_env() -> dict[str, str] | None:
-    """Returns the runtime environment in which Ray's workers start on this machine, None where Ray's own will do.
+    """Returns the runtime environment for Ray's workers on this machine, None if Ray's default works.
 
-    Ray 2.60 hands Python's path to a shell unquoted. With a space in it, Tune's workers would never start.
+    Ray 2.60 passes Python's path to a shell without quotes. If the path has a space, Tune's workers never start.
     """
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
@@ -38,12 +43,12 @@ def worker_env() -> dict[str, str] | None:
 
 @contextmanager
 def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
-    """Starts Ray, or joins the cluster, for as long as the context lasts; a Ray that is there already is left alone.
+    """Starts Ray, or connects to a cluster, while the context lasts. Uses a Ray that runs already and does not stop it.
 
     Raises:
-        Mistake: if no cluster answers at the address.
+        Mistake: if there is no cluster at the address.
     """
-    # Without these, Tune's tables and a warning of Ray's would stand between our lines.
+    # Without these settings, Tune prints tables and Ray prints a warning between our lines.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():
@@ -60,15 +65,15 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
                 logging_level=logging.INFO if verbose else logging.ERROR,
             )
         except ConnectionError as error:
-            where = f"no Ray cluster answers at {cluster.address!r}: start one with `ray start --head`"
-            raise Mistake(f"{where}, or, if one is there, give this command its token: RAY_AUTH_MODE=token.") from error
+            where = f"cannot connect to a Ray cluster at {cluster.address!r}. Start one with `ray start --head`"
+            raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
         yield
     finally:
         ray.shutdown()
 
 
 def check_resources(experiments: list[Experiment]) -> None:
-    """Tune would wait for ever for CPUs that this machine does not have; a cluster may still grow.
+    """Checks that this machine has enough CPUs and GPUs for each trial. Tune would wait for them forever.
 
     Raises:
         Mistake: if a trial wants more CPUs or GPUs than there are.
@@ -82,6 +87,6 @@ def check_resources(experiments: list[Experiment]) -> None:
                 if (wants := wanted.get(kind, 0)) > (has := there.get(kind, 0)):
                     remedy = "pass --ray-num-cpus to share the cores" if kind == "CPU" else "lower num_gpus_per_learner"
                     raise Mistake(
-                        f"experiment {experiment.name!r}: a trial wants {wants:g} {kind}s and there are {has:g}; "
+                        f"experiment {experiment.name!r}: a trial needs {wants:g} {kind}s and there are {has:g}; "
                         f"lower num_env_runners, or {remedy}."
                     )

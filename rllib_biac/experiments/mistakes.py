@@ -1,5 +1,5 @@
-"""What a user got wrong."""
+"""The exception for errors of the user."""
 
 
 class Mistake(Exception):
-    """Something in a file or on the command line that the user has to change. The command shows it without a trace."""
+    """An error in a file or on the command line that the user must correct. The command shows it without a trace."""

@@ -1,4 +1,4 @@
-"""Reads experiment files into drafts."""
+"""Reads experiment files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS = (
     "max_failures",
     "time_budget_s",
 )
-# Of a file, aliases written out.
+# The limit for one file, where each alias counts as often as it is used.
 MOST_VALUES = 50_000
 
 
@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, with numbers as people write them."""
 
 
-# PyYAML wants a dot and a signed exponent in a float, so that it reads 1e-3 and 1e6 as strings.
+# PyYAML expects a dot and a signed exponent in a float. Without this it reads 1e-3 and 1e6 as strings.
 _Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
@@ -45,13 +45,13 @@ _Loader.add_implicit_resolver(
 
 @dataclasses.dataclass(frozen=True)
 class Draft:
-    """One experiment as it was written, not yet resolved into algorithm configs.
+    """One experiment as it is written in a file, before its algorithm configs are made.
 
     Attributes:
         name: the experiment's name.
-        settings: what stands under the name: `run`, `env`, `stop`, `config`, ...
+        settings: everything under the name: `run`, `env`, `stop`, `config`, ...
         source: the file's name, or "command line".
-        lines: the line of each key, by its path below the experiment's name. Empty where a key has no line.
+        lines: the line of each key, by its path below the experiment's name. Empty if there are no lines.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Draft:
     lines: Mapping[tuple[Any, ...], int] = dataclasses.field(default_factory=dict)
 
     def mistake(self, path: tuple[Any, ...], text: str) -> str:
-        """Returns `text` with the place of `path` before it: file, line, experiment and key."""
+        """Returns `text` with its place in front: file, line, experiment and key."""
         known = [self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines]
         line = f", line {known[0]}" if known else ""
         key = f", `{': '.join(map(str, path))}`" if path else ""
@@ -68,10 +68,14 @@ class Draft:
 
 
 def find(name: str) -> Path:
-    """Returns the path of an experiment file, which may be given by the name of a packaged example.
+    """Returns the path of an experiment file.
+
+    Args:
+        name: a path, or the name of a packaged example.
+
 
     Raises:
-        Mistake: if there is neither such a file nor such an example.
+        Mistake: if there is no such file and no such example.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -97,7 +101,7 @@ def read(path: Path) -> list[Draft]:
         path: a YAML file with experiments by name, or a Python file that defines `config` and optionally `stop`.
 
     Raises:
-        Mistake: if it cannot be read or does not have that form.
+        Mistake: if the file cannot be read or has another form.
     """
     if path.suffix == ".py":
         return [_read_python(path)]
@@ -125,7 +129,7 @@ def _read_yaml(path: Path) -> list[Draft]:
             raise Mistake(
                 f"{path.name}: the file is empty. Write `name: {{run: BiAC, env: ..., stop: ..., config: ...}}`."
             )
-        # Before the document is made of the nodes, which flattens merged mappings (`<<`) into their keys.
+        # This must come first: making the document flattens merged mappings (`<<`) into their keys.
         duplicates, lines = list(_duplicates(root)), dict(_lines(root))
         document = loader.construct_document(root)
     except UnicodeDecodeError as error:
@@ -139,12 +143,12 @@ def _read_yaml(path: Path) -> list[Draft]:
     except RecursionError as error:
         raise Mistake(f"{path.name}: mappings and lists are nested too deeply.") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        # What PyYAML lets through of a date in month 13, a number of thousands of digits, or a tag's wrong value.
-        raise Mistake(f"{path.name}: a value that YAML cannot read: {error}.") from error
+        # PyYAML raises these for a date in month 13, a number of thousands of digits, or a wrong value of a tag.
+        raise Mistake(f"{path.name}: YAML cannot read a value: {error}.") from error
     if duplicates:
         raise Mistake(
             "\n".join(
-                f"{path.name}, line {key.start_mark.line + 1}: `{key.value}` is written twice in one mapping "
+                f"{path.name}, line {key.start_mark.line + 1}: `{key.value}` is given twice in one mapping "
                 f"(first in line {first})."
                 for key, first in duplicates
             )
@@ -156,9 +160,7 @@ def _read_yaml(path: Path) -> list[Draft]:
     for name, settings in document.items():
         if not isinstance(settings, dict):
             hint = (
-                " The file's settings stand under an experiment's name: `name: {run: ..., env: ...}`."
-                if name in KEYS
-                else ""
+                " Write the settings under an experiment's name: `name: {run: ..., env: ...}`." if name in KEYS else ""
             )
             at = lines.get((str(name),), 1)
             raise Mistake(
@@ -184,10 +186,10 @@ def kind_of(value: Any) -> str:
 
 
 def _check_size(root: yaml.Node | None, name: str) -> None:
-    """Refuses aliases that stand for themselves, or for so much that a few lines would fill the memory.
+    """Refuses aliases that contain themselves, or that expand to more than the memory can hold.
 
     Raises:
-        Mistake: if the document, written out without aliases, has no end or more than `MOST_VALUES` values.
+        Mistake: if the document without aliases would be endless or have more than `MOST_VALUES` values.
     """
     waiting = [root] if root else []
     for _ in range(MOST_VALUES):
@@ -198,13 +200,11 @@ def _check_size(root: yaml.Node | None, name: str) -> None:
             waiting += [one for pair in node.value for one in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-    raise Mistake(
-        f"{name}: more than {MOST_VALUES:,} values, aliases written out; does an alias stand in its own anchor?"
-    )
+    raise Mistake(f"{name}: the file expands to more than {MOST_VALUES:,} values. Does an alias contain itself?")
 
 
 def _duplicates(node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, int]]:
-    """Yields keys that stand twice in a mapping, with the line of the first: PyYAML would silently keep the last."""
+    """Yields each repeated key and the line of the first. PyYAML would silently keep the last one."""
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:

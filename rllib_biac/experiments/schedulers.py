@@ -1,4 +1,4 @@
-"""`scheduler:` of an experiment: what is wrong with it, and Tune's own object made of it."""
+"""`scheduler:` of an experiment: checks it and makes Tune's scheduler."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rllib_biac.experiments.sweeps import Number, Path, is_number, metric_mistak
 from rllib_biac.rllib.hints import did_you_mean
 
 MUTATIONS = "hyperparam_mutations"
-# Settings that a trial may change on the way: each is read anew when a trial goes on from another's checkpoint. All
-# others shape networks, replay or games, which come back as the checkpoint has them.
+# Settings that may change while a trial trains. A trial reads them again when it continues from another trial's
+# checkpoint. All other settings shape networks, replay or games, and the checkpoint restores those.
 MUTABLE = (
     "lr",
     "critic_lr",
@@ -39,12 +39,12 @@ MUTABLE = (
 
 @dataclass(frozen=True)
 class _Scheduler:
-    """A scheduler of Tune's.
+    """One of Tune's schedulers.
 
     Attributes:
-        name: Tune's name of it.
-        settings: its settings that are numbers.
-        needed: those that must be given.
+        name: its name in Tune.
+        settings: the settings that are numbers.
+        needed: the settings that must be given.
     """
 
     name: str
@@ -86,7 +86,12 @@ _MISSING = object()
 
 
 def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Yields what is wrong with `scheduler`, `given`, in an experiment's settings, by its places."""
+    """Yields the place and the text of each mistake in `scheduler`.
+
+    Args:
+        given: the value of `scheduler`.
+        settings: all settings of the experiment.
+    """
     example = "{type: asha, metric: env_runners/episode_return_mean, mode: max}"
     kind, wrong = of_type(given, "scheduler", tuple(SCHEDULERS), example)
     if kind is None:
@@ -111,7 +116,7 @@ def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]
         yield ("scheduler", "time_attr"), f"expected one of {', '.join(TIMES)}, not {given['time_attr']!r}.{hint}"
         return
     if num_trials(settings) < 2:
-        yield ("scheduler",), f"{kind} compares trials, and there is only one; write `num_samples:`, or a range."
+        yield ("scheduler",), f"{kind} compares trials, but there is only one; write `num_samples:`, or a range."
     if kind == "asha":
         yield from _asha_mistakes(given, settings)
     elif kind == "pbt":
@@ -119,7 +124,7 @@ def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]
     elif isinstance(end := _end(given, settings), int | float) and _real(given.get("grace_period")) >= end:
         yield (
             ("scheduler", "grace_period"),
-            f"trials end at {end:g} already, and none would be stopped; write less.",
+            f"trials end at {end:g} already, so none would be stopped early; write a smaller number.",
         )
 
 
@@ -127,19 +132,19 @@ def _asha_mistakes(given: dict[str, Any], settings: dict[str, Any]) -> Iterator[
     time = given.get("time_attr", TIMES[0])
     end = _end(given, settings)
     if "max_t" not in given and end is None:
-        yield ("scheduler",), f"`max_t` is missing, where trials end at the latest; or write `{time}` in `stop:`."
+        yield ("scheduler",), f"`max_t` is missing; write when trials end at the latest, or write `{time}` in `stop:`."
     if time != TIMES[0] and "grace_period" not in given:
         yield ("scheduler",), f"`grace_period` is missing: the {time} at which trials are first compared."
     last = given.get("max_t", end)
     if isinstance(last, int | float) and _real(given.get("grace_period", 1)) >= last:
-        yield ("scheduler",), f"trials end at {last:g}, before `grace_period` is over; none would be stopped early."
+        yield ("scheduler",), f"trials end at {last:g}, before `grace_period` is over, so none would be stopped early."
 
 
 def _pbt_mistakes(given: dict[str, Any], settings: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     end = _end(given, settings)
     if end is not None and _real(given.get("perturbation_interval")) >= end:
         where = ("scheduler", "perturbation_interval")
-        yield where, f"trials end at {end:g} already, so that none would be perturbed; write less."
+        yield where, f"trials end at {end:g} already, so none would be perturbed; write a smaller number."
     if not isinstance(given.get("synch", False), bool):
         yield ("scheduler", "synch"), f"expected true or false, not {given['synch']!r}."
     factors = given.get("perturbation_factors", [1.2, 0.8])
@@ -163,7 +168,7 @@ def _pbt_mistakes(given: dict[str, Any], settings: dict[str, Any]) -> Iterator[t
 
 
 def _mutation_mistakes(tree: Any, start: Any, where: Path) -> Iterator[tuple[Path, str]]:
-    """Holds one mutation against the value that trials start with, of which it is a mutation."""
+    """Compares one mutation with the value that trials start with."""
     key = where[2:]
     example = f"{': {'.join(map(str, key))}: {{loguniform: [0.0001, 0.01]}}{'}' * (len(key) - 1)}"
     found = list(ranges.mistakes(tree, where))
@@ -171,7 +176,7 @@ def _mutation_mistakes(tree: Any, start: Any, where: Path) -> Iterator[tuple[Pat
     if found:
         return
     if start is _MISSING:
-        yield where, f"not in `config:`; write there what trials start with, such as `{example}`."
+        yield where, f"not in `config:`; write there the value that trials start with, such as `{example}`."
     elif isinstance(tree, dict) and ranges.parse(tree) is None:
         if not tree or "grid_search" in tree:
             yield where, "expected a range, such as `{loguniform: [0.0001, 0.01]}`, or a list of values."
@@ -185,11 +190,11 @@ def _mutation_mistakes(tree: Any, start: Any, where: Path) -> Iterator[tuple[Pat
     elif (found_range := ranges.parse(tree)) is None:
         yield where, f"expected a range, such as `{{loguniform: [0.0001, 0.01]}}`, or a list of values, not {tree!r}."
     elif found_range.name != ranges.CHOICE and not all(map(is_number, starts(start))):
-        yield where, f"what is perturbed by factors starts as a number, not as {start!r}; write a list of values."
+        yield where, f"a setting that factors perturb starts as a number, not as {start!r}; write a list of values."
 
 
 def _end(given: dict[str, Any], settings: dict[str, Any]) -> float | None:
-    """Returns when trials end, counted by the scheduler's `time_attr`."""
+    """Returns when trials end, in units of the scheduler's `time_attr`."""
     stop = settings.get("stop", {})
     end = stop.get(given.get("time_attr", TIMES[0])) if isinstance(stop, dict) else None
     return _real(end) if is_number(end) else None
@@ -200,11 +205,11 @@ def _real(value: Any) -> float:
 
 
 def make_scheduler(given: dict[str, Any], stop: dict[str, Any]) -> Any:
-    """Returns Tune's scheduler for what stands under `scheduler`, which has no mistakes.
+    """Returns Tune's scheduler.
 
     Args:
-        given: the mapping.
-        stop: the experiment's criteria; where ASHA is not told `max_t`, they tell.
+        given: the value of `scheduler`, without mistakes.
+        stop: the experiment's criteria. They give ASHA's `max_t` if `given` does not.
     """
     from ray.tune.schedulers import create_scheduler
 
@@ -212,7 +217,7 @@ def make_scheduler(given: dict[str, Any], stop: dict[str, Any]) -> Any:
     if given["type"] == "asha":
         options.setdefault("max_t", stop.get(options["time_attr"]))
     if given["type"] == "pbt":
-        # A metric that is missing once is no reason to end the whole sweep; one that never comes is told at its end.
+        # One report without the metric must not end the sweep. If the metric never comes, a message says so at the end.
         options["require_attrs"] = False
         options["custom_explore_fn"] = _Within(given[MUTATIONS])
         options[MUTATIONS] = _as_domains(given[MUTATIONS])
@@ -229,7 +234,7 @@ def _as_domains(tree: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Within:
-    """Keeps what PBT perturbs between the ends of its range, beyond which its factors would carry it."""
+    """Keeps perturbed settings inside their ranges. PBT's factors could carry them out."""
 
     mutations: dict[str, Any]
 

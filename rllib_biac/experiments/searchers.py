@@ -1,4 +1,4 @@
-"""`search_alg:` of an experiment: what is wrong with it, and Tune's own object made of it."""
+"""`search_alg:` of an experiment: checks it and makes Tune's searcher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ SEARCHERS = ("random", "optuna")
 
 
 def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Yields what is wrong with `search_alg`, `given`, in an experiment's settings, by its places."""
+    """Yields the place and the text of each mistake in `search_alg`.
+
+    Args:
+        given: the value of `search_alg`.
+        settings: all settings of the experiment.
+    """
     where: Path = ("search_alg",)
     if isinstance(given, str):
         given = {"type": given}
@@ -33,10 +38,13 @@ def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]
     if kind == "random":
         return
     if has_grid(settings.get("config", {})) or has_grid(settings.get("env")):
-        yield where, "optuna chooses trial by trial and runs no grid; write `{choice: [...]}` instead of `grid_search`."
+        yield (
+            where,
+            "optuna suggests single trials and cannot run a grid; write `{choice: [...]}` instead of `grid_search`.",
+        )
     scheduler = settings.get("scheduler")
     if isinstance(scheduler, dict) and scheduler.get("type") == "pbt":
-        yield where, "pbt makes its trials all at once and leaves none to suggest; leave `search_alg` out."
+        yield where, "pbt starts all trials at once, so there is nothing to suggest; leave `search_alg` out."
     inherited = isinstance(scheduler, dict) and "metric" in scheduler
     yield from metric_mistakes("search_alg", given, settings, needed=not inherited)
     if importlib.util.find_spec("optuna") is None:
@@ -50,12 +58,12 @@ def _sound(tree: Any) -> Any:
 def make_searcher(
     given: dict[str, Any], drawn: list[ranges.Range], seed: int | None, config_of: Callable[[str, list[Any]], Any]
 ) -> Any:
-    """Returns a searcher of Tune's that suggests whole configs.
+    """Returns a Tune searcher that suggests whole configs.
 
     Args:
         given: `type`, `metric`, `mode`, `max_concurrent`.
         drawn: the experiment's ranges.
-        seed: of the searcher.
+        seed: the searcher's seed.
         config_of: makes the config of a trial, given its id and a value for each range.
     """
     from optuna.logging import WARNING, set_verbosity
@@ -64,7 +72,7 @@ def make_searcher(
     from ray.tune.search.optuna import OptunaSearch
 
     set_verbosity(WARNING)
-    # Optuna's options are plain values, so that it chooses among their numbers.
+    # Optuna's options must be plain values, so it chooses their indices.
     space = {
         str(n): tune.choice(list(range(len(one.arguments)))) if one.name == ranges.CHOICE else one.domain()
         for n, one in enumerate(drawn)
@@ -78,7 +86,7 @@ def make_searcher(
     )
 
     class WholeConfigs(Searcher):
-        """Makes of each suggestion the config of a trial."""
+        """Turns each suggestion into the config of a trial."""
 
         def suggest(self, trial_id: str) -> Any:
             suggested = inner.suggest(trial_id)

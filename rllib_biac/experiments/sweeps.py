@@ -1,4 +1,4 @@
-"""What the trials of a sweep have in common: how many they are, what they start with, what they are compared by."""
+"""What schedulers and searchers share: the number of trials, the start values, and the metric that compares trials."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ MODES = ("max", "min")
 
 @dataclass(frozen=True)
 class Compared:
-    """What trials are compared by: `mode` is `max` or `min`."""
+    """The metric that compares trials. `mode` is `max` or `min`."""
 
     metric: str
     mode: str
 
 
 def compared(settings: dict[str, Any]) -> Compared | None:
-    """Returns what an experiment without mistakes compares trials by, None if by nothing."""
+    """Returns the metric that compares the trials of an experiment, None if there is none.
+
+    The settings have no mistakes.
+    """
     for key in ("search_alg", "scheduler"):
         given = settings.get(key)
         if isinstance(given, dict) and "metric" in given:
@@ -34,7 +37,7 @@ def compared(settings: dict[str, Any]) -> Compared | None:
 
 @dataclass(frozen=True)
 class Number:
-    """A setting of a scheduler or a searcher: a number from `low` (itself excluded where `above`) to `high`."""
+    """A setting of a scheduler or a searcher: a number from `low` to `high`. `above` excludes `low`."""
 
     low: float = 0.0
     high: float = math.inf
@@ -42,7 +45,7 @@ class Number:
     whole: bool = False
 
     def wrong(self, value: Any) -> str | None:
-        """Returns why a value does not fit, None if it does."""
+        """Returns what is wrong with a value, None if it is right."""
         number = is_number(value) and (not self.whole or isinstance(value, int))
         if number and (self.low < value if self.above else self.low <= value) and value <= self.high:
             return None
@@ -52,7 +55,7 @@ class Number:
 
 
 def num_trials(settings: dict[str, Any]) -> int:
-    """Returns how many trials an experiment makes, at least 1 whatever is wrong with it."""
+    """Returns the number of trials of an experiment, at least 1. The settings may have mistakes."""
     samples = settings.get("num_samples", 1)
     points = math.prod(_grid_sizes([settings.get("config"), settings.get("env")]))
     return points * (int(samples) if is_number(samples) and 1 <= samples < 1e18 else 1)
@@ -67,12 +70,12 @@ def _grid_sizes(tree: Any) -> Iterator[int]:
 
 
 def has_grid(tree: Any) -> bool:
-    """Tells whether `grid_search` stands anywhere in a tree of settings."""
+    """Tells whether a tree of settings has a `grid_search`."""
     return any(True for _ in _grid_sizes(tree))
 
 
 def starts(tree: Any) -> tuple[Any, ...]:
-    """Returns the values with which trials may start, for a setting that may be swept or drawn; of a range its ends."""
+    """Returns the values of a setting that trials may start with: its grid, the ends of its range, or the one value."""
     if isinstance(tree, dict) and isinstance(tree.get("grid_search"), list):
         return tuple(tree["grid_search"])
     found = ranges.parse(tree) if not list(ranges.mistakes(tree)) else None
@@ -80,7 +83,7 @@ def starts(tree: Any) -> tuple[Any, ...]:
 
 
 def of_type(given: Any, key: str, known: tuple[str, ...], example: str) -> tuple[str | None, str]:
-    """Returns the type that a `scheduler` or `search_alg` names, or None and what is wrong."""
+    """Returns the `type` of a `scheduler` or a `search_alg`, or None and what is wrong."""
     if not isinstance(given, dict):
         return None, f"expected a mapping such as `{example}`, not {given!r}."
     kind = given.get("type")
@@ -91,7 +94,7 @@ def of_type(given: Any, key: str, known: tuple[str, ...], example: str) -> tuple
 
 
 def metric_mistakes(key: str, given: dict[str, Any], settings: dict[str, Any], needed: bool) -> Iterator[Any]:
-    """Yields what is wrong with `metric` and `mode` of a `scheduler` or a `search_alg`, whichever `key` says."""
+    """Yields the mistakes in `metric` and `mode` of a `scheduler` or a `search_alg` (`key`)."""
     if "metric" in given and (
         text := "it is no number." if given["metric"] == "done" else unreported(given["metric"], settings.get("config"))
     ):
@@ -99,7 +102,10 @@ def metric_mistakes(key: str, given: dict[str, Any], settings: dict[str, Any], n
     elif "metric" not in given and needed:
         yield (key,), "`metric` is missing, such as `metric: env_runners/agent_episode_returns_mean/player_0`."
     if given.get("mode", "max" if "metric" not in given and not needed else None) not in MODES:
-        yield (key,), f"`mode` says whether more of the metric is better: write max or min, not {given.get('mode')!r}."
+        yield (
+            (key,),
+            f"`mode` says which value of the metric is best: write max or min, not {given.get('mode')!r}.",
+        )
 
 
 def is_number(value: Any) -> bool:

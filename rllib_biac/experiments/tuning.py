@@ -29,18 +29,18 @@ def train(
     Args:
         experiment: what to train.
         say: shows a line to a person.
-        callbacks: Tune's, beside those that every run needs.
-        resume: whether to continue what is in the experiment's folder, which `make_ready` has seen.
+        callbacks: more callbacks for Tune.
+        resume: whether to continue what is in the experiment's folder. `make_ready` has mended it.
         verbose: whether to show Tune's own messages too.
 
     Returns:
         Tune's trials by their ids, and whether the run was interrupted.
     """
     if not verbose:
-        # Failures and interruptions are reported below, in a form a person can use.
+        # The caller reports failures and interruptions in a readable form.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # All trials are made at once, so that an interrupted sweep is resumed as a whole; a searcher's one by one, so that
-    # it knows what came of those before.
+    # All trials are created at once, so that --resume continues the whole sweep. A searcher creates its trials one by
+    # one, because it uses the results of the earlier ones.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if experiment.search else str(len(experiment.trials))
     errored: Any = tune.ResumeConfig.ResumeType.RESUME
     continued = tune.ResumeConfig(errored=errored)
@@ -48,7 +48,7 @@ def train(
     made, searcher = _made(experiment)
     callbacks = list(callbacks)
     if experiment.compared:
-        # `Comparison` says it in a line, where Tune would print a whole result.
+        # `Comparison` warns in one line. Tune would print a whole result.
         os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
         callbacks.append(Comparison(experiment.compared.metric, scheduler, say))
     with _interruptible(say) as interrupted:
@@ -69,15 +69,15 @@ def train(
 
 
 def _reusable(experiment: Experiment) -> bool:
-    """Tells whether a trial may take over the process of one that has ended, and save seconds of imports."""
+    """Tells whether a trial may reuse the process of an ended trial. This saves seconds of imports."""
     algorithm: Any = experiment.trials[0].config.algo_class
     return algorithm.reset_config is not tune.Trainable.reset_config
 
 
 def _made(experiment: Experiment) -> tuple[list[Any], Any]:
-    """Returns what Tune is to run, and the searcher that makes trials of it, None where they are made already.
+    """Returns Tune's experiments and the searcher; the searcher is None if all trials are known already.
 
-    To Tune each trial is an experiment, in one folder and under one controller with the others.
+    For Tune each trial is an experiment of its own. All share one folder and one controller.
     """
     if (search := experiment.search) is None:
         return [_tune_experiment(experiment, one.config.to_dict(), one.label) for one in experiment.trials], None
@@ -96,7 +96,7 @@ def _made(experiment: Experiment) -> tuple[list[Any], Any]:
 def _tune_experiment(
     experiment: Experiment, config: dict[str, Any], labels: str | dict[str, str], num_samples: int = 1
 ) -> Any:
-    """Returns one of Tune's experiments. Trials are labelled alike, or each by its id."""
+    """Returns one of Tune's experiments. `labels` is one label for all trials, or a label for each trial id."""
     algorithm = experiment.trials[0].config.algo_class
     assert algorithm is not None
 
@@ -124,10 +124,10 @@ def _tune_experiment(
 
 @contextmanager
 def _interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
-    """Lets all trials save checkpoints, and Tune its state, on the first Ctrl-C; a second one stops at once.
+    """Handles Ctrl-C: the first one saves all trials and Tune's state before it stops, a second one stops at once.
 
-    Tune does not tell its caller that it was interrupted, and leaves its handlers behind: so the signals come here,
-    and Tune hears of them by SIGUSR1, its other signal for the same, once `SaveAndStop` has seen all trials saved.
+    Tune does not tell its caller that it was interrupted, and it does not remove its handlers. So we handle the signal.
+    When all trials have saved, `SaveAndStop` sends SIGUSR1, which interrupts Tune in the same way.
     """
     interrupted = threading.Event()
 

@@ -147,7 +147,7 @@ MISTAKES = {
     ),
     "pbt into what is refused": (
         f"{STOP}, config: {{gamma: 0.5}}, scheduler: {{{PBT}, hyperparam_mutations: {{gamma: {{uniform: [0, 2]}}}}}}",
-        ["2.0 may come of it"],
+        ["a mutation can give 2.0"],
     ),
     "pbt into a malformed range": (
         f"{STOP}, config: {{gamma: 0.5}}, scheduler: {{{PBT}, hyperparam_mutations: {{gamma: {{uniform: 2}}}}}}",
