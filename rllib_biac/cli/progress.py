@@ -1,4 +1,4 @@
-"""What a person sees while trials run: one line every few seconds."""
+"""Progress of running trials: one line every few seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ray.tune import Callback
 from rllib_biac.experiments.clock import clock
 from rllib_biac.experiments.metrics import flat
 
-# Criteria that only grow, so that what is left of them tells the time left.
+# Criteria that only grow. They give an estimate of the time left.
 COUNTERS = ("training_iteration", "time_total_s", "num_env_steps_sampled_lifetime", "num_episodes_lifetime")
 SHOWN_OUTCOMES = 3
 
 
 class Progress(Callback):
-    """Prints a line for a trial when it first reports, then at most every `period` seconds."""
+    """Prints a line at a trial's first report, then at most one in `period` seconds."""
 
     def __init__(self, stop: Mapping[str, Any], several: bool, period: float = 3.0):
         self._stop = stop
@@ -39,13 +39,13 @@ class Progress(Callback):
 
 
 def stopped_early(result: Mapping[str, Any], stop: Mapping[str, Any]) -> bool:
-    """Tells whether a trial that has ended met none of its criteria: a scheduler or the time budget ended it."""
+    """Tells whether an ended trial met none of its criteria: a scheduler or the time budget ended it."""
     reported = dict(flat(result))
     return bool(stop) and not any(reported.get(key, -math.inf) >= goal for key, goal in stop.items())
 
 
 def line(result: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
-    """Returns one report of a trial in one line: iteration, steps, returns, outcomes, time gone and left."""
+    """Returns a report as one line: iteration, steps, returns, outcomes, time so far and time left."""
     parts = [f"iter {result.get('training_iteration', 0)}"]
     parts += [f"{steps:,.0f} steps" for steps in [result.get("num_env_steps_sampled_lifetime")] if steps is not None]
     parts += metrics(result)
@@ -56,7 +56,7 @@ def line(result: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
 
 
 def metrics(result: Mapping[str, Any]) -> list[str]:
-    """Returns the returns per agent and the most frequent outcomes of a report, as texts."""
+    """Returns short texts for the return of each agent and the most frequent outcomes."""
     runners = result.get("env_runners", {})
     agents = runners.get("agent_episode_returns_mean") or {}
     mean = runners.get("episode_return_mean")
@@ -72,7 +72,7 @@ def metrics(result: Mapping[str, Any]) -> list[str]:
 
 
 def seconds_left(result: Mapping[str, Any], stop: Mapping[str, Any]) -> float | None:
-    """Estimates the seconds until the first counting stop criterion is met; None if there is none to count by."""
+    """Estimates the seconds until the first criterion of `COUNTERS` is met; None if there is no such criterion."""
     elapsed = float(result.get("time_total_s", 0.0))
     reported = dict(flat(result))
     estimates = [

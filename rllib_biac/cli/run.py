@@ -1,4 +1,4 @@
-"""Runs experiments with Ray Tune, one after another, and says how they ended."""
+"""Runs experiments with Ray Tune, one after another, and prints how they ended."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def run(
     """Trains all trials of all experiments.
 
     Args:
-        experiments: run one after another; the trials of one experiment share the machine.
-        cluster: where.
+        experiments: they run one after another; the trials of one experiment share the machine.
+        cluster: where to run.
         again: the command that continues this run, shown when it is interrupted.
-        resume: whether to continue what is in the experiments' folders.
+        resume: whether to continue the trials in the experiments' folders.
         verbose: whether to show Ray's own messages too.
 
     Returns:
@@ -50,15 +50,13 @@ def run(
         if not cluster.address:
             check_resources(experiments)
         for experiment in experiments:
-            # Of a file's experiments the later ones may not have begun when the run was interrupted.
+            # Later experiments of a file may not have started before the interruption.
             begun_before = resume and make_ready(experiment)
             _announce(experiment)
             progress = Progress(experiment.stop, several=len(experiment.trials) > 1)
             trials, interrupted = train(experiment, _say, [progress], resume=begun_before, verbose=verbose)
             if interrupted:
-                click.echo(
-                    f"Interrupted. What is finished and the checkpoints so far are in {experiment.folder}", err=True
-                )
+                click.echo(f"Interrupted. Finished trials and all checkpoints are in {experiment.folder}", err=True)
                 click.echo(f"Continue from the latest checkpoints with: {again}", err=True)
                 return INTERRUPTED
             for trial in trials:
@@ -70,7 +68,7 @@ def run(
 def _announce(experiment: Experiment) -> None:
     click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s), results in {experiment.folder}")
     if not experiment.stop and experiment.time_budget_s is None:
-        click.echo("There is no `stop`: this trains until Ctrl-C, and keeps what --checkpoint-freq saves.")
+        click.echo("There is no `stop`: this trains until Ctrl-C. --checkpoint-freq saves checkpoints on the way.")
 
 
 def _say(text: str) -> None:
@@ -104,13 +102,13 @@ def _report(trial: Any, experiment: Experiment, several: bool) -> int:
 
 
 def _report_best(trials: list[Any], compared: Compared | None) -> int:
-    """Prints which trial a scheduler or a searcher would call the best. Returns its part of the exit code."""
+    """Prints the best trial by the metric that compares trials. Returns its part of the exit code."""
     if compared is None:
         return 0
     last = {trial: trial.metric_analysis.get(compared.metric, {}).get("last", math.nan) for trial in trials}
     numbers = {trial: value for trial, value in last.items() if math.isfinite(value)}
     if not numbers:
-        click.echo(f"{compared.metric} was never reported: the trials were not compared by it.", err=True)
+        click.echo(f"{compared.metric} was never reported, so the trials were not compared.", err=True)
         return FAILED
     best = (max if compared.mode == "max" else min)(numbers, key=lambda trial: numbers[trial])
     click.echo(f"best at the end by {compared.metric}: {best}: {numbers[best]:.6g}")
@@ -118,9 +116,9 @@ def _report_best(trials: list[Any], compared: Compared | None) -> int:
 
 
 def _reason(trial: Any) -> str:
-    """Returns a failure in a line: an error's own message, without the stack of workers it came through."""
+    """Returns a failure in one line: the error's message without the stack traces of workers."""
     try:
-        # As written by this process, before it is copied to where results go: that disk may be full.
+        # This process writes the error before Tune copies it to the results. The disk of the results may be full.
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
     except (OSError, EOFError, TypeError, pickle.UnpicklingError):
         error = None

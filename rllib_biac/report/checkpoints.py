@@ -1,4 +1,4 @@
-"""What checkpoints know: learned values of matrix games beside the true ones, greedy play, an episode in pictures."""
+"""Values from checkpoints: learned and true payoffs of matrix games, greedy play, an animation of episodes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SEED = 0
 
 
 class Unreadable(Exception):
-    """A checkpoint that cannot be read or played, and why."""
+    """A checkpoint cannot be read or played. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Payoffs:
 
 @dataclass(frozen=True)
 class MatrixPlay:
-    """What was learned of a matrix game.
+    """What was learned in a matrix game.
 
     Attributes:
         players: the game's, in its own order.
         outcome: the greedy joint action, such as C-Z.
-        exact: what it should be: the Stackelberg equilibrium, or the pure Nash equilibria of equals.
-        solution: which of the two.
-        tables: for each player the true payoffs and, where the critics tell, those learned.
-        note: what a reader has to know about them.
+        exact: the right joint actions: the Stackelberg equilibrium, or the pure Nash equilibria of peers.
+        solution: the name of this equilibrium.
+        tables: for each player the true payoffs and, if the critics have them, the learned values.
+        note: a remark for the reader of the tables.
     """
 
     players: list[str]
@@ -71,7 +71,7 @@ class MatrixPlay:
 
 @dataclass(frozen=True)
 class Film:
-    """Episodes played greedily, as data URIs: an animation, and its first picture for those who want no motion."""
+    """Greedy episodes as data URIs: an animation, and its first picture for readers who want no motion."""
 
     gif: str
     still: str
@@ -80,7 +80,7 @@ class Film:
 
 
 def matrix_play(checkpoint: Path) -> MatrixPlay | None:
-    """Returns what was learned of a matrix game of two players, None if the game is another.
+    """Returns what was learned in a matrix game of two players, None for other games.
 
     Raises:
         Unreadable: if the checkpoint cannot be read or played.
@@ -123,7 +123,7 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
 
 
 def film(checkpoint: Path, episodes: int = 3) -> Film | None:
-    """Plays and draws episodes, None if the game draws nothing.
+    """Plays and draws episodes. Returns None if the game cannot draw.
 
     Raises:
         Unreadable: if the checkpoint cannot be read or played.
@@ -140,7 +140,7 @@ def film(checkpoint: Path, episodes: int = 3) -> Film | None:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """A checkpoint and its game are somebody's own code and files: whatever they raise must not cost the whole page."""
+    """Turns every exception into `Unreadable`. A user's checkpoint or game may raise anything."""
     logger = logging.getLogger("ray.rllib")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -162,7 +162,7 @@ def _learned(config: Any, module: Any, game: MatrixGame) -> dict[str, np.ndarray
         with torch.no_grad():
             tables = module.q_tables(state, observations)
     except (AttributeError, NotImplementedError):
-        return {}  # an algorithm without such tables
+        return {}  # this algorithm has no such tables
     axes = [list(module.hierarchy.agents).index(agent) for agent in game.possible_agents]
     values = {agent: table[0].cpu().numpy() for agent, table in tables.items()}
     return {agent: table.transpose(axes) if table.ndim == 2 else table for agent, table in values.items()}
@@ -186,7 +186,7 @@ def _payoffs(title: str, values: np.ndarray, rows: list[str], columns: list[str]
 
 
 def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, str, tuple[int, int]]:
-    """Returns an animation small enough to stand in a page, and its first picture."""
+    """Returns an animation that is small enough for a page, and its first picture."""
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
@@ -208,5 +208,5 @@ def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, s
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Returns a file as an address that needs no file."""
+    """Returns a file as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
