@@ -76,7 +76,7 @@ def train_a_little(data: bytes, folder: Path) -> str:
     """Trains the first trial of an accepted file for an iteration. Returns what went wrong, "" if nothing did."""
     path = folder / "accepted.yaml"
     path.write_bytes(data)
-    draft = bad_inputs.experiment_file.read(path)[0]
+    draft = bad_inputs.reading.read(path)[0]
     config = bad_inputs.resolve(draft).trials[0].config.copy(copy_frozen=False)
     for key, value in SHORT.items():
         setattr(config, key, min(value, getattr(config, key)) if isinstance(getattr(config, key), int) else value)

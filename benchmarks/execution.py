@@ -84,7 +84,7 @@ def checkpoint(seed: int, folder: Path) -> Path:
     if path.is_dir():
         return path
     from rllib_biac import BiACConfig
-    from rllib_biac.cli.config_keys import build
+    from rllib_biac.rllib.config_keys import build
 
     config = build(BiACConfig, tuned() | {"seed": seed})
     algo = config.environment("merge_v0").build_algo()

@@ -58,13 +58,13 @@ from resume import held, reported
 from studies import RESULTS, markdown, versions
 
 from rllib_biac import BiAC, BiACConfig
-from rllib_biac.cli import config_keys
 from rllib_biac.cli.evaluate import find
-from rllib_biac.cli.run import worker_env
 from rllib_biac.core.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
 from rllib_biac.core.checkpoints import is_whole
 from rllib_biac.envs import make
 from rllib_biac.envs.errors import GameError
+from rllib_biac.experiments.cluster import worker_env
+from rllib_biac.rllib import config_keys
 
 SEEDS = 10
 ITERATIONS = 8  # of a run that is not told otherwise

@@ -189,10 +189,10 @@ def merge(num_hypotheses: int, seed: int, steps: int) -> Row:
     from merge import tuned
 
     from rllib_biac import BiACConfig
-    from rllib_biac.cli.config_keys import build
     from rllib_biac.core.play import greedy
     from rllib_biac.equilibria.merge import merge_equilibrium, policy_outcomes
     from rllib_biac.reproduce.merge_study import starts_of
+    from rllib_biac.rllib.config_keys import build
 
     config = build(BiACConfig, tuned() | {"seed": seed, "num_hypotheses": num_hypotheses})
     algo = config.environment("merge_v0").build_algo()

@@ -35,8 +35,8 @@ AT_ONCE = 2
 def config_of(seed: int) -> tuple[type, dict[str, Any]]:
     """Returns the algorithm and the config of one run, as Tune takes them."""
     from rllib_biac.algorithms import REGISTRY
-    from rllib_biac.cli.config_keys import build
     from rllib_biac.reproduce.training import settings
+    from rllib_biac.rllib.config_keys import build
 
     plain = settings("BiAC", "escape", "main", seed)
     config = build(
@@ -86,7 +86,7 @@ def measure(kind: str, runs: int, answer: Any) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     import ray
 
-    from rllib_biac.cli.run import worker_env
+    from rllib_biac.experiments.cluster import worker_env
 
     ray.init(
         num_cpus=AT_ONCE,

@@ -49,8 +49,8 @@ def grid_starts() -> np.ndarray:
 def learn(seed: int, low: float, leader: str, reward_scale: float) -> Row:
     """One run: what becomes of every start under the play that was learned."""
     from rllib_biac import BiACConfig
-    from rllib_biac.cli.config_keys import build
     from rllib_biac.equilibria.merge import policy_outcomes
+    from rllib_biac.rllib.config_keys import build
 
     follower = AGENTS[1 - AGENTS.index(leader)]
     ranges = {"main_speed": [low, 40.0], "auxiliary_speed": [low, 40.0], "reward_scale": reward_scale}

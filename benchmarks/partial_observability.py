@@ -59,10 +59,10 @@ def learn(sensor_range: float, seed: int, cells: int, gamma: float) -> Row:
     import yaml
 
     from rllib_biac import BiACConfig, tuned_examples
-    from rllib_biac.cli.config_keys import build
     from rllib_biac.core.rl_module import as_tensors
     from rllib_biac.equilibria.merge import outcome_shares
     from rllib_biac.equilibria.merge_observed import midpoint_starts, observed_play
+    from rllib_biac.rllib.config_keys import build
 
     text = (Path(next(iter(tuned_examples.__path__))) / "merge_observed_biac.yaml").read_text(encoding="utf-8")
     experiment = yaml.safe_load(text)["merge_observed_biac"]

@@ -59,7 +59,7 @@ def cases() -> dict[str, tuple[str, str, dict[str, Any]]]:
 def build(run: str, game: str, settings: dict[str, Any]) -> Any:
     """Builds the algorithm of a case."""
     from rllib_biac.algorithms import REGISTRY
-    from rllib_biac.cli import config_keys
+    from rllib_biac.rllib import config_keys
 
     two_levels = run in ("BiAC", "BiLevelQ")
     players = [["player_0"], ["player_1"]] if two_levels else [["player_0", "player_1"]]
@@ -111,7 +111,7 @@ def train(part: str, folder: Path) -> None:
     import torch
     from ray.rllib.algorithms.algorithm import Algorithm
 
-    from rllib_biac.cli.run import worker_env
+    from rllib_biac.experiments.cluster import worker_env
 
     torch.set_num_threads(1)
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=worker_env())

@@ -11,7 +11,7 @@ def ray():
     """Ray, started once: starting it costs seconds."""
     import ray
 
-    from rllib_biac.cli.run import worker_env
+    from rllib_biac.experiments.cluster import worker_env
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=worker_env())
     yield ray

@@ -1,4 +1,4 @@
-"""Plays a checkpoint, prints how it went, draws it."""
+"""Plays a checkpoint, prints the results and draws the play."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from typing import Any
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 
-# Every RLlib checkpoint has this file at its root.
+# Every RLlib checkpoint has this file at its top.
 _MARK = "rllib_checkpoint.json"
 
 
 def find(path: str) -> Path:
-    """Returns a checkpoint: the folder itself, or the latest one of the single trial below it.
+    """Returns a checkpoint: the folder itself, or the latest checkpoint of the only trial inside it.
 
     Raises:
-        Mistake: if there is no checkpoint, or several trials to choose from.
+        Mistake: if there is no checkpoint, or if there are several trials.
     """
-    from rllib_biac.core.checkpoints import is_whole
+    from rllib_biac.files.checkpoint import is_whole
 
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
-        raise Mistake(f"{path}: no such folder. A run prints the path of its checkpoint when it ends.")
+        raise Mistake(f"{path}: no such folder. Every run prints the path of its checkpoint at its end.")
     if (folder / _MARK).is_file():
         return folder
-    # A run that was killed while it saved may have left a part of one behind.
+    # A run that was killed while it saved may have left a part of a checkpoint.
     found = sorted({mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}") if is_whole(mark.parent)})
     latest = {checkpoint.parent: checkpoint for checkpoint in found}
     if not latest:
         raise Mistake(f"{path}: no checkpoint here. Expected a folder with {_MARK}, or a trial's folder.")
     if len(latest) > 1:
         choices = "\n".join(f"  rllib evaluate {shlex.quote(str(checkpoint))}" for checkpoint in latest.values())
-        raise Mistake(f"{path}: holds several trials. Choose one:\n{choices}")
+        raise Mistake(f"{path}: several trials here. Choose one:\n{choices}")
     return next(iter(latest.values()))
 
 
@@ -51,23 +51,24 @@ def evaluate(
     best_response: int = 0,
     on_observations: bool = False,
 ) -> dict[str, Any]:
-    """Plays episodes greedily, each agent by its own observation alone if `on_observations`.
+    """Plays episodes greedily. With `on_observations` each agent sees only its own observation.
 
     Returns:
-        Mean return per agent, mean length, share of each outcome, number of episodes; where the game has tables, the
-        largest regrets of follower and leader over all states, and how the play compares with the pure NE; with
-        `best_response` env steps to learn in, each agent's regret by what it learned.
+        Mean return per agent, mean length, share of each outcome, number of episodes. If the game has tables: the
+        largest regret of the follower and of the leader over all states, and a comparison with the pure NE. With
+        `best_response`: the regret of each agent, estimated by a response that learns for so many env steps.
 
     Raises:
-        Mistake: if the checkpoint cannot be played, or the game draws nothing and should.
+        Mistake: if the checkpoint cannot be played, or if the game cannot draw and `render_to` is given.
     """
-    from rllib_biac.core.play import play
+    from rllib_biac.evaluation import play
+    from rllib_biac.rllib.reading import read_trained
 
-    # What RLlib would like its own callers to change is nothing a person who plays a checkpoint can act on.
+    # RLlib's warnings address its callers. A person who plays a checkpoint can do nothing about them.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
         played = play(
-            str(checkpoint),
+            read_trained(checkpoint),
             episodes=episodes,
             seed=seed,
             render=render_to is not None,
@@ -111,21 +112,19 @@ def export(checkpoint: Path, file: Path) -> None:
     Raises:
         Mistake: if the checkpoint cannot be read.
     """
-    from rllib_biac.core.play import load
-    from rllib_biac.execution.weights import save_weights
+    from rllib_biac.rllib.reading import load, save_team
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
-        config, module = load(checkpoint)
+        config, team = load(checkpoint)
     except ValueError as error:
         raise Mistake(str(error)) from error
-    assert config.algo_class is not None
-    save_weights(file, module, config.algo_class.__name__)
+    save_team(file, team, config.algorithm.name)
     click.echo(f"weights of {checkpoint} written to {file}")
 
 
 def show(report: dict[str, Any], as_json: bool) -> None:
-    """Prints what `evaluate` returned, for a person or for a program."""
+    """Prints the results of `evaluate` for a person or as JSON."""
     if as_json:
         click.echo(json.dumps(report))
         return
@@ -136,9 +135,9 @@ def show(report: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  {name}: {share:.1%}")
     if "response_regret" in report:
         click.echo(
-            f"  response regret: {report['response_regret']:.4g} (the follower's, at worst, over all leader actions)"
+            f"  response regret: {report['response_regret']:.4g} (the follower's largest, over all leader actions)"
         )
-        click.echo(f"  leader regret: {report['leader_regret']:.4g} (what the best commitment would gain)")
+        click.echo(f"  leader regret: {report['leader_regret']:.4g} (the gain of the best commitment)")
     if "nash" in report:
         _show_nash(report["nash"])
     if "best_response" in report:
@@ -152,11 +151,11 @@ def _show_nash(nash: dict[str, Any]) -> None:
             f"somebody more), equals {nash['equal']}, is dominated by {nash['dominated']}"
         )
     else:
-        click.echo("  pure Nash equilibria: none to compare with")
+        click.echo("  pure Nash equilibria: none")
 
 
 def _show_learned(learned: dict[str, Any]) -> None:
-    click.echo(f"  regrets by deviations learned in {learned['env_steps']:,} env steps; the true ones may be larger:")
+    click.echo(f"  regrets against responses learned in {learned['env_steps']:,} env steps; true ones may be larger:")
     for agent, found in learned["regret"].items():
         played, worst = (f"{found[at]['value']:.4g} ± {found[at]['standard_error']:.2g}" for at in ("played", "worst"))
         text = f"{worst} at worst over what others commit to, {played} as they play" if found["responds"] else played
@@ -164,7 +163,7 @@ def _show_learned(learned: dict[str, Any]) -> None:
 
 
 class _Progress:
-    """Prints how far something is, at most every `period` seconds."""
+    """Prints the progress of a task, at most once in `period` seconds."""
 
     def __init__(self, what: str, period: float = 3.0) -> None:
         self._what = what
@@ -181,7 +180,7 @@ def _write_gif(frames: list[Any], frames_per_second: float, path: Path) -> None:
     from PIL import Image
 
     if not frames:
-        raise Mistake("this game draws nothing (its render() returned no frames), so there is no GIF to write.")
+        raise Mistake("this game draws nothing: its render() returned no frames. Leave --render-to out.")
     images = [Image.fromarray(frame) for frame in frames]
     images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
     click.echo(f"drawn to {path}", err=True)

@@ -1,4 +1,4 @@
-"""The `rllib` command. Ray is imported only once a command needs it, so that help and simple mistakes are instant."""
+"""The `rllib` command. It imports Ray only when a command needs it, so help and simple mistakes are instant."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from typing import Any
 
 import click
 
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments import checks, overrides, reading
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
+from rllib_biac.rllib.hints import did_you_mean
 
-_INTERRUPTED = 130
+_MISTAKEN, _INTERRUPTED = 2, 130
 
 
 class _Rllib(click.Group):
-    """Turns whatever a command raises into a message and an exit code, and into a stack trace only when asked to."""
+    """Turns exceptions into a message and an exit code. --traceback also shows the stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,7 +38,10 @@ class _Rllib(click.Group):
                 traceback.print_exc()
             if isinstance(error, click.ClickException):
                 raise
-            # Ours say in a ValueError what to write instead; of other errors the kind matters too.
+            if isinstance(error, Mistake):
+                click.echo(f"Error: {error}", err=True)
+                ctx.exit(_MISTAKEN)
+            # Our own ValueErrors say what to write instead. For other errors the type helps too.
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
             ctx.exit(1)
@@ -72,10 +76,10 @@ _traceback = click.option(
     help="Show stack traces of errors.",
 )
 
-# A flag that is not given is None and leaves the file's value alone.
+# A flag that is not given is None and does not change the file's value.
 _OVERRIDES: tuple[Callable[[Any], Any], ...] = (
     click.option("--stop", type=_Json(), metavar="JSON", help="When to stop, such as '{\"training_iteration\": 10}'."),
-    click.option("--num-samples", type=click.IntRange(min=1), help="Times to run each trial; sample k gets seed + k."),
+    click.option("--num-samples", type=click.IntRange(min=1), help="Runs of each trial; sample k gets seed + k."),
     click.option("--seed", type=int, help="The seed of every trial."),
     click.option("--storage-path", "--local-dir", metavar="PATH", help="Where results go.  [default: ~/ray_results]"),
     click.option("--checkpoint-freq", type=click.IntRange(min=0), help="Iterations between checkpoints; 0: none."),
@@ -104,8 +108,7 @@ def _overrides(command: Callable[..., Any]) -> Callable[..., Any]:
 @_traceback
 def main() -> None:
     """Train and play leaders and followers with RLlib."""
-    # A user's own `package.module:name` may lie in the folder where the command is run, as with `python -m`; Ray's
-    # workers look there by themselves.
+    # As with `python -m`, a user's `package.module:name` may be in the current folder. Ray's workers look there anyway.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
 
@@ -142,21 +145,22 @@ def _given(ctx: click.Context, name: str) -> bool:
 @_overrides
 def train_file(file: str, **flags: Any) -> None:
     """Train the experiments of FILE: YAML, Python (defines `config`), or the name of a packaged example."""
-    _train(experiment_file.read(experiment_file.find(file)), flags)
+    _train(reading.read(reading.find(file)), flags)
 
 
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
-    """Everything that can be wrong is found before Ray starts, the quickest to find first."""
-    from rllib_biac.cli.overrides import override
-
+    """Checks everything before Ray starts, the fastest checks first."""
     if flags["ray_address"] and flags["ray_num_cpus"]:
-        raise click.UsageError("--ray-num-cpus is for a Ray that is started here; leave it out beside --ray-address")
-    drafts = [override(draft, flags) for draft in drafts]
+        raise click.UsageError(
+            "--ray-num-cpus is for a Ray that this command starts; leave it out beside --ray-address"
+        )
+    drafts = [overrides.override(draft, flags) for draft in drafts]
     for draft in drafts:
-        experiment_file.check(draft)
-    # Only now what takes seconds to import.
-    from rllib_biac.cli.resolve import resolve
-    from rllib_biac.cli.run import Cluster, run
+        checks.check(draft)
+    # These imports take seconds.
+    from rllib_biac.cli.run import run
+    from rllib_biac.experiments.cluster import Cluster
+    from rllib_biac.experiments.resolve import resolve
 
     experiments = [resolve(draft) for draft in drafts]
     cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
@@ -164,14 +168,12 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
 
 
 def _again(flags: dict[str, Any]) -> str:
-    """Returns the command that continues this one: the same without what a resumed run has in its saved state."""
-    from rllib_biac.cli.overrides import NOT_WITH_RESUME
-
+    """Returns the command that continues this run. It leaves out flags that are part of the saved state."""
     ctx = click.get_current_context()
     words = ["rllib", *ctx.command_path.split()[1:]]
     for parameter in ctx.command.params:
         name, option = str(parameter.name), isinstance(parameter, click.Option)
-        if not _given(ctx, name) or name == "resume" or (name in flags and name in NOT_WITH_RESUME):
+        if not _given(ctx, name) or name == "resume" or (name in flags and name in overrides.NOT_WITH_RESUME):
             continue
         words += [parameter.opts[0]] if option else []
         value = ctx.params.get(name, True)
@@ -185,12 +187,12 @@ def _again(flags: dict[str, Any]) -> str:
 @click.option("--seed", type=int, help="The seed of the games.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--render-to", type=click.Path(path_type=Path, dir_okay=False), metavar="GIF", help="Draw the play here.")
-@click.option("--on-observations", is_flag=True, help="Let each agent act on its own observation (approximators).")
+@click.option("--on-observations", is_flag=True, help="Each agent acts on its own observation (approximators).")
 @click.option(
     "--best-response",
     type=click.IntRange(min=1000),
     metavar="STEPS",
-    help="Also estimate each agent's regret in any game: let it learn to deviate for so many env steps, such as 20000.",
+    help="Also estimate each agent's regret: train a response to the others for this many env steps, such as 20000.",
 )
 @_traceback
 def evaluate(
@@ -202,15 +204,15 @@ def evaluate(
     on_observations: bool,
     best_response: int | None,
 ) -> None:
-    """Play CHECKPOINT greedily. A trial's folder stands for its latest checkpoint."""
+    """Play CHECKPOINT greedily. For a trial's folder this is its latest checkpoint."""
     from rllib_biac.cli import evaluate as evaluation
 
     if render_to is not None and render_to.suffix.lower() != ".gif":
-        raise Mistake(f"--render-to {render_to}: the file's name ends in .gif.")
+        raise Mistake(f"--render-to {render_to}: the file's name must end in .gif.")
     if render_to is not None and not render_to.absolute().parent.is_dir():
         raise Mistake(f"--render-to {render_to}: there is no folder {render_to.absolute().parent}.")
     if on_observations and best_response:
-        raise Mistake("--best-response is measured against play that knows the state: leave --on-observations out.")
+        raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
     folder = evaluation.find(checkpoint)
     found = evaluation.evaluate(folder, episodes, seed, render_to, best_response or 0, on_observations)
     evaluation.show(found, as_json)
@@ -221,15 +223,15 @@ def evaluate(
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors")
 @_traceback
 def export(checkpoint: str, file: Path) -> None:
-    """Write all networks of CHECKPOINT to a file to give away, which needs no trust to be opened.
+    """Write all networks of CHECKPOINT to a file that others can open safely.
 
-    `algo.load_weights(FILE)` trains on with it, `StackelbergPolicy.load(FILE)` plays it. CHECKPOINT itself is read by
-    pickle: export only those you trust.
+    `algo.load_weights(FILE)` continues training from it, `StackelbergPolicy.load(FILE)` plays it. This command reads
+    CHECKPOINT with pickle: export only checkpoints that you trust.
     """
     from rllib_biac.cli import evaluate as evaluation
 
     if file.suffix != ".safetensors":
-        raise Mistake(f"{file}: the file's name ends in .safetensors.")
+        raise Mistake(f"{file}: the file's name must end in .safetensors.")
     if not file.absolute().parent.is_dir():
         raise Mistake(f"{file}: there is no folder {file.absolute().parent}.")
     evaluation.export(evaluation.find(checkpoint), file)
@@ -237,15 +239,15 @@ def export(checkpoint: str, file: Path) -> None:
 
 @main.command()
 @click.argument("experiments", nargs=-1, required=True, metavar="EXPERIMENT...")
-@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each.  [default: as many as each wants]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each experiment.  [default: its own number]")
 @click.option("--out", default="reproduction", show_default=True, metavar="DIR", help="Where results go.")
 @click.option("--cpus", type=click.IntRange(min=1), help="Runs at once.  [default: all CPUs]")
 @_traceback
 def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: int | None) -> None:
     """Run the paper's experiments again: table2, table3, table4, fig2, fig4, fig5, fig7, figs8-12, or all.
 
-    Writes each one's rows, table and picture to DIR. What is there already is not run again, so that the same command
-    goes on after Ctrl-C.
+    Writes rows, a table and a picture of each to DIR. Finished runs in DIR are not run again. After Ctrl-C the same
+    command continues.
     """
     from rllib_biac.cli import reproduce as reproduction
 
@@ -265,13 +267,13 @@ def report(folder: str, out: Path | None) -> None:
 
 @main.group()
 def example() -> None:
-    """The experiments that come with the package."""
+    """Experiments that come with the package."""
 
 
 @example.command("list")
 def example_list() -> None:
-    """List their names, each with the first line of its description."""
-    for name, path in experiment_file.examples().items():
+    """List their names and the first line of each description."""
+    for name, path in reading.examples().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         about = first.lstrip("# ") if first.startswith("#") else ""
         click.echo(f"{name:<28}{about}".rstrip())
@@ -290,13 +292,11 @@ def example_get(name: str) -> None:
 @_overrides
 def example_run(name: str, **flags: Any) -> None:
     """Train NAME, as `rllib train file NAME` does."""
-    _train(experiment_file.read(_example(name)), flags)
+    _train(reading.read(_example(name)), flags)
 
 
 def _example(name: str) -> Path:
-    packaged = experiment_file.examples()
+    packaged = reading.examples()
     if (stem := name.removesuffix(".yaml")) in packaged:
         return packaged[stem]
-    from rllib_biac.cli.mistakes import did_you_mean
-
     raise Mistake(f"no packaged example {name!r}.{did_you_mean(stem, packaged)} There are: {', '.join(packaged)}.")

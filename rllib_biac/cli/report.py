@@ -1,4 +1,4 @@
-"""Writes the report of a result folder and says where."""
+"""`rllib report`: writes the report of a result folder and prints its path."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 
 
 def report(folder: str, out: Path | None) -> None:
-    """Writes one HTML page about a result folder.
+    """Writes an HTML page about a result folder.
 
     Args:
-        folder: what `rllib train` or `rllib reproduce` left.
-        out: the file; default: `report.html` in the folder.
+        folder: the results of `rllib train` or `rllib reproduce`.
+        out: the file; None for `report.html` in the folder.
 
     Raises:
-        Mistake: if the folder holds no results or the page cannot be written.
+        Mistake: if the folder has no results or the page cannot be written.
     """
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise Mistake(f"--out {out}: the file's name ends in .html.")
+        raise Mistake(f"--out {out}: the file's name must end in .html.")
     if out is not None and not out.absolute().parent.is_dir():
         raise Mistake(f"--out {out}: there is no folder {out.absolute().parent}.")
     from rllib_biac.report import write_report

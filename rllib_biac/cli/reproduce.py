@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
-from rllib_biac.cli.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.reproduce.registry import EXPERIMENTS
+from rllib_biac.rllib.hints import did_you_mean
 
 ALL = "all"
 SHOWN_FAILURES = 3
@@ -20,19 +21,19 @@ _FAILED, _INTERRUPTED = 1, 130
 
 
 def reproduce(names: Sequence[str], seeds: int | None, out: str, cpus: int | None) -> int:
-    """Runs experiments one after another, each from where it was interrupted.
+    """Runs experiments one after another. Each continues where it was interrupted.
 
     Args:
-        names: of experiments; `all` stands for all of them.
-        seeds: of each; None: as many as each wants.
-        out: the folder of results.
-        cpus: runs at once; None: all CPUs.
+        names: names of experiments; `all` for all of them.
+        seeds: the number of seeds; None for each experiment's own number.
+        out: the folder for results.
+        cpus: how many runs at the same time; None for all CPUs.
 
     Returns:
         The exit code: 0, 1 if runs failed, 130 after Ctrl-C.
 
     Raises:
-        Mistake: if there is no such experiment, or the folder cannot be written.
+        Mistake: if there is no such experiment or the folder cannot be written.
         click.ClickException: if the disk is full.
     """
     for name in names:
@@ -47,7 +48,7 @@ def reproduce(names: Sequence[str], seeds: int | None, out: str, cpus: int | Non
     try:
         return max([_reproduce(name, seeds, folder, cpus, ["rllib", "reproduce", name, *given]) for name in chosen])
     except KeyboardInterrupt:
-        click.echo(f"Interrupted. What is finished is in {folder}; go on with: {again}", err=True)
+        click.echo(f"Interrupted. Finished runs are in {folder}; continue with: {again}", err=True)
         return _INTERRUPTED
 
 
@@ -77,15 +78,15 @@ def _reproduce(name: str, seeds: int | None, folder: Path, cpus: int | None, com
             page = write(experiment, finished.rows, folder, shlex.join(command), finished.failures)
         except OSError as error:
             raise click.ClickException(
-                f"cannot write to {error.filename or folder}: {error.strerror or error}. All runs are kept in {raw}; "
-                "once that is mended, the same command writes the tables."
+                f"cannot write to {error.filename or folder}: {error.strerror or error}. All runs are in {raw}. "
+                "Correct this and run the same command again: it writes the tables."
             ) from error
         click.echo(f"{name}: {page} ({time.monotonic() - begin:.0f} s)")
     return _FAILED if finished.failures else 0
 
 
 def _writable(out: str) -> Path:
-    """Returns the folder, made if need be and tried out, so that nothing is run whose results nobody can keep."""
+    """Makes the folder if needed and tests that it can be written, before any run starts."""
     folder = Path(out).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

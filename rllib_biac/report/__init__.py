@@ -1,4 +1,4 @@
-"""Any result folder as one self-contained HTML page: what was learned, how, and how to do it again."""
+"""Turns a result folder into one self-contained HTML page: what was learned, how, and how to repeat it."""
 
 from rllib_biac.report.page import write_report
 

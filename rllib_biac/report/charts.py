@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are the page's CSS variables, so that they follow its light and dark."""
+"""Charts as inline SVG. Colours are CSS variables of the page, so they follow its light or dark mode."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart and what stands around it."""
+    """A chart with its title, legend and note."""
 
     title: str
     svg: Markup
@@ -41,7 +41,7 @@ class Chart:
 
 
 def number(value: float) -> str:
-    """Returns a number as a person reads it: four digits, thousands apart, no empty decimals."""
+    """Formats a number for a reader: four digits, separated thousands, no empty decimals."""
     if not math.isfinite(value):
         return str(value)
     if value and abs(value) < 1e-3:
@@ -52,7 +52,7 @@ def number(value: float) -> str:
 
 
 def numbers_like(values: Sequence[float], digits: int = 4) -> Callable[[float], str]:
-    """Returns how to write numbers of one column or table: with the decimals that make `digits` of its largest one."""
+    """Returns a format for the numbers of one column or table. The largest number gets `digits` digits."""
     known = [abs(value) for value in values if math.isfinite(value)]
     if not known or all(value == round(value) for value in known) or max(known) < 1e-3:
         return number
@@ -104,7 +104,7 @@ def line_chart(
     axes = _Axes([x for x, _ in points], ys, floor if logarithmic else None)
     parts, legend, told = [axes.svg()], [], []
     for index, (name, curves) in enumerate(lines.items()):
-        # Equal curves are common in cooperative games: the dashes let the one below show.
+        # Equal curves are common in cooperative games. Dashes let the lower curve show.
         if not curves:
             continue
         style = f"stroke:var(--c{1 + index % COLOURS})" + (";stroke-dasharray:5 4" if index % 2 else "")
@@ -122,7 +122,7 @@ def line_chart(
 
 
 def share_chart(title: str, shares: dict[str, list[Curve]], note: str = "") -> Chart | None:
-    """Stacks shares, 0 to 1, over env steps: the mean over trials, the smallest ones added up as `other`."""
+    """Stacks shares, 0 to 1, over env steps: the mean over trials, the smallest shares are added up as `other`."""
     means = {name: mean for name, curves in shares.items() if (mean := mean_curve(curves))}
     if not means:
         return None
@@ -152,7 +152,7 @@ def share_chart(title: str, shares: dict[str, list[Curve]], note: str = "") -> C
 
 
 class _Axes:
-    """From data to the picture's coordinates; the frame around them."""
+    """Maps data to the picture's coordinates and draws the frame."""
 
     def __init__(
         self, xs: Sequence[float], ys: Sequence[float], floor: float | None = None, percent: bool = False
@@ -211,7 +211,7 @@ def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """Returns a tick's label in at most five characters or so."""
+    """Returns a tick's label, about five characters at most."""
     for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:g}{suffix}".replace("-", "−")

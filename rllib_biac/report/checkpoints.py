@@ -1,4 +1,4 @@
-"""What checkpoints know: learned values of matrix games beside the true ones, greedy play, an episode in pictures."""
+"""Values from checkpoints: learned and true payoffs of matrix games, greedy play, an animation of episodes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from rllib_biac import envs
-from rllib_biac.core.games import StateReader, make_games
-from rllib_biac.core.play import can_draw, load, play
+from rllib_biac.evaluation import Trained, play
+from rllib_biac.evaluation.play import can_draw
+from rllib_biac.learning.games import StateReader, make_games
+from rllib_biac.rllib.reading import read_trained
 from rllib_biac.envs.matrix_game import MatrixGame
 from rllib_biac.equilibria import pure_nash, stackelberg
 from rllib_biac.report.charts import numbers_like
@@ -27,7 +29,7 @@ _SEED = 0
 
 
 class Unreadable(Exception):
-    """A checkpoint that cannot be read or played, and why."""
+    """A checkpoint cannot be read or played. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ class Payoffs:
 
 @dataclass(frozen=True)
 class MatrixPlay:
-    """What was learned of a matrix game.
+    """What was learned in a matrix game.
 
     Attributes:
         players: the game's, in its own order.
         outcome: the greedy joint action, such as C-Z.
-        exact: what it should be: the Stackelberg equilibrium, or the pure Nash equilibria of equals.
-        solution: which of the two.
-        tables: for each player the true payoffs and, where the critics tell, those learned.
-        note: what a reader has to know about them.
+        exact: the right joint actions: the Stackelberg equilibrium, or the pure Nash equilibria of peers.
+        solution: the name of this equilibrium.
+        tables: for each player the true payoffs and, if the critics have them, the learned values.
+        note: a remark for the reader of the tables.
     """
 
     players: list[str]
@@ -71,7 +73,7 @@ class MatrixPlay:
 
 @dataclass(frozen=True)
 class Film:
-    """Episodes played greedily, as data URIs: an animation, and its first picture for those who want no motion."""
+    """Greedy episodes as data URIs: an animation, and its first picture for readers who want no motion."""
 
     gif: str
     still: str
@@ -80,18 +82,18 @@ class Film:
 
 
 def matrix_play(checkpoint: Path) -> MatrixPlay | None:
-    """Returns what was learned of a matrix game of two players, None if the game is another.
+    """Returns what was learned in a matrix game of two players, None for other games.
 
     Raises:
         Unreadable: if the checkpoint cannot be read or played.
     """
     with _reading():
-        config, module = load(checkpoint)
-        game = envs.make(config.env, **config.env_config) if isinstance(config.env, str) else None
+        trained = read_trained(checkpoint)
+        game = envs.make(trained.env, **trained.env_config) if isinstance(trained.env, str) else None
         if not isinstance(game, MatrixGame) or len(game.sizes) != 2:
             return None
-        played = next(iter(play(checkpoint, episodes=1).outcomes), "")
-        levels = module.hierarchy.levels
+        played = next(iter(play(trained, episodes=1).outcomes), "")
+        levels = trained.team.hierarchy.levels
         rows, columns = game.action_names
         if [len(level) for level in levels] == [1, 1]:
             leader = game.possible_agents.index(levels[0][0])
@@ -104,7 +106,7 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
         result = MatrixPlay(game.possible_agents, played, exact, solution)
         if game.payoffs[0].size > MOST_CELLS:
             return result
-        learned = _learned(config, module, game)
+        learned = _learned(trained, game)
         tables = []
         for player, payoffs in zip(game.possible_agents, game.payoffs, strict=True):
             both = [_payoffs("True payoffs", payoffs, rows, columns, result)]
@@ -118,21 +120,21 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
                 )
             tables.append((player, both))
         later = game.horizon > 1 and bool(learned)
-        note = f"Learned values include what follows, discounted by {config.gamma:g} a step." if later else ""
+        note = f"Learned values include what follows, discounted by {trained.team.settings.gamma:g} a step." if later else ""
         return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
 
 
 def film(checkpoint: Path, episodes: int = 3) -> Film | None:
-    """Plays and draws episodes, None if the game draws nothing.
+    """Plays and draws episodes. Returns None if the game cannot draw.
 
     Raises:
         Unreadable: if the checkpoint cannot be read or played.
     """
     with _reading():
-        config, _ = load(checkpoint)
-        if not can_draw(config.env, dict(config.env_config)):
+        trained = read_trained(checkpoint)
+        if not can_draw(trained.env, dict(trained.env_config)):
             return None
-        played = play(checkpoint, episodes=episodes, seed=_SEED, render=True)
+        played = play(trained, episodes=episodes, seed=_SEED, render=True)
         if not played.frames:
             return None
         return Film(*_animate(played.frames, played.frames_per_second), sorted(played.outcomes.elements()))
@@ -140,7 +142,7 @@ def film(checkpoint: Path, episodes: int = 3) -> Film | None:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """A checkpoint and its game are somebody's own code and files: whatever they raise must not cost the whole page."""
+    """Turns every exception into `Unreadable`. A user's checkpoint or game may raise anything."""
     logger = logging.getLogger("ray.rllib")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -153,17 +155,17 @@ def _reading() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _learned(config: Any, module: Any, game: MatrixGame) -> dict[str, np.ndarray]:
+def _learned(trained: Trained, game: MatrixGame) -> dict[str, np.ndarray]:
     """Returns player -> learned values, (|A_1|, |A_2|) in the game's order, or (|A_i|,) of its own actions."""
-    games = make_games(config.env, 1, np.random.default_rng(_SEED), dict(config.env_config))
-    state = torch.from_numpy(StateReader(games, config.state)())
+    games = make_games(trained.env, 1, np.random.default_rng(_SEED), dict(trained.env_config))
+    state = torch.from_numpy(StateReader(games, trained.team.settings.state)())
     observations = {agent: torch.from_numpy(seen) for agent, seen in games.observe().items()}
     try:
         with torch.no_grad():
-            tables = module.q_tables(state, observations)
+            tables = trained.team.q_tables(state, observations)
     except (AttributeError, NotImplementedError):
-        return {}  # an algorithm without such tables
-    axes = [list(module.hierarchy.agents).index(agent) for agent in game.possible_agents]
+        return {}  # this algorithm has no such tables
+    axes = [list(trained.team.agents).index(agent) for agent in game.possible_agents]
     values = {agent: table[0].cpu().numpy() for agent, table in tables.items()}
     return {agent: table.transpose(axes) if table.ndim == 2 else table for agent, table in values.items()}
 
@@ -186,7 +188,7 @@ def _payoffs(title: str, values: np.ndarray, rows: list[str], columns: list[str]
 
 
 def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, str, tuple[int, int]]:
-    """Returns an animation small enough to stand in a page, and its first picture."""
+    """Returns an animation that is small enough for a page, and its first picture."""
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
@@ -208,5 +210,5 @@ def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, s
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Returns a file as an address that needs no file."""
+    """Returns a file as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""Reads result folders, Ray Tune's and those of `rllib reproduce`, as far as their files are whole."""
+"""Reads result folders of Ray Tune and of `rllib reproduce`. Skips damaged files."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Trial:
     """One training run.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         algorithm: its name, such as BiAC.
-        label: what its folder's name tells of it, such as `lr=0.1`; else the name itself.
-        settings: the algorithm's whole config, as Tune wrote it; empty if lost.
+        label: the label in its folder's name, such as `lr=0.1`; else the whole name.
+        settings: the algorithm's whole config, as Tune wrote it; empty if the file is lost.
         rows: the numbers of each report, nested keys joined by `/`.
         checkpoint: the latest one.
-        failure: the last line of its error, if it failed in the end.
-        changes: what a scheduler changed on the way: the iteration from which on it held, the key, old and new value.
-        problems: what of its files could not be read.
+        failure: the last line of its error, if it failed.
+        changes: changes by a scheduler: the first iteration with the new value, the key, old and new value.
+        problems: what could not be read.
     """
 
     folder: Path
@@ -51,18 +51,18 @@ class Trial:
     changes: tuple[tuple[int, str, Any, Any], ...] = ()
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
-        """Returns a metric over env steps, finite values only."""
+        """Returns a metric over env steps. Only finite values."""
         points = [(row.get(STEPS, math.nan), row.get(metric, math.nan)) for row in self.rows]
         return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
     def last(self, metric: str) -> float | None:
-        """Returns the last finite value reported of a metric."""
+        """Returns the last finite value of a metric."""
         return next((row[metric] for row in reversed(self.rows) if math.isfinite(row.get(metric, math.nan))), None)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one `rllib train` left: trials, and the criteria to stop by where they were recorded."""
+    """The results of one `rllib train`: its trials, and its stop criteria if they were recorded."""
 
     folder: Path
     trials: list[Trial]
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What `rllib reproduce` left: manifests in the order of their names, and what could not be read."""
+    """The results of `rllib reproduce`: manifests in the order of their names, and what could not be read."""
 
     folder: Path
     manifests: list[dict[str, Any]]
@@ -103,13 +103,13 @@ def read(folder: Path) -> Run | Reproduction:
 
 
 def raw_rows(reproduction: Reproduction, manifest: dict[str, Any]) -> int | None:
-    """Returns how many whole rows the raw results of an experiment hold, None where there are none."""
+    """Returns the number of whole rows in the raw results of an experiment, None if there are no raw results."""
     path = inside(reproduction.folder, manifest.get("raw"))
     return None if path is None else sum(1 for _ in _json_lines(path))
 
 
 def inside(folder: Path, name: Any) -> Path | None:
-    """Returns the file of that name in a folder, None if there is none or it lies elsewhere."""
+    """Returns the file of this name in a folder, None if it does not exist or is outside the folder."""
     if not isinstance(name, str) or not name:
         return None
     path = (folder / name).resolve()
@@ -158,7 +158,7 @@ def _trial(folder: Path) -> Trial:
         settings=settings,
         rows=rows,
         checkpoint=marks[-1].parent if marks else None,
-        # A trial that was begun again after an error, and finished, has not failed.
+        # A trial that restarted after an error and finished has not failed.
         failure="" if rows and rows[-1].get("done") else _failure(folder),
         problems=tuple(problems),
         changes=tuple(_changes(folder)),
@@ -169,7 +169,7 @@ def _rows(folder: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     for report in _reports(folder):
         row = dict(_numbers({key: value for key, value in report.items() if key != "config"}))
-        # A trial resumed from an older checkpoint reports some iterations again: the later report is what came of it.
+        # A trial that resumed from an older checkpoint repeats some iterations. The later report counts.
         while rows and row.get("training_iteration", math.inf) <= rows[-1].get("training_iteration", -math.inf):
             rows.pop()
         rows.append(row)
@@ -183,7 +183,7 @@ def _changes(folder: Path) -> Iterator[tuple[int, str, Any, Any]]:
         if not isinstance(config, dict):
             continue
         for key, value in config.items():
-            # The seed comes along with the settings of another trial, and no longer matters.
+            # The seed is copied with another trial's settings. It no longer matters.
             if key in before and before[key] != value and key != "seed":
                 yield int(report.get("training_iteration", 0)), key, before[key], value
         before = config
@@ -201,7 +201,7 @@ def _reports(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the whole lines of a file; what a killed run left half-written, or a crash garbled, is passed over."""
+    """Yields the whole lines of a file. Skips lines that a kill cut off or a crash damaged."""
     if not path.is_file():
         return
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -238,7 +238,7 @@ def _failure(folder: Path) -> str:
 
 
 def _stop(experiment: Path) -> dict[str, Any] | None:
-    """Returns the criteria of the experiment's latest state, None where Tune's own file does not tell."""
+    """Returns the stop criteria of the experiment's latest state, None if Tune's file does not have them."""
     for path in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
         try:
             trial = json.loads(path.read_text(encoding="utf-8"))["trial_data"][0][0]

@@ -1,4 +1,4 @@
-"""From a result folder to the page: one HTML file that needs no other."""
+"""Makes the page of a result folder: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     found = read(folder)
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder")
-    # Found out before the work is done, not after.
+    # This check comes before the work, not after it.
     with _replacing(out) as file:
         context = training.context(found) if isinstance(found, Run) else reproduction.context(found)
         file.write(render(context))
@@ -45,7 +45,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def render(context: dict[str, Any]) -> str:
-    """Returns the page of what `training.context` or `reproduction.context` gathered; every value is escaped."""
+    """Returns the page for the values of `training.context` or `reproduction.context`. Every value is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -55,12 +55,12 @@ def render(context: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[IO[str]]:
-    """Gives a file beside `out` that takes its place at the end, and vanishes if anything goes wrong."""
+    """Opens a file beside `out`. At the end it replaces `out`; after an error it is removed."""
     handle, beside = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
     try:
         with open(handle, "w", encoding="utf-8") as file:
             yield file
-        # A temporary file is the owner's alone; a report is as readable as any other file of theirs.
+        # Only the owner can read a temporary file. The report gets the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(beside, 0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""Gathers what the page says of a folder that `rllib reproduce` left."""
+"""Gathers the values of the page for results of `rllib reproduce`."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def _text(cell: Any) -> str:
 
 
 def _numeric(text: str) -> bool:
-    """Tells whether a cell is to stand to the right: it begins as a number does, or is empty."""
+    """Tells whether a cell is right-aligned: it starts like a number, or it is empty."""
     return text in ("", "–") or text.lstrip("−-+±≥≤<>~ ")[:1].isdigit()
 
 
 def _figure(found: Reproduction, figure: dict[str, Any]) -> dict[str, Any]:
-    """A figure stands in the page as an image of its own: styles, ids and scripts of an SVG cannot leave it."""
+    """Embeds a figure as an image, so that styles, ids and scripts of an SVG cannot affect the page."""
     title = str(figure.get("title") or "Figure")
     for key, kind in (("svg", "image/svg+xml"), ("png", "image/png")):
         if (path := inside(found.folder, figure.get(key))) is not None and (data := _read(path)):

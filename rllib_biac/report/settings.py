@@ -1,4 +1,4 @@
-"""What a run was told: the settings that make it what it is, those that differ between trials, the command again."""
+"""The settings of a run: those that differ from defaults, those that differ between trials, and the command."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 
 from rllib_biac.report.folders import Run, Trial
 
-# Where a config's attribute is not called what a user writes.
+# Attributes of a config with another name than the setting a user writes.
 _WRITTEN = {
     "levels": "hierarchy",
     "_model_config": "model_config",
     "_train_batch_size_per_learner": "train_batch_size_per_learner",
 }
-# Follow from the hierarchy, or differ from run to run without meaning.
+# These follow from the hierarchy, or differ between runs without meaning.
 _IMPLIED = ("policies", "policy_mapping_fn", "is_policy_to_train")
 _CLASS = re.compile(r"<class '([\w.]+)\.(\w+)'>")
 
 
 def written(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns a whole config under the names that a user writes, classes as `package.module:name`."""
+    """Returns a whole config with the names that a user writes, and classes as `package.module:name`."""
     named = {_WRITTEN.get(key, key): value for key, value in settings.items() if key not in _IMPLIED}
     return {
         key: _CLASS.sub(r"\1:\2", value) if isinstance(value, str) else value
@@ -33,7 +33,7 @@ def written(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def changes(trial: Trial) -> list[tuple[int, str, str, str]]:
-    """Returns what a scheduler changed on the way: iteration, setting as a user writes it, old and new value."""
+    """Returns the changes by a scheduler: iteration, setting as a user writes it, old and new value."""
     return [
         (iteration, _WRITTEN.get(key, key), text(old), text(new))
         for iteration, key, old, new in trial.changes
@@ -42,20 +42,20 @@ def changes(trial: Trial) -> list[tuple[int, str, str, str]]:
 
 
 def chosen(trial: Trial) -> dict[str, Any]:
-    """Returns the settings in which a trial differs from its algorithm's defaults; all if that is not known."""
+    """Returns the settings that differ from the algorithm's defaults; all settings if the defaults are unknown."""
     defaults = _defaults(trial.algorithm)
     return {key: value for key, value in written(trial.settings).items() if value != defaults.get(key, _MISSING)}
 
 
 def varied(trials: list[Trial]) -> list[str]:
-    """Returns the settings that are not the same in all trials."""
+    """Returns the settings that differ between trials."""
     settings = [written(trial.settings) for trial in trials if trial.settings]
     keys = sorted({key for one in settings for key in one})
     return [key for key in keys if len({_json(one.get(key)) for one in settings}) > 1]
 
 
 def groups(trials: list[Trial]) -> list[tuple[str, list[Trial]]]:
-    """Returns the trials with equal settings but for the seed, each group with a name that tells it from the others."""
+    """Groups trials whose settings differ only in the seed. Each group gets a name that shows its settings."""
     keys = [key for key in varied(trials) if key != "seed"]
     found: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -66,7 +66,7 @@ def groups(trials: list[Trial]) -> list[tuple[str, list[Trial]]]:
 
 
 def levels(settings: dict[str, Any]) -> list[list[str]]:
-    """Returns the hierarchy of a whole config, leaders first; empty if it tells none."""
+    """Returns the hierarchy of a whole config, leaders first; empty if there is none."""
     found = settings.get("levels")
     if not isinstance(found, list) or not all(isinstance(level, list) for level in found):
         return []
@@ -74,12 +74,12 @@ def levels(settings: dict[str, Any]) -> list[list[str]]:
 
 
 def text(value: Any) -> str:
-    """Returns a setting as a person would write it."""
+    """Returns a setting as a user writes it."""
     return value if isinstance(value, str) else _json(value)
 
 
 def train_commands(run: Run) -> list[str]:
-    """Returns the commands that train the same again: one if the trials are a grid, else one for each of them."""
+    """Returns the commands that train the same again: one if the trials are a grid, else one for each trial."""
     trials = [trial for trial in run.trials if trial.settings and trial.algorithm]
     if not trials:
         return []
@@ -87,7 +87,7 @@ def train_commands(run: Run) -> list[str]:
     points = [tuple(_json(written(trial.settings).get(key)) for key in keys) for trial in trials]
     axes = [list(dict.fromkeys(column)) for column in zip(*points, strict=True)]
     same_algorithm = len({trial.algorithm for trial in trials}) == 1
-    # Every point of the grid once. A sweep of games can be written in a file, not on the command line.
+    # True if every point of the grid occurs once. The command line cannot sweep games; only a file can.
     if same_algorithm and "env" not in keys and len(set(points)) == len(points) == math.prod(map(len, axes)):
         grid = {
             key: {"grid_search": [json.loads(value) for value in axis]} for key, axis in zip(keys, axes, strict=True)
@@ -99,7 +99,7 @@ def train_commands(run: Run) -> list[str]:
 def _command(run: Run, trial: Trial, grid: dict[str, Any], name: str) -> str:
     known = _keys(trial.algorithm)
     settings = {**chosen(trial), **grid}
-    # The repr of a Python object that only its own program could make again.
+    # The repr of a Python object. Only its own program could make it again.
     lost = [key for key, value in settings.items() if isinstance(value, str) and value.startswith("<")]
     config = {key: value for key, value in settings.items() if key in known and key not in (*lost, "env")}
     env = written(trial.settings).get("env", "")
@@ -116,22 +116,25 @@ def _defaults(algorithm: str) -> dict[str, Any]:
     config_class = _config_class(algorithm)
     if config_class is None:
         return {}
-    # As Tune writes params.json, so that the two compare.
+    # Written as Tune writes params.json, so that both can be compared.
     return written(json.loads(json.dumps(config_class().to_dict(), cls=SafeFallbackEncoder)))
 
 
 @functools.cache
 def _keys(algorithm: str) -> frozenset[str]:
-    from rllib_biac.cli.config_keys import keys_of
+    from rllib_biac.rllib.config_keys import keys_of
 
     config_class = _config_class(algorithm)
     return frozenset() if config_class is None else frozenset(keys_of(config_class))
 
 
 def _config_class(algorithm: str) -> Any:
-    from rllib_biac.algorithms import REGISTRY
+    from rllib_biac.rllib.registry import config_class
 
-    return REGISTRY.get(algorithm)
+    try:
+        return config_class(algorithm)
+    except ValueError:  # its code is not here
+        return None
 
 
 def _json(value: Any) -> str:

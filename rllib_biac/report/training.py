@@ -1,4 +1,4 @@
-"""Gathers what the page says of a training run."""
+"""Gathers the values of the page for a training run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LEARNER = {
     "qf_loss": ("Critic loss", "Mean squared error, in units of the spread of the targets."),
     "qf_mean": ("Mean Q-value", "Of replayed joint actions, in the game's units of reward."),
     "actor_loss": ("Actor loss", ""),
-    "entropy": ("Entropy of the policy", "In nats; it falls as the agent makes up its mind."),
+    "entropy": ("Entropy of the policy", "In nats; it falls as the policy becomes certain."),
 }
 
 
 def context(run: Run) -> dict[str, Any]:
-    """Returns the page's values. What cannot be read of a trial or its checkpoint becomes a note on the page."""
+    """Returns the page's values. The page notes every trial or checkpoint that cannot be read."""
     problems = [f"{trial.label}: {problem}." for trial in run.trials for problem in trial.problems]
     problems += [f"{trial.label}: training failed: {trial.failure}" for trial in run.trials if trial.failure]
     plays, film = _played(run.trials, problems)
@@ -80,7 +80,7 @@ def clock(seconds: float) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what made the page."""
+    """Returns the versions of the packages that made the page."""
     found = {"Python": platform.python_version()}
     for name in ("rllib_biac", "ray", "torch", "numpy", "gymnasium", "pettingzoo", "highway-env"):
         try:
@@ -167,7 +167,7 @@ def _mean(trials: list[Trial], metric: str) -> float:
 
 def _metrics(trials: list[Trial], prefix: str) -> list[str]:
     found = sorted({key for trial in trials for row in trial.rows for key in row if key.startswith(prefix)})
-    # Leaders first, and so in the same colour in every chart.
+    # Leaders come first, so they have the same colour in every chart.
     order = [agent for level in settings.levels(_settings_of(trials)) for agent in level]
     return sorted(
         found, key=lambda key: next((order.index(part) for part in key.split("/") if part in order), len(order))
@@ -179,7 +179,7 @@ def _name(metric: str) -> str:
 
 
 def _charts(trials: list[Trial], everyone: list[Trial]) -> list[Chart]:
-    """The curves of trials with equal settings; their axes hold the curves of everyone, so that groups compare."""
+    """Draws the curves of trials with equal settings. All groups have the same axes, so they can be compared."""
     window = _settings_of(trials).get("metrics_num_episodes_for_smoothing")
     smoothed = f"Mean of the last {window} episodes, exploration included." if window else ""
 
@@ -208,7 +208,7 @@ def _charts(trials: list[Trial], everyone: list[Trial]) -> list[Chart]:
 
 
 def _learner_metrics(trials: list[Trial]) -> dict[str, dict[str, str]]:
-    """Returns name -> agent -> metric of what learners report, the best known first."""
+    """Returns name -> agent -> metric of the learners' reports, the best known names first."""
     found: dict[str, dict[str, str]] = {}
     metrics = [metric.split("/", 2) for metric in _metrics(trials, "learners/") if metric.count("/") >= 2]
     agents = dict.fromkeys(agent for _, agent, _ in metrics if agent != "__all_modules__")
@@ -222,12 +222,12 @@ def _learner_metrics(trials: list[Trial]) -> dict[str, dict[str, str]]:
 
     known = list(_LEARNER)
     order = sorted(found, key=lambda name: (known.index(name) if name in known else len(known), name))
-    # A learning rate that never changes stands among the settings.
+    # The settings already show a learning rate that never changes.
     return {name: found[name] for name in order if "learning_rate" not in name or changes(name)}
 
 
 def _played(trials: list[Trial], problems: list[str]) -> tuple[list[tuple[Trial, Any]], Any]:
-    """Returns what checkpoints know of a matrix game, and the first one's film of a game that draws."""
+    """Returns what checkpoints learned in a matrix game, and the first animation of a game that can draw."""
     plays: list[tuple[Trial, Any]] = []
     film = None
     for trial in trials:
@@ -245,7 +245,7 @@ def _played(trials: list[Trial], problems: list[str]) -> tuple[list[tuple[Trial,
 
 
 def _shown(plays: list[tuple[Trial, Any]], groups: list[tuple[str, list[Trial]]]) -> list[tuple[str, Trial, Any]]:
-    """Returns of each group the first trial with tables: seeds differ little, and the page has to stay readable."""
+    """Returns the first trial with tables of each group. Seeds differ little, and more would make the page long."""
     shown = []
     for name, trials in groups:
         of_group = [(trial, play) for trial, play in plays if trial in trials and play.tables]
@@ -275,7 +275,7 @@ def _evaluate_commands(trials: list[Trial]) -> list[str]:
 
 
 def _trained_with(trials: list[Trial]) -> str:
-    """Returns what RLlib wrote into a checkpoint about itself."""
+    """Returns the Ray version that a checkpoint names."""
     for trial in trials:
         if trial.checkpoint:
             try:

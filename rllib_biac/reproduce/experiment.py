@@ -1,4 +1,4 @@
-"""What an experiment is: its runs, what one run does, and what is made of their rows."""
+"""An experiment: its runs, the function for one run, and the tables and figures made of the rows."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Experiment:
     """One table or figure of the paper.
 
     Attributes:
-        name: what a user types, and the stem of the files' names.
+        name: the name that a user types, and the stem of the files' names.
         title: one line for people.
-        seeds: how many, unless a user says otherwise.
-        runs: number of seeds -> the settings of all runs, JSON values; runs of one seed stand together, so that time
-            left can be told from what is done.
+        seeds: the default number of seeds.
+        runs: number of seeds -> the settings of all runs, JSON values; the runs of one seed are
+            together, so that finished runs give an estimate of the time left.
         run: does one run, called with its settings as keywords, in a worker process.
         tables: rows -> tables, the most important first.
         figures: rows -> (title, picture), the most important first; at least one.
-        notes: what a reader has to know.
-        raw: the stem of the file that holds the rows, where several experiments look at the same runs.
+        notes: remarks for the reader.
+        raw: the stem of the file of rows, if several experiments use the same runs.
     """
 
     name: str

@@ -13,7 +13,6 @@ from rllib_biac.equilibria import stackelberg
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.runs import Row
 from rllib_biac.reproduce.statistics import interquartile_mean, mean_text, share_text
-from rllib_biac.reproduce.tabular import BiLevelQ, explore
 from rllib_biac.reproduce.training import ALGORITHMS, RELEASED, built, greedy, settings, train_until
 
 if TYPE_CHECKING:
@@ -85,10 +84,10 @@ def variants(run: str) -> list[str]:
 
 def tabular_settings(game: str, seed: int) -> Row:
     """Returns the settings of one run of tabular bi-level Q-learning, with the epsilon schedule of Bi-AC."""
-    from rllib_biac.algorithms import REGISTRY
+    from rllib_biac.rllib.registry import config_class
 
     like = settings("BiAC", game, "main", seed)
-    epsilon = like["config"].get("epsilon", REGISTRY["BiAC"]().epsilon)
+    epsilon = like["config"].get("epsilon", config_class("BiAC")().epsilon)
     return like | {"run": TABULAR, "config": {"alpha": 0.1, "epsilon": epsilon}}
 
 
@@ -112,15 +111,24 @@ def learn(run: str, env: str, variant: str, seed: int, steps: int, config: Row) 
 
 
 def _learn_tables(game: str, seed: int, steps: int, alpha: float, epsilon: list[list[float]]) -> Row:
-    from rllib_biac.core.rl_module import piecewise
+    """Learns a game's tables from one transition after the other, without replay (Zhang et al. 2020, Eqs. 8-11)."""
+    from rllib_biac.algorithms.bilevel_q.trainer import equilibrium
+    from rllib_biac.learning.schedules import piecewise
 
     payoffs, rng = game_of(game).payoffs, np.random.default_rng(seed)
-    learner, judged = BiLevelQ(1, payoffs.shape[1:], alpha=alpha), {}
+    q = np.zeros(payoffs.shape)  # (2, |A_1|, |A_2|)
+    judged = {}
     for step in range(steps):
-        a1, a2 = explore(learner, 0, piecewise(epsilon, step), rng)
-        learner.update(0, a1, a2, tuple(payoffs[:, a1, a2]), 0, terminated=True)
+        explores = piecewise(epsilon, step)
+        a1, _ = equilibrium(*q)
+        if rng.random() < explores:
+            a1 = int(rng.integers(q.shape[1]))
+        a2 = int(q[1, a1].argmax())  # the answer to the action that was really taken
+        if rng.random() < explores:
+            a2 = int(rng.integers(q.shape[2]))
+        q[:, a1, a2] += alpha * (payoffs[:, a1, a2] - q[:, a1, a2])  # Eqs. 10, 11; the game ends at once
         if step + 1 in (*JUDGED, steps):
-            judged[str(step + 1)] = judge(game, np.array([learner.joint_action(0)]))
+            judged[str(step + 1)] = judge(game, np.array([equilibrium(*q)]))
     return {"greedy": judged, "training": {}}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_biac.core.transitions import REWARDS
+from rllib_biac.learning.transitions import REWARDS
 from rllib_biac.envs.merge import rules
 from rllib_biac.equilibria.merge import MergeEquilibrium, merge_equilibrium, outcome_shares, policy_outcomes
 from rllib_biac.reproduce.experiment import Experiment, Table

@@ -1,4 +1,4 @@
-"""All experiments by name. Reading the names imports none of them."""
+"""All experiments by name. Reading the names imports no experiment."""
 
 from __future__ import annotations
 

@@ -8,43 +8,38 @@ end of the game too. The methods as their own papers have them are `IDQN`, `Hyst
 from __future__ import annotations
 
 import torch
-from ray.rllib.utils.annotations import override
 
-from rllib_biac.algorithms.dqn.dqn_learner import HystereticDQNLearner, IDQNLearner, LenientDQNLearner
-from rllib_biac.core.learner import Rows
-from rllib_biac.core.transitions import NEXT_OBS, REWARDS
+from rllib_biac.algorithms.dqn.losses import HystereticDQNLosses, IDQNLosses, LenientDQNLosses
+from rllib_biac.learning.losses import Rows
+from rllib_biac.learning.transitions import NEXT_OBS, REWARDS
 
 HIGHEST_TARGET = 1.0
 
 
-class ReleasedIndependent(IDQNLearner):
+class ReleasedIndependent(IDQNLosses):
     """`IDQN` without target networks, for which no game ever ends."""
 
-    @override(IDQNLearner)
     def bootstraps(self, rows: Rows) -> bool:
         return True
 
-    @override(IDQNLearner)
     @torch.no_grad()
     def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
-        next_q = self.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents})
+        next_q = self.networks.compute("critic", {agent: rows[NEXT_OBS, agent] for agent in self.agents})
         targets = {}
         for agent in self.agents:
-            module = self.agent_module(agent)
-            best = module.q_std * next_q[agent, "critic"].amax(1) + module.q_mean  # (batch,)
-            targets[agent] = rows[REWARDS, agent] + self.config.gamma * best
+            best = self.team[agent].raw(next_q[agent, "critic"].amax(1))  # (batch,)
+            targets[agent] = rows[REWARDS, agent] + self.settings.gamma * best
         return targets
 
 
-class _CutTargets(IDQNLearner):
-    @override(IDQNLearner)
+class _CutTargets(IDQNLosses):
     def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
         return {agent: targets.clamp(max=HIGHEST_TARGET) for agent, targets in super().compute_targets(rows).items()}
 
 
-class ReleasedHysteretic(_CutTargets, HystereticDQNLearner):
+class ReleasedHysteretic(_CutTargets, HystereticDQNLosses):
     """`HystereticDQN` on targets of at most 1."""
 
 
-class ReleasedLenient(_CutTargets, LenientDQNLearner):
+class ReleasedLenient(_CutTargets, LenientDQNLosses):
     """`LenientDQN` on targets of at most 1."""

@@ -1,7 +1,7 @@
-"""Many independent runs on Ray: one line of JSON each, written as it ends, so that a study goes on where it stopped.
+"""Many independent runs on Ray. Each writes one line of JSON when it ends, so an interrupted study can continue.
 
-Ray hands one task after another to the same worker processes: a run of half a CPU-second does not pay for the start of
-a process that imports Ray and torch, as each trial of Ray Tune would.
+Ray gives one task after another to the same worker processes. So a run of half a CPU-second does not start a process
+that imports Ray and torch. With Ray Tune each trial would.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import click
 import ray
 import torch
 
-from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.progress import clock
-from rllib_biac.cli.run import worker_env
+from rllib_biac.experiments.clock import clock
+from rllib_biac.experiments.cluster import worker_env
+from rllib_biac.experiments.mistakes import Mistake
 
 Row = dict[str, Any]
 RETRIES = 2  # after the death of a worker process
-PLAIN_PERIOD = 30.0  # s between lines where nobody watches
+PLAIN_PERIOD = 30.0  # s between lines if the output is not a terminal
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that raised, or whose worker process died more than `RETRIES` times."""
+    """A run that raised an error, or whose worker process died more than `RETRIES` times."""
 
     settings: Row
     reason: str
@@ -39,11 +39,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Finished:
-    """What became of runs.
+    """The results of runs.
 
     Attributes:
-        rows: of those that ended well, in the order their settings were given.
-        failures: the others.
+        rows: one row for each run that succeeded, in the order of the given settings.
+        failures: the runs that failed.
     """
 
     rows: list[Row]
@@ -51,16 +51,16 @@ class Finished:
 
 
 def run_all(function: Callable[..., Row], runs: Iterable[Row], raw: Path, cpus: int | None = None) -> Finished:
-    """Runs `function(**settings)` for all settings that `raw` has no row of yet, appending one line per finished run.
+    """Runs `function(**settings)` for all settings without a row in `raw`, and appends one line per finished run.
 
     A row is the settings, what the function returned, `settings_keys` (which of its keys are settings) and
-    `cpu_seconds`. An interrupted call keeps what was finished; the next one goes on from there.
+    `cpu_seconds`. An interrupted call keeps its finished runs; the next call continues from there.
 
     Args:
-        function: importable by workers; returns what the run found out, as JSON values.
+        function: workers must be able to import it; returns the results of a run as JSON values.
         runs: settings of the runs, as JSON values. Runs of equal settings are one run.
-        raw: a file of JSON lines. A last line that was cut off is removed.
-        cpus: runs at once; default: all of the machine, or of the Ray that is running already.
+        raw: a file of JSON lines. If its last line was cut off, it is removed.
+        cpus: how many runs at the same time; None for all CPUs of the machine, or of a Ray that runs already.
 
     Returns:
         The rows of all settings given, in their order, and the runs that failed.
@@ -86,7 +86,7 @@ def run_all(function: Callable[..., Row], runs: Iterable[Row], raw: Path, cpus: 
 
 
 def count_missing(runs: Iterable[Row], raw: Path) -> int:
-    """Returns how many of these runs `raw` has no row of.
+    """Returns how many of these runs have no row in `raw`.
 
     Raises:
         Mistake: if a line of `raw` cannot be read.
@@ -97,11 +97,11 @@ def count_missing(runs: Iterable[Row], raw: Path) -> int:
 
 @contextmanager
 def ray_for(cpus: int | None = None) -> Iterator[None]:
-    """Starts Ray on this machine for as long as the context lasts; leaves a Ray that is running already alone."""
+    """Starts Ray on this machine while the context lasts. Uses a Ray that runs already and does not stop it."""
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning stands between our lines
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray prints a warning between our lines
     try:
         ray.init(
             num_cpus=cpus,
@@ -121,7 +121,7 @@ def _run(function: Callable[..., Row], settings: Row) -> str:
     begin = time.process_time()
     found = function(**settings)
     spent = {"settings_keys": list(settings), "cpu_seconds": round(time.process_time() - begin, 2)}
-    # Made into text here, so that a result which is no JSON fails its run instead of the study.
+    # Encoded here, so that a result that is not JSON fails this run and not the study.
     return json.dumps({**settings, **found, **spent}, allow_nan=False)
 
 
@@ -134,7 +134,7 @@ def _finish(function: Callable[..., Row], todo: list[Row], cpus: int | None) -> 
     progress.show(0)
     try:
         while waiting or pending:
-            # No more than can run: what is submitted and not begun could not be taken back.
+            # Submit only what can run now: a submitted task that waits could not be taken back.
             while waiting and len(pending) < slots:
                 settings = waiting.pop()
                 pending[_run.remote(function, settings)] = settings
@@ -158,7 +158,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Progress:
-    """One line that is written over and over on a terminal, and elsewhere a line now and then."""
+    """Shows progress: on a terminal one line that is overwritten, elsewhere a new line from time to time."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -171,7 +171,7 @@ class _Progress:
         now = time.monotonic()
         text = f"{finished:,} of {self._total:,} runs, {clock(now - self._begin)}"
         if self._first is not None:
-            # From the first run that ended on: until then processes were starting.
+            # Counted from the first finished run, because processes start before it.
             done, since = self._first
             text += f", about {clock((now - since) / (finished - done) * (self._total - finished))} left"
         elif finished:
@@ -189,13 +189,13 @@ class _Progress:
 
 @contextmanager
 def _appending(raw: Path) -> Iterator[Callable[[str], None]]:
-    """Gives a function that appends a line; it is on its way to the disk when the function returns."""
+    """Opens `raw` and gives a function that appends a line. The line is written when the function returns."""
     written = 0
 
     def failed(error: OSError) -> click.ClickException:
         return click.ClickException(
-            f"cannot write to {raw}: {error.strerror or error}. {written:,} run(s) finished before are kept in it; "
-            "once that is mended, the same command goes on from there."
+            f"cannot write to {raw}: {error.strerror or error}. {written:,} run(s) finished before are kept in it. "
+            "Correct this and run the same command again: it continues from there."
         )
 
     def append(line: str) -> None:
@@ -210,7 +210,7 @@ def _appending(raw: Path) -> Iterator[Callable[[str], None]]:
 
     try:
         raw.parent.mkdir(parents=True, exist_ok=True)
-        # Without a buffer of Python's nothing is left to be written when writing has failed.
+        # Without a buffer in Python, nothing is left to write after a failed write.
         file = open(raw, "ab", buffering=0)  # noqa: SIM115  (closed below; errors of opening are told apart)
     except OSError as error:
         raise failed(error) from error
@@ -219,7 +219,7 @@ def _appending(raw: Path) -> Iterator[Callable[[str], None]]:
 
 
 def _repair(raw: Path) -> None:
-    """Ends the last line of a file: by a line break, or by removing it where it was cut off."""
+    """Completes the last line of a file: adds a missing line break, or removes a line that was cut off."""
     if not raw.exists():
         return
     content = raw.read_bytes()
@@ -252,7 +252,7 @@ def _read(raw: Path) -> Iterator[Row]:
             yield row | {"settings_keys": [key for key in row["settings_keys"] if key in row]}
         except (ValueError, TypeError, KeyError):
             raise Mistake(
-                f"{raw}, line {number}: this is no row of a finished run. Remove the line, and its run is done again; "
+                f"{raw}, line {number}: this is not a row of a finished run. Remove the line to repeat its run, "
                 "or choose another folder with --out."
             ) from None
 

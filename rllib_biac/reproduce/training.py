@@ -1,4 +1,4 @@
-"""One training run as its settings say, and the play that came of it."""
+"""Trains one run with its settings, and plays it greedily."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.config_keys import build
-from rllib_biac.core.transitions import TERMINATED, TRUNCATED
+from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
+from rllib_biac.experiments import reading
 from rllib_biac.reproduce.runs import Row
+from rllib_biac.rllib.config_keys import build
 
 # In the paper's order: name in `run:` -> name in the paper, stem of the tuned examples.
 ALGORITHMS: dict[str, tuple[str, str]] = {
@@ -32,44 +32,44 @@ RELEASED = {
 
 
 def fully_explored_first(run: str, config: Row) -> Row:
-    """Puts the paper's 1,000 env steps of uniformly random play before the epsilon schedule, which begins later."""
-    from rllib_biac.algorithms import REGISTRY
+    """Starts with the paper's 1,000 env steps of uniformly random play. The epsilon schedule begins after them."""
+    from rllib_biac.rllib.registry import config_class
 
-    schedule = config.get("epsilon", REGISTRY[run]().epsilon)
+    schedule = config.get("epsilon", config_class(run)().epsilon)
     points = schedule if isinstance(schedule, list) else [[0, schedule]]
-    # A schedule has one value at a step, so that the first one follows a step later.
+    # A schedule has one value per step, so its first value comes one step later.
     later = [[1000 + max(step, 1), value] for step, value in points]
     return config | {"epsilon": [[0, 1.0], [1000, 1.0], *later]}
 
 
-# What a run's `variant` makes of the settings of its tuned example: (run, config) -> config.
+# How a `variant` changes the settings of the tuned example: (run, config) -> config.
 VARIANTS: dict[str, Callable[[str, Row], Row]] = {
     "main": lambda run, config: config,
     "paper": lambda run, config: config,  # of its own tuned example
     "uniform": fully_explored_first,
     "raw": lambda run, config: config | {"normalize_targets": False},
     "enumerated": lambda run, config: config | {"response": "enumerated"},
-    "released": lambda run, config: config | {"learner_class": RELEASED[run]},
+    "released": lambda run, config: config | {"losses_class": RELEASED[run]},
 }
 
 
 def settings(run: str, game: str, variant: str, seed: int, **changes: Any) -> Row:
-    """Returns the full settings of one run, as JSON values: those of its tuned example, then the variant's, then ours.
+    """Returns the full settings of one run, as JSON values: the tuned example, changed by the variant and by `changes`.
 
     Args:
         run: a name in `ALGORITHMS`.
         game: `escape`, `maintain` or `merge`.
         variant: a name in `VARIANTS`.
-        seed: of everything random.
-        changes: to the example's `config`.
+        seed: the seed of everything random.
+        changes: changes to the example's `config`.
 
     Raises:
         Mistake: if there is no such tuned example.
     """
     example = f"{game}_{ALGORITHMS[run][1]}" + ("_paper" if variant == "paper" else "")
-    (draft,) = experiment_file.read(experiment_file.find(example))
+    (draft,) = reading.read(reading.find(example))
     config = VARIANTS[variant](run, draft.settings["config"])
-    config.pop("min_sample_timesteps_per_iteration", None)  # how often a person is shown the metrics
+    config.pop("min_sample_timesteps_per_iteration", None)  # it only sets how often metrics are shown
     return {
         "run": run,
         "env": draft.settings["env"],
@@ -82,10 +82,10 @@ def settings(run: str, game: str, variant: str, seed: int, **changes: Any) -> Ro
 
 @contextmanager
 def built(run: str, env: str, config: Row, every: int) -> Iterator[Any]:
-    """Builds the algorithm of a run, which reports every `every` env steps, and stops it in the end."""
-    from rllib_biac.algorithms import REGISTRY
+    """Builds the algorithm of a run and stops it at the end. It reports after every `every` env steps."""
+    from rllib_biac.rllib.registry import config_class
 
-    algo = build(REGISTRY[run], config | {"env": env, "min_sample_timesteps_per_iteration": every}).build_algo()
+    algo = build(config_class(run), config | {"env": env, "min_sample_timesteps_per_iteration": every}).build_algo()
     try:
         yield algo
     finally:
@@ -93,7 +93,7 @@ def built(run: str, env: str, config: Row, every: int) -> Iterator[Any]:
 
 
 def train_until(algo: Any, steps: int) -> Row:
-    """Trains until so many env steps have been taken; returns RLlib's last result."""
+    """Trains for this many env steps. Returns RLlib's last result."""
     result = algo.train()
     while result["num_env_steps_sampled_lifetime"] < steps:
         result = algo.train()
@@ -104,10 +104,10 @@ def greedy(algo: Any, states: np.ndarray, observations: dict[str, np.ndarray], s
     """Returns the joint actions without exploration.
 
     Args:
-        algo: any algorithm of this library.
+        algo: an algorithm of this library.
         states: (n, *state shape).
         observations: agent -> (n, *observation shape), of all agents.
-        seed: for modules that draw their actions even without exploration.
+        seed: the seed for modules that draw actions even without exploration.
 
     Returns:
         agent -> (n,) int64.
@@ -123,15 +123,15 @@ def greedy(algo: Any, states: np.ndarray, observations: dict[str, np.ndarray], s
 
 
 def replayed(algo: Any, steps: int, *columns: Any) -> list[np.ndarray]:
-    """Returns columns of all joint transitions of a run, in the order they were played; the last is where games ended.
+    """Returns columns of all joint transitions of a run, in the order of play. The last column marks the end of games.
 
     Raises:
-        ValueError: if the replay buffer has not kept all of them.
+        ValueError: if the replay buffer did not keep all transitions.
     """
     buffer = algo.local_replay_buffer
     if not steps <= buffer.num_added <= buffer.capacity:
         raise ValueError(
-            f"the replay buffer kept {len(buffer):,} of {buffer.num_added:,} env steps: raise its capacity."
+            f"the replay buffer kept {len(buffer):,} of {buffer.num_added:,} env steps; raise its capacity."
         )
     kept = [buffer.columns[column][: buffer.num_added] for column in (*columns, TERMINATED, TRUNCATED)]
     return [*kept[:-2], kept[-2] | kept[-1]]

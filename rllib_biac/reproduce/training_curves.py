@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rllib_biac.core.transitions import ACTIONS
+from rllib_biac.learning.transitions import ACTIONS
 from rllib_biac.envs.merge import rules
 from rllib_biac.reproduce import merge_study
 from rllib_biac.reproduce.experiment import Experiment, Table

@@ -1,4 +1,4 @@
-"""Writes what an experiment found: tables as Markdown and CSV, the picture, and a manifest that says what is where."""
+"""Writes the results of an experiment: tables as Markdown and CSV, pictures, and a manifest that lists the files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def write(
     """Writes NAME.md, NAME.csv (the first table), NAME.png, NAME.svg (further ones NAME_2.png, ...) and NAME.json.
 
     Args:
-        experiment: what was run.
-        rows: of its runs; at least one.
-        folder: where to; it exists.
-        command: what a reader types to make the same.
-        failures: runs that are not in `rows`.
+        experiment: the experiment.
+        rows: the rows of its runs; at least one.
+        folder: the folder for the files; it exists.
+        command: the command that repeats the experiment.
+        failures: the failed runs. They have no rows.
 
     Returns:
         The Markdown file.
@@ -42,7 +42,7 @@ def write(
     seconds = round(sum(row["cpu_seconds"] for row in rows))
 
     pictures = []
-    # What is in an SVG besides the picture (ids, a date) would differ from call to call.
+    # Without this, an SVG has ids and a date that differ from call to call.
     with matplotlib.rc_context({"svg.hashsalt": experiment.name, "svg.fonttype": "none"}):
         for number, (title, figure) in enumerate(experiment.figures(rows), 1):
             stem = experiment.name if number == 1 else f"{experiment.name}_{number}"
@@ -85,6 +85,6 @@ def markdown(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns what figures were made with, name -> version."""
+    """Returns the versions that figures were made with, name -> version."""
     names = ("rllib_biac", "ray", "torch", "numpy", "highway-env")
     return {"Python": platform.python_version()} | {name: version(name) for name in names}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.files.weights import save_weights
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
+from rllib_biac.rllib.multi_agent_env import is_rllib_env
 
 _CONFIG = "class_and_ctor_args.pkl"
 _MODULE = Path("learner_group") / "learner" / "rl_module"
@@ -45,6 +47,18 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
     except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
         raise ValueError(f"{wrong}: its networks cannot be read ({error!r}).") from error
     return config, module.team
+
+
+def read_trained(folder: str | Path) -> Trained:
+    """Reads a checkpoint's team and game, to be played. It is read by pickle: load only what you trust.
+
+    Raises:
+        ValueError: as `load`; if only RLlib can play the game.
+    """
+    config, team = load(folder)
+    if is_rllib_env(config.env):
+        raise ValueError(f"{config.env.__name__} is an RLlib MultiAgentEnv: play it through Algorithm.evaluate().")
+    return Trained(team, config.env, dict(config.env_config), config.num_envs_per_env_runner)
 
 
 def read_policy(folder: str | Path) -> tuple[Description, Arrays]:

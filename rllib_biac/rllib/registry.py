@@ -24,3 +24,15 @@ def load_algorithm(name: str) -> Any:
         ValueError: if there is none of that name.
     """
     return load_object(ALGORITHMS.get(name, name))
+
+
+def config_class(name: str) -> Any:
+    """Returns the class of an algorithm's config.
+
+    Raises:
+        ValueError: as `load_algorithm`; or if that is no algorithm of this library's kind.
+    """
+    found = getattr(load_algorithm(name), "config_class", None)
+    if found is None:
+        raise ValueError(f"{name!r} is no algorithm made with rllib_biac: see `rllib_biac.rllib.register`.")
+    return found

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from rllib_biac import BiLevelQConfig
+from rllib_biac.algorithms.bilevel_q.bilevel_q_learner import equilibrium
 from rllib_biac.core.learner import as_multi_agent_batch
 from rllib_biac.core.play import load, regret
 from rllib_biac.envs.two_state_v0 import DISCOUNT, REWARDS, TRANSITIONS
-from rllib_biac.equilibria import MarkovGame, feedback_se
-from rllib_biac.reproduce.tabular import BiLevelQ
+from rllib_biac.equilibria import MarkovGame, feedback_se, stackelberg
 from tests.core.games import Masked, TwoStates, learner_of
 
 PLAYERS = ("player_0", "player_1")
@@ -38,13 +38,29 @@ def q_of(algo, state):
     return [values.numpy() for values in q.values()]
 
 
+def test_play_is_the_exact_equilibrium_of_the_tables():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        q = rng.standard_normal((2, 3, 4))
+        exact = stackelberg(q)
+        assert equilibrium(*q) == (exact.leader_action, exact.follower_action)
+
+
+def update(q, state, a1, a2, rewards, next_state, terminated, alpha, gamma):
+    """The plain form (Eqs. 8-11) on tables (2, |S|, |A_1|, |A_2|)."""
+    target = np.array(rewards)
+    if not terminated:
+        responses = q[1, next_state].argmax(1)
+        b1 = q[0, next_state][np.arange(len(responses)), responses].argmax()
+        target = target + gamma * q[:, next_state, b1, responses[b1]]
+    q[:, state, a1, a2] += alpha * (target - q[:, state, a1, a2])
+
+
 def test_every_update_is_that_of_the_plain_tables(ray):
     algo = train(tables("two_state_v0", gamma=0.9), 1)
     learner = learner_of(algo)
-    plain = BiLevelQ(2, (2, 2), alpha=0.1, gamma=0.9)  # state 0 and what comes after the end
     module = [learner.agent_module(player) for player in PLAYERS]
-    for i in range(2):
-        plain.q[i] = module[i].q[:2].numpy()
+    plain = np.stack([own.q[:2].numpy() for own in module])  # state 0 and what comes after the end
     rows = algo.local_replay_buffer.sample(60)
     learner.update(as_multi_agent_batch(rows, PLAYERS), timesteps={})
     column = rows.columns
@@ -53,9 +69,9 @@ def test_every_update_is_that_of_the_plain_tables(ray):
     for k in range(60):
         a1, a2 = (int(column["actions", player][k]) for player in PLAYERS)
         r = tuple(float(column["rewards", player][k]) for player in PLAYERS)
-        plain.update(here[k], a1, a2, r, after[k], bool(column["terminated"][k]))
+        update(plain, here[k], a1, a2, r, after[k], column["terminated"][k], alpha=0.1, gamma=0.9)
     for i in range(2):
-        np.testing.assert_allclose(module[i].q[:2].numpy(), plain.q[i], atol=1e-12)
+        np.testing.assert_allclose(module[i].q[:2].numpy(), plain[i], atol=1e-12)
     algo.stop()
 
 

@@ -365,7 +365,7 @@ def test_weights_alone(ray, tmp_path, saved):
     assert result.exit_code == 0 and str(exported) in result.output, result.output
     assert StackelbergPolicy.load(exported).act([1.0]) == saved[1]
     result = CliRunner().invoke(main, ["export", saved[0], str(tmp_path / "exported.pkl")])
-    assert result.exit_code == 2 and "the file's name ends in .safetensors" in result.output
+    assert result.exit_code == 2 and "the file's name must end in .safetensors" in result.output
     with pytest.raises(ValueError, match=r"no networks of player_0: it has those of main_0 auxiliary_0"):
         BiAC.from_checkpoint(saved[0]).load_weights(file)
     narrow = made.copy(copy_frozen=False).rl_module(model_config={"fcnet_hiddens": [8]}).build_algo()

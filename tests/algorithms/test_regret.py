@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from rllib_biac import BiACConfig, IDQNConfig
-from rllib_biac.cli.metrics import unreported
 from rllib_biac.core.best_response import learned_regret
 from rllib_biac.core.games import StateReader, make_games
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.play import regret
 from rllib_biac.envs.two_state_v0 import DISCOUNT
+from rllib_biac.experiments.metrics import unreported
 from tests.core.games import Masked, learner_of
 
 

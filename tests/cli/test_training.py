@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ray.tune.utils import flatten_dict
 
 from rllib_biac.cli.main import main
-from rllib_biac.cli.metrics import METRICS
+from rllib_biac.experiments.metrics import METRICS
 
 ENV = "run: BiAC, env: matrix_game_v0"
 
@@ -73,7 +73,7 @@ def test_a_trial_that_could_never_start_is_refused(write, tmp_path):
     text = "big: {run: BiAC, env: escape_v0, config: {hierarchy: [[player_0], [player_1]], num_env_runners: 5}}"
     result = CliRunner().invoke(main, ["train", "file", str(write(text)), "--storage-path", str(tmp_path)])
     assert result.exit_code == 2
-    assert "wants 6 CPUs and there are 2" in result.output
+    assert "needs 6 CPUs and there are 2" in result.output
 
 
 def test_nothing_to_resume(rllib, write, tmp_path):

@@ -39,14 +39,14 @@ def test_pods_find_their_volumes():
 
 
 def test_the_experiment_is_accepted(tmp_path):
-    from rllib_biac.cli import experiment_file
-    from rllib_biac.cli.resolve import resolve
+    from rllib_biac.experiments import checks, reading
+    from rllib_biac.experiments.resolve import resolve
 
     (experiment,) = (each["mine"] for each in DOCUMENTS if "mine" in each)
     experiment["env"] = "escape_v0"  # the page's game is the reader's own
     experiment["config"]["hierarchy"] = [["player_0"], ["player_1"]]
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"mine": experiment}))
-    (draft,) = experiment_file.read(path)
-    experiment_file.check(draft)
+    (draft,) = reading.read(path)
+    checks.check(draft)
     assert resolve(draft).trials[0].config.num_env_runners == 8

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from rllib_biac import BiAC
 from rllib_biac.cli.main import main
-from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.resume import KeepRecord, mend
 from rllib_biac.core.checkpoints import is_whole
 from rllib_biac.core.replay_buffer import JointReplayBuffer
 from rllib_biac.envs.errors import GameError
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.resume import KeepRecord, mend
 from tests.core.exact import differing, state
 from tests.core.games import config
 from tests.faults.games import GoesWrongOnce

@@ -15,21 +15,22 @@ import yaml
 from hypothesis import strategies as st
 
 from rllib_biac.algorithms import REGISTRY
-from rllib_biac.cli import experiment_file
-from rllib_biac.cli.config_keys import keys_of
-from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS
-from rllib_biac.cli.metrics import METRICS
-from rllib_biac.cli.mistakes import Mistake
-from rllib_biac.cli.ranges import NAMES
-from rllib_biac.cli.resolve import DEFAULT_STORAGE, Experiment, resolve
-from rllib_biac.cli.traps import TRAPS, trap
 from rllib_biac.core.config import RUNNERS
+from rllib_biac.experiments import checks, reading
+from rllib_biac.experiments.checks import CHECKPOINT_KEYS
+from rllib_biac.experiments.metrics import METRICS
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.ranges import NAMES
+from rllib_biac.experiments.reading import KEYS
+from rllib_biac.experiments.resolve import DEFAULT_STORAGE, Experiment, resolve
 from rllib_biac.report.settings import written
+from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.traps import TRAPS, trap
 
 # What can become of an input. The last two are faults.
 REFUSED, ACCEPTED, TRACE, SILENT = "refused", "accepted", "stack trace", "silent acceptance"
 
-EXAMPLES = {name: path.read_text(encoding="utf-8") for name, path in experiment_file.examples().items()}
+EXAMPLES = {name: path.read_text(encoding="utf-8") for name, path in reading.examples().items()}
 DOCUMENTS = {name: yaml.safe_load(text) for name, text in EXAMPLES.items()}
 
 
@@ -50,12 +51,12 @@ def judge(data: bytes, folder: Path, suffix: str = ".yaml") -> Verdict:
     path = folder / f"input{suffix}"
     path.write_bytes(data)
     try:
-        drafts = experiment_file.read(path)
+        drafts = reading.read(path)
         for draft in drafts:
-            experiment_file.check(draft)
+            checks.check(draft)
         experiments = [resolve(draft) for draft in drafts]
     except Mistake as mistake:
-        told = mistake.message
+        told = str(mistake)
         good = path.name in told and "Traceback" not in told and len(told) > len(path.name) + 10
         raw = re.search(
             r"refused: \w+Error: |: (Attribute|Key|Index|Assertion|Overflow|ZeroDivision|Recursion)Error: ", told
@@ -63,7 +64,7 @@ def judge(data: bytes, folder: Path, suffix: str = ".yaml") -> Verdict:
         return Verdict(REFUSED if good and not raw else TRACE, told)
     except Exception:
         return Verdict(TRACE, traceback.format_exc())
-    lost = unseen(experiment_file._Loader(data.decode("utf-8")).get_single_data(), experiments)
+    lost = unseen(reading._Loader(data.decode("utf-8")).get_single_data(), experiments)
     return Verdict(SILENT, "; ".join(lost)) if lost else Verdict(ACCEPTED, "")
 
 

@@ -41,9 +41,9 @@ def test_a_bad_file_is_refused_in_words_or_shows(kind, tmp_path):
 def test_the_judge_sees_what_was_lost(tmp_path):
     text = b"mine: {run: BiAC, env: escape_v0, config: {hierarchy: [[player_0], [player_1]], lr: 0.5}}"
     assert bad_inputs.judge(text, tmp_path).outcome == bad_inputs.ACCEPTED
-    document = bad_inputs.experiment_file._Loader(text.decode()).get_single_data()
+    document = bad_inputs.reading._Loader(text.decode()).get_single_data()
     (tmp_path / "x.yaml").write_bytes(text)
-    (draft,) = bad_inputs.experiment_file.read(tmp_path / "x.yaml")
+    (draft,) = bad_inputs.reading.read(tmp_path / "x.yaml")
     experiments = [bad_inputs.resolve(draft)]
     assert not bad_inputs.unseen(document, experiments)
     for path, value in {("config", "lr"): 0.6, ("config", "gama"): 1, ("stop",): {"x": 1}, ("nonsense",): 1}.items():

@@ -176,7 +176,7 @@ def test_bad_input(tmp_path):
         (tmp_path / "empty",): ["no results here", "params.json"],
         (tmp_path / "half",): ["a.json is damaged", "again"],
         (tmp_path / "many",): ["several result folders", f"  {one}\n", f"  {tmp_path / 'many' / 'two'}\n"],
-        (one, "--out", tmp_path / "page.txt"): ["ends in .html"],
+        (one, "--out", tmp_path / "page.txt"): ["end in .html"],
         (one, "--out", tmp_path / "no" / "page.html"): ["there is no folder", "no"],
         (one, "--out", tmp_path / "folder.html"): ["folder.html cannot be written", "is a folder"],
     }.items():

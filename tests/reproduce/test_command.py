@@ -105,7 +105,7 @@ def test_interrupt_and_go_on(tmp_path, ctrl_c):
     stopped = reproduce("slow", "--out", tmp_path)
     thread.join()
     assert stopped.exit_code == 130, stopped.output
-    assert f"go on with: rllib reproduce slow --out {tmp_path}\n" in stopped.output
+    assert f"continue with: rllib reproduce slow --out {tmp_path}\n" in stopped.output
     assert not (tmp_path / "slow.md").exists()
     done = raw.read_text().count("\n")
     assert 2 <= done < 40

@@ -8,7 +8,7 @@ import json
 import click
 import pytest
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.reproduce import runs
 from rllib_biac.reproduce.runs import count_missing, run_all
 from tests.reproduce import tasks

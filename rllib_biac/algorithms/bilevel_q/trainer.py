@@ -9,7 +9,7 @@ import numpy as np
 from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.trainer import Trainer
 from rllib_biac.learning.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
-from rllib_biac.walk import ByTables, walk
+from rllib_biac.walk import best, picked
 
 
 class TableTrainer(Trainer):
@@ -35,13 +35,13 @@ class TableTrainer(Trainer):
         q = [table.q.numpy() for table in tables]  # views: (max_states + 1, |A_1|, |A_2|) each
         actions = np.stack([rows[ACTIONS, agent] for agent in agents], 1)  # (batch, 2)
         rewards = np.stack([rows[REWARDS, agent] for agent in agents], 1)  # (batch, 2)
-        masks = {agent: rows[NEXT_ACTION_MASK, agent] for agent in agents if (NEXT_ACTION_MASK, agent) in rows}
+        masks = [rows.get((NEXT_ACTION_MASK, agent)) for agent in agents]
         errors = np.zeros_like(rewards, float)
         for k, (s, after, (a1, a2), over) in enumerate(zip(here, following, actions, rows[TERMINATED], strict=True)):
             target = rewards[k].astype(float)  # (2,)
             if not over:
-                allowed = {agent: mask[k : k + 1] for agent, mask in masks.items()}
-                b1, b2 = self.equilibrium(q[0][after], q[1][after], allowed)
+                allowed = [None if mask is None else mask[k] for mask in masks]
+                b1, b2 = equilibrium(q[0][after], q[1][after], *allowed)
                 target += self.settings.gamma * np.array([q[0][after, b1, b2], q[1][after, b1, b2]])
             for i in range(2):
                 errors[k, i] = target[i] - q[i][s, a1, a2]
@@ -52,13 +52,16 @@ class TableTrainer(Trainer):
             self.reported.setdefault((agent, "qf_mean"), []).append(float(replayed.mean()))
             self.reported.setdefault((agent, "td_error_mean"), []).append(float(np.abs(errors[:, i]).mean()))
 
-    def equilibrium(self, q1: np.ndarray, q2: np.ndarray, masks: Mapping[str, np.ndarray]) -> tuple[int, int]:
-        """Returns the SE of one state's tables (Eqs. 8, 9).
 
-        Args:
-            q1, q2: (|A_1|, |A_2|) each.
-            masks: agent -> (1, |A_i|) bool.
-        """
-        levels = self.team.hierarchy.levels
-        a1, a2 = walk(levels, ByTables(levels, q1[None], q2[None], masks)).values()
-        return int(a1[0]), int(a2[0])
+def equilibrium(
+    q1: np.ndarray, q2: np.ndarray, mask1: np.ndarray | None = None, mask2: np.ndarray | None = None
+) -> tuple[int, int]:
+    """Returns the SE of one state's tables (Eqs. 8, 9); ties go to the lowest actions.
+
+    Args:
+        q1, q2: (|A_1|, |A_2|) each.
+        mask1, mask2: (|A_i|,) bool, allowed actions.
+    """
+    responses = best(q2, mask2)  # (|A_1|,)
+    a1 = best(picked(q1, responses), mask1)
+    return int(a1), int(responses[a1])

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from rllib_biac.algorithms.biac import BiACConfig
-from rllib_biac.cli.config_keys import keys_of
-from rllib_biac.cli.experiment_file import CHECKPOINT_KEYS, KEYS
-from rllib_biac.cli.metrics import METRICS
-from rllib_biac.cli.traps import TRAPS
+from rllib_biac.experiments.checks import CHECKPOINT_KEYS
+from rllib_biac.experiments.metrics import METRICS
+from rllib_biac.experiments.reading import KEYS
+from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.traps import TRAPS
 
 GOOD = "run: BiAC, env: matrix_game_v0"
 
@@ -176,41 +177,3 @@ def test_other_files_are_refused(rllib, write, name, text, fragment):
 def test_a_missing_file_and_a_folder(rllib, tmp_path):
     assert "no such file" in rllib("train", "file", tmp_path / "no.yaml").output
     assert "is a folder" in rllib("train", "file", tmp_path).output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fragment"),
-    [
-        (["train"], "--algo and --env"),
-        (["train", "--algo", "BiAC", "file", "x.yaml"], "after `file`"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], "not valid JSON"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "[1]"], "JSON object"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--resume", "--seed", "1"], "leave out --seed"),
-        (["evaluate", "/no/such/folder"], "no such folder"),
-        (["evaluate", "/", "--render-to", "x.png"], ".gif"),
-        (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),
-        (["example", "get", "nothing"], "no packaged example"),
-        (["nonsense"], "No such command"),
-    ],
-)
-def test_mistakes_on_the_command_line(rllib, arguments, fragment):
-    result = rllib(*arguments)
-    assert result.exit_code == 2
-    assert fragment in result.output
-
-
-def test_evaluate_a_folder_without_checkpoints(rllib, tmp_path):
-    result = rllib("evaluate", tmp_path)
-    assert result.exit_code == 2
-    assert "no checkpoint here" in result.output
-
-
-def test_traceback_shows_where(rllib, write):
-    path = write("raise RuntimeError('inside')", "game.py")
-    quiet, loud = rllib("train", "file", path), rllib("train", "file", path, "--traceback")
-    assert quiet.exit_code == loud.exit_code == 1
-    assert "RuntimeError: inside" in quiet.output
-    assert "Traceback" not in quiet.output
-    assert "Traceback" in loud.output

@@ -1,4 +1,4 @@
-"""Sweeps: `grid_search` anywhere in a tree of settings, expanded into single settings."""
+"""Grids: expands every `grid_search` in a tree of settings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Choices = dict[Path, Any]
 def expand(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Choices, Any]]:
     """Returns every point of the grid.
 
-    The grid is expanded here, not by Tune, because every point has to be validated before anything starts.
+    We expand the grid ourselves, not with Tune, because we validate every point before anything starts.
 
     Args:
-        tree: nested dicts and lists; a dict `{"grid_search": [a, b]}` in it stands for a or b.
+        tree: nested dicts and lists. A dict `{"grid_search": [a, b]}` in it means: a in one point, b in another.
         path: the keys that lead to `tree`.
 
     Returns:
-        For each point its choices (path of the `grid_search` to the chosen value) and the tree with them filled in.
+        For each point its choices (path of a `grid_search` -> chosen value) and the tree with these values.
     """
     if isinstance(tree, dict) and set(tree) == {"grid_search"}:
         return [({path: value}, value) for value in tree["grid_search"]]
@@ -35,11 +35,11 @@ def expand(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Choices, Any]]:
 
 
 def label(choices: Choices) -> str:
-    """Returns the choices of one point in short, such as `lr=0.01,seed=3`."""
+    """Returns a short text for the choices of one point, such as `lr=0.01,seed=3`."""
     shown = {path: f"{value:.4g}" if isinstance(value, float) else value for path, value in choices.items()}
     return ",".join(f"{_name(path)}={value}" for path, value in shown.items()).replace("'", "").replace(" ", "")
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    # A sweep inside a list has the list's name.
+    # A sweep inside a list gets the list's name.
     return next((key for key in reversed(path) if isinstance(key, str)), "")

@@ -1,4 +1,4 @@
-"""From drafts to experiments: every trial of every experiment as a validated config, before Ray starts."""
+"""Turns drafts into experiments: every trial gets a validated config before Ray starts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_biac.cli import grid, ranges, sweeps
-from rllib_biac.cli.config_keys import BadSettings, build
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake, did_you_mean
+from rllib_biac.experiments import grid, ranges, sweeps
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
+from rllib_biac.experiments.schedulers import MUTATIONS
+from rllib_biac.rllib.config_keys import BadSettings, build
+from rllib_biac.rllib.hints import did_you_mean
 
 if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+    from rllib_biac.rllib.config_keys import AlgorithmConfig
 
-# Where Tune writes when nobody says otherwise.
+# Tune's default.
 DEFAULT_STORAGE = "~/ray_results"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run: its validated config, and what tells it from its siblings (`lr=0.01,seed=3`, or nothing)."""
+    """One training run: its validated config, and the label that sets it apart (`lr=0.01,seed=3`, or empty)."""
 
     label: str
     config: AlgorithmConfig
@@ -32,14 +34,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Searched:
-    """Trials that are suggested one after another, by what came of those before.
+    """A search: trials are suggested one by one, using the results of the earlier ones.
 
     Attributes:
         options: `type`, `metric`, `mode`, ...
-        ranges: the places of what is suggested, and the range of each.
-        settings: the tree of settings in which those places are.
-        draft: what the settings came from.
-        seed: of the searcher.
+        ranges: the paths of the suggested settings, and the range of each.
+        settings: the tree of settings that has these paths.
+        draft: the experiment as it is written.
+        seed: the searcher's seed.
     """
 
     options: dict[str, Any]
@@ -52,7 +54,7 @@ class Searched:
         """Returns a trial with these values of the ranges.
 
         Raises:
-            Mistake: if the config refuses them, which no single range's ends foretold.
+            Mistake: if the config refuses this combination. The ends of each range alone were accepted.
         """
         chosen = {path: value for (path, _), value in zip(self.ranges, values, strict=True)}
         config = _config(self.draft, ranges.fill(self.settings, chosen))
@@ -64,16 +66,16 @@ class Experiment:
     """Trials that share a name, a folder and the criteria to stop.
 
     Attributes:
-        name: the folder's.
-        trials: all of them; of a `search`, which makes its own, random ones in their stead.
-        stop: criteria, of which one is enough.
+        name: the folder's name.
+        trials: all trials. A `search` makes its own; then these are random examples of the same number.
+        stop: criteria; a trial stops when one of them is met.
         checkpoint_config: for `ray.tune.CheckpointConfig`.
-        storage_path: where the folder is.
-        max_failures: times that a trial is begun again from its latest checkpoint.
+        storage_path: the folder or address that holds the folder.
+        max_failures: how often a failed trial restarts from its latest checkpoint.
         time_budget_s: seconds for all trials together.
-        scheduler: what stands under `scheduler`, None for none.
-        search: where trials are suggested instead of drawn beforehand.
-        compared: what trials are compared by, if by anything.
+        scheduler: the settings of `scheduler`; None if there is none.
+        search: the search, if trials are suggested one by one.
+        compared: the metric that compares trials, if there is one.
     """
 
     name: str
@@ -89,15 +91,15 @@ class Experiment:
 
     @property
     def folder(self) -> str:
-        """The folder, or the remote address, that holds the trials."""
+        """The folder or the remote address of the trials."""
         return f"{self.storage_path.rstrip('/')}/{self.name}"
 
 
 def resolve(draft: Draft) -> Experiment:
-    """Makes the configs of all trials of an experiment and lets each validate itself.
+    """Makes and validates the configs of all trials of an experiment.
 
     Raises:
-        Mistake: if the algorithm does not exist or a config is refused, with the place of the key at fault.
+        Mistake: if the algorithm does not exist or a config is refused. The message names the key and its line.
     """
     settings = draft.settings
     samples = int(settings.get("num_samples", 1))
@@ -118,7 +120,7 @@ def resolve(draft: Draft) -> Experiment:
             own = _config(draft, filled).copy(copy_frozen=False)
             chosen = {**choices, **drawn}
             if samples > 1:
-                # One seed for all samples would make them the same run several times over.
+                # With one seed, all samples would be the same run.
                 own.seed = None if own.seed is None else own.seed + sample
                 chosen[("sample",)] = sample
             trials.append(Trial(grid.label(chosen), _valid(own, draft, drawn)))
@@ -130,7 +132,7 @@ def resolve(draft: Draft) -> Experiment:
             options |= settings["search_alg"] if isinstance(settings["search_alg"], dict) else {}
             searched = Searched(options, found, point, draft, trials[0].config.seed)
     if scheduler is not None and scheduler["type"] == "pbt":
-        _check_mutations(draft, scheduler[sweeps.MUTATIONS], first)
+        _check_mutations(draft, scheduler[MUTATIONS], first)
     storage = str(settings.get("storage_path", DEFAULT_STORAGE))
     return Experiment(
         name=draft.name,
@@ -152,11 +154,11 @@ def _searches(settings: dict[str, Any]) -> bool:
 
 
 def _points(draft: Draft) -> list[tuple[grid.Choices, Any]]:
-    """Returns every point of the grid: its choices, and its settings or, of a Python file, its config."""
+    """Returns every point of the grid: its choices, and its settings (for a Python file, its config)."""
     given = draft.settings.get("config", {})
     if isinstance(given, dict):
         return grid.expand(_settings(draft))
-    # A Python file's config, in which a setting may be a grid as in any RLlib config.
+    # The config of a Python file. As in any RLlib config, a setting may be a grid.
     points = grid.expand(given.to_dict())
     if not points[0][0]:
         return [({}, given)]
@@ -167,7 +169,7 @@ def _config(draft: Draft, point: Any) -> AlgorithmConfig:
     """Returns the config of a point.
 
     Raises:
-        Mistake: if it has unknown keys, or values of the wrong kind.
+        Mistake: if a key is unknown or a value is of the wrong kind.
     """
     if not isinstance(point, dict):
         return point
@@ -179,10 +181,10 @@ def _config(draft: Draft, point: Any) -> AlgorithmConfig:
 
 
 def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> AlgorithmConfig:
-    """Returns the config, which has validated itself.
+    """Validates the config and returns it.
 
     Raises:
-        Mistake: if it is refused, with what was drawn for it.
+        Mistake: if the config is refused. The message shows the values that were drawn for it.
     """
     if text := _refusal(config):
         told = "".join(f" (drawn: `{': '.join(map(str, path))}` {value!r})" for path, value in drawn.items())
@@ -193,8 +195,8 @@ def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> Algori
 def _refusal(config: AlgorithmConfig) -> str:
     try:
         config.copy(copy_frozen=False).validate()
-    except Exception as error:  # a game is somebody's own code, and raises what it likes at a bad `env_config`
-        # RLlib adds how to switch validation off, which no experiment file can.
+    except Exception as error:  # a user's game may raise anything for a bad `env_config`
+        # RLlib adds how to switch validation off. An experiment file cannot do that.
         text = str(error).partition("To suppress all validation errors")[0].strip()
         return text if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {text}"
     return ""
@@ -203,37 +205,37 @@ def _refusal(config: AlgorithmConfig) -> str:
 def _check_ends(
     draft: Draft, point: Any, found: list[tuple[grid.Path, ranges.Range]], drawn: dict[grid.Path, Any]
 ) -> None:
-    """Tries the ends of every range, one at a time, so that no draw is refused once others train already."""
+    """Validates the ends of every range, one at a time, so that no draw is refused while others train."""
     wrong = []
     for path, one in found:
         for end in one.ends:
             try:
                 text = _refusal(_config(draft, ranges.fill(point, {**drawn, path: end})))
             except Mistake as mistake:
-                wrong.append(mistake.message)
+                wrong.append(str(mistake))
                 continue
             if text:
-                told = f"{end!r} can be drawn, and is refused: {text}"
+                told = f"{end!r} can be drawn, and the config refuses it: {text}"
                 wrong.append(draft.mistake((*_place(draft, path), one.name), told))
     if wrong:
         raise Mistake("\n".join(dict.fromkeys(wrong)))
 
 
 def _check_mutations(draft: Draft, mutations: Any, settings: dict[str, Any]) -> None:
-    """Tries the ends of everything that may be mutated into, in one trial's settings."""
+    """Validates the ends of every mutation in the settings of one trial."""
     for key, tree in mutations.items():
         for path, end in _mutants(tree, (key,)):
             try:
                 text = _refusal(_config(draft, {**settings, key: ranges.fill(settings[key], {path[1:]: end})}))
             except Mistake as mistake:
-                text = mistake.message
+                text = str(mistake)
             if text:
-                told = f"{end!r} may come of it, and is refused: {text}"
-                raise Mistake(draft.mistake(("scheduler", sweeps.MUTATIONS, *path), told))
+                told = f"a mutation can give {end!r}, and the config refuses it: {text}"
+                raise Mistake(draft.mistake(("scheduler", MUTATIONS, *path), told))
 
 
 def _mutants(tree: Any, path: grid.Path) -> Iterator[tuple[grid.Path, Any]]:
-    """Yields every value that a mutation leads to, at the ends of its range, with its place in the config."""
+    """Yields the path of each mutated setting and the values at the ends of its range."""
     if isinstance(tree, list):
         yield from ((path, value) for value in tree)
     elif (found := ranges.parse(tree)) is not None:
@@ -244,19 +246,21 @@ def _mutants(tree: Any, path: grid.Path) -> Iterator[tuple[grid.Path, Any]]:
 
 
 def _algorithm(draft: Draft) -> type[AlgorithmConfig]:
-    from rllib_biac.algorithms import REGISTRY
+    from rllib_biac.rllib.registry import ALGORITHMS, config_class
 
     name = draft.settings["run"]
-    if isinstance(name, str) and name in REGISTRY:
-        return REGISTRY[name]
-    hint = did_you_mean(name, REGISTRY)
-    raise Mistake(
-        draft.mistake(("run",), f"unknown algorithm {name!r}.{hint} There are: {', '.join(sorted(REGISTRY))}.")
-    )
+    if isinstance(name, str) and (name in ALGORITHMS or ":" in name):
+        try:
+            return config_class(name)
+        except ValueError as error:
+            raise Mistake(draft.mistake(("run",), str(error))) from error
+    hint = did_you_mean(name, ALGORITHMS)
+    known = ", ".join(sorted(ALGORITHMS))
+    raise Mistake(draft.mistake(("run",), f"unknown algorithm {name!r}.{hint} There are: {known}."))
 
 
 def _settings(draft: Draft) -> dict[str, Any]:
-    """Returns all that goes to the config: `env` too, which stands beside `config` or inside it."""
+    """Returns all settings of the config. `env` may be written beside `config` or inside it."""
     config = draft.settings.get("config", {})
     env = {"env": draft.settings["env"]} if "env" in draft.settings else {}
     return {**env, **config} if isinstance(config, dict) else {}
@@ -267,7 +271,7 @@ def _place(draft: Draft, path: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _key_in(message: str, draft: Draft) -> tuple[Any, ...]:
-    """Returns the path of the setting that a config's own error names or quotes, so that the error gets a line."""
+    """Returns the path of the setting that a config's error names or quotes, so that the message can show its line."""
     paths = dict(_paths(_settings(draft)))
     named = [path for path in paths if re.search(rf"\b{re.escape(str(path[-1]))}\b", message)]
     quoted = [path for path, value in paths.items() if isinstance(value, str) and repr(value) in message]

@@ -15,11 +15,11 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class _Kind:
-    """What stands behind a sampler's name, which is its name in `ray.tune` too."""
+    """The properties of a sampler. It has the same name in `ray.tune`."""
 
     whole: bool = False  # draws whole numbers
-    log: bool = False  # draws evenly over orders of magnitude
-    step: bool = False  # has a third number, of which draws are multiples
+    log: bool = False  # draws uniformly on a log scale
+    step: bool = False  # has a third number; draws are multiples of it
 
 
 CHOICE = "choice"
@@ -33,30 +33,30 @@ _KINDS = {
     "lograndint": _Kind(whole=True, log=True),
 }
 NAMES = (CHOICE, *_KINDS)
-# Samplers of Tune's whose draws have no ends that could be checked before anything starts.
+# Tune's samplers without ends. We could not check their draws before anything starts.
 _UNCHECKABLE = ("randn", "qrandn", "sample_from")
 
 
 @dataclass(frozen=True)
 class Range:
-    """One range: a sampler's name and what it is given, `[low, high]`, `[low, high, step]`, or the options."""
+    """One range: a sampler's name and its arguments, `[low, high]`, `[low, high, step]` or the options."""
 
     name: str
     arguments: tuple[Any, ...]
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The lowest and the highest value that can be drawn; of a choice all options."""
+        """The lowest and the highest value that can be drawn; all options of a choice."""
         if self.name == CHOICE:
             return self.arguments
         low, high = self.arguments[:2]
         if not _KINDS[self.name].whole:
             return float(low), float(high)
-        # Tune's whole numbers end before `high`, but those with a step at it.
+        # Tune excludes `high` for whole numbers, but includes it where there is a step.
         return low, high if _KINDS[self.name].step else high - 1
 
     def domain(self) -> Any:
-        """Returns Tune's own sampler."""
+        """Returns Tune's sampler."""
         from ray import tune
 
         return tune.choice(list(self.arguments)) if self.name == CHOICE else getattr(tune, self.name)(*self.arguments)
@@ -70,14 +70,14 @@ class Range:
 
 
 def parse(tree: Any) -> Range | None:
-    """Returns the range that a tree is, None if it is none. The tree has no `mistakes`."""
+    """Returns the range if the tree is one, else None. The tree must have no `mistakes`."""
     if isinstance(tree, dict) and len(tree) == 1 and (name := next(iter(tree))) in NAMES:
         return Range(name, tuple(tree[name]))
     return None
 
 
 def find(tree: Any, path: Path = ()) -> list[tuple[Path, Range]]:
-    """Returns every range in a tree of settings with the keys that lead to it."""
+    """Returns every range in a tree of settings and the path to it."""
     if (found := parse(tree)) is not None:
         return [(path, found)]
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
@@ -104,12 +104,12 @@ def mistakes(tree: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
         if key == "grid_search" or key in NAMES or key in _UNCHECKABLE:
             at = (*path, key)
             if key in _UNCHECKABLE:
-                yield at, f"its draws have no ends that could be checked beforehand; write one of {', '.join(NAMES)}."
+                yield at, f"this range has no ends, so its draws cannot be checked; write one of {', '.join(NAMES)}."
             elif key in ("grid_search", CHOICE):
                 if len(tree) > 1 or not isinstance(value, list) or not value:
                     yield at, f"expected `{{{key}: [first, second]}}`: a list, alone in its mapping."
                 elif any(_holds_range(option) for option in value):
-                    yield at, "a range inside a range; write all its values side by side."
+                    yield at, "this is a range inside a range; write all values in one list."
             elif text := _numbers_wrong(key, value) or ("" if len(tree) == 1 else "expected it alone in its mapping."):
                 yield at, text
         else:
@@ -132,11 +132,11 @@ def _numbers_wrong(name: str, given: Any) -> str | None:
     if low >= high:
         return f"expected {form} with low < high, not {given!r}."
     if kind.log and low <= 0:
-        return f"expected {form} with low > 0, as it draws over orders of magnitude, not {given!r}."
+        return f"expected {form} with low > 0, because it draws on a log scale, not {given!r}."
     if kind.step:
         step = given[2]
         if step <= 0 or any(not math.isclose(end / step, round(end / step), abs_tol=1e-9) for end in (low, high)):
-            return f"expected {form} with a step > 0 of which low and high are multiples, not {given!r}."
+            return f"expected {form} with a step > 0, and low and high as multiples of the step, not {given!r}."
     return None
 
 

@@ -1,10 +1,11 @@
-"""What a run reports: the metrics that stop criteria, schedulers and searchers may name."""
+"""The metrics that a run reports. Stop criteria, schedulers and searchers may name them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rllib_biac.cli.mistakes import did_you_mean
+from rllib_biac.rllib.hints import did_you_mean
 
 _EPISODES = (
     *(f"episode_{what}_{how}" for what in ("return", "len") for how in ("mean", "min", "max")),
@@ -12,9 +13,9 @@ _EPISODES = (
     "num_env_steps_sampled_lifetime",
 )
 _PER_AGENT = ("agent_episode_returns_mean", "module_episode_returns_mean", "num_agent_steps_sampled_lifetime")
-# Those that only grow, by which a scheduler may count.
+# Metrics that only grow. A scheduler may count time with them.
 TIMES = ("training_iteration", "num_env_steps_sampled_lifetime", "time_total_s")
-# After one that ends in "/" comes an agent, a module or an outcome.
+# A name that ends in "/" is a group: an agent, a module or an outcome follows.
 METRICS = (
     *TIMES,
     "num_training_step_calls_per_iteration",
@@ -32,20 +33,20 @@ _GROUPS = tuple(name for name in METRICS if name.endswith("/"))
 
 
 def unreported(metric: Any, config: Any) -> str | None:
-    """Returns why a run with this config never reports a metric, None if it may.
+    """Returns the reason why a run with this config never reports a metric, None if it may report it.
 
     Args:
-        metric: as a user wrote it.
+        metric: the metric, as the user wrote it.
         config: the experiment's `config:`, a mapping or an algorithm config.
     """
     settings = config if isinstance(config, dict) else {}
-    # A callback may log metrics of its own, which cannot be known before it runs.
+    # A callback may log its own metrics. We cannot know them before it runs.
     if not (metric in METRICS or str(metric).startswith(_GROUPS)) and "callbacks" not in settings:
         return f"unknown metric.{did_you_mean(metric, METRICS)}"
     if metric in _GROUPS:
-        return f"it is a group of metrics; write one of them, `{metric}...`."
+        return f"this is a group of metrics; write one of the group, `{metric}...`."
     if str(metric).startswith("evaluation/") and isinstance(config, dict) and not config.get("evaluation_interval"):
-        return "never reported without evaluation; write `evaluation_interval: 1` in `config:`."
+        return "only evaluation reports this; write `evaluation_interval: 1` in `config:`."
     agents = _words(settings.get("hierarchy"))
     last = str(metric).rpartition("/")[2]
     if any(f"{group}/" in str(metric) for group in _PER_AGENT) and agents and last not in agents:
@@ -54,7 +55,16 @@ def unreported(metric: Any, config: Any) -> str | None:
 
 
 def _words(tree: Any) -> list[str]:
-    """Returns the strings at the ends of a tree: the agents of a hierarchy, of all its variants if it is swept."""
+    """Returns all strings in a tree: the agents of a hierarchy, or of all hierarchies of a sweep."""
     if isinstance(tree, dict | list):
         return [word for branch in (tree.values() if isinstance(tree, dict) else tree) for word in _words(branch)]
     return [tree] if isinstance(tree, str) else []
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the numbers of a report, nested keys joined by `/`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,27 +1,27 @@
-"""What the command line changes in an experiment."""
+"""Flags of the command line that override settings of an experiment."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from rllib_biac.cli.experiment_file import Draft
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
 
 _CHECKPOINT_FLAGS = {
     "checkpoint_freq": "checkpoint_frequency",
     "checkpoint_at_end": "checkpoint_at_end",
     "keep_checkpoints_num": "num_to_keep",
 }
-# With --resume the trials come back as they were saved, so that a change would silently do nothing.
+# --resume restores trials with their saved settings. These flags would silently do nothing.
 NOT_WITH_RESUME = ("stop", "env", "seed", "num_samples", *_CHECKPOINT_FLAGS)
 
 
 def override(draft: Draft, flags: dict[str, Any]) -> Draft:
-    """Returns the experiment with the given flags in place; a flag that is None changes nothing.
+    """Returns the experiment with the values of the given flags. A flag that is None changes nothing.
 
     Raises:
-        Mistake: if a flag cannot be honoured.
+        Mistake: if a flag cannot be used with --resume.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if given.get("resume") and (refused := [name for name in NOT_WITH_RESUME if name in given]):

@@ -1,4 +1,4 @@
-"""What a killed run has left behind, made ready for `--resume`."""
+"""Prepares the files of a killed run for `--resume`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ray import cloudpickle
 from ray.tune import Callback
 from ray.tune.result import EXPR_RESULT_FILE
 
-from rllib_biac.cli.mistakes import Mistake
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.resolve import Experiment
 
 _RECORDS = "experiment_state-*.json"
 _KEPT = ".tune_record.zip"
 
 
 class KeepRecord(Callback):
-    """Keeps what Tune would lose of a run: what was reported just before a kill, and its record on a disk that fills.
+    """Saves what Tune could lose: the last reports before a kill, and Tune's record of the run if the disk is full.
 
-    Tune writes both to a temporary folder and copies them to the run's every ten seconds or so, over what is there.
-    Where a copy is cut short there would be nothing left to resume from, so that a whole one is kept beside it.
+    Tune writes both to a temporary folder. About every ten seconds it copies them over the files in the run's folder.
+    If this copy is cut off, the run could not be resumed. So this callback keeps another, whole copy beside it.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: Path):
@@ -37,11 +38,11 @@ class KeepRecord(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Takes note of a report, which Tune writes after this."""
+        """Notes that a trial has reported. Tune writes the report after this call."""
         self._reported[trial.trial_id] = trial
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Copies what Tune has written since, from where it writes it first."""
+        """Copies what Tune has written to its temporary folder since the last call."""
         for trial in self._reported.values():
             with contextlib.suppress(OSError):
                 _copy_end(Path(trial.local_path, EXPR_RESULT_FILE), Path(trial.path, EXPR_RESULT_FILE))
@@ -57,13 +58,13 @@ class KeepRecord(Callback):
                 for path in filter(Path.is_file, staged.iterdir()):
                     archive.write(path, path.name)
             os.replace(written, self._folder / _KEPT)
-        except OSError:  # the earlier copy will do
+        except OSError:  # the earlier copy is still there
             with contextlib.suppress(OSError):
                 written.unlink()
 
 
 def _copy_end(source: Path, target: Path) -> None:
-    """Copies what a file has more than its copy. Of two who do so at once both write the same bytes to one place."""
+    """Appends to a copy what it lacks. Two processes may do so at once: both write the same bytes in the same place."""
     with open(source, "rb") as written, open(target, "r+b" if target.exists() else "wb") as copy:
         start = copy.seek(0, os.SEEK_END)
         written.seek(start)
@@ -71,7 +72,7 @@ def _copy_end(source: Path, target: Path) -> None:
 
 
 def _take_back(folder: Path) -> None:
-    """Puts the copy that was kept in the place of a record of which any file is damaged."""
+    """Restores the kept copy of the record if any file of the record is damaged."""
     with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(folder / _KEPT) as archive:
         if not all(_is_readable(folder / name) for name in archive.namelist()):
             archive.extractall(folder)
@@ -81,17 +82,34 @@ def _is_readable(path: Path) -> bool:
     try:
         data = path.read_bytes()
         json.loads(data) if path.suffix == ".json" and data[:1] in b"{[" else cloudpickle.loads(data)
-    except Exception:  # pickle raises what it likes
+    except Exception:  # pickle may raise anything
         return False
     return True
 
 
-def mend(folder: Path) -> None:
-    """Brings Tune's record of a run up to what is in its trials' folders.
+def begun(experiment: Experiment) -> bool:
+    """Tells whether an experiment's folder has something to resume. Returns True for every remote folder."""
+    return "://" in experiment.folder or any(Path(experiment.folder).glob(_RECORDS))
 
-    Tune writes its record every ten seconds or so. Killed in between, it knows nothing of checkpoints that were saved
-    since, and may know others that were deleted since; killed while it writes, it leaves a part of a file. What each
-    trial then goes on from is its newest checkpoint that is whole.
+
+def make_ready(experiment: Experiment) -> bool:
+    """Mends an experiment's folder. Returns False if there is nothing to resume.
+
+    Raises:
+        Mistake: if no record can be read.
+    """
+    if not begun(experiment):
+        return False
+    if "://" not in experiment.folder:
+        mend(Path(experiment.folder))
+    return True
+
+
+def mend(folder: Path) -> None:
+    """Makes Tune's record of a run agree with the files in the trials' folders.
+
+    Tune writes its record about every ten seconds. After a kill, the record may lack newer checkpoints and name deleted
+    ones, or it may be cut off. The mended record lets each trial continue from its newest whole checkpoint.
 
     Raises:
         Mistake: if no record can be read.
@@ -106,7 +124,7 @@ def mend(folder: Path) -> None:
             trials = state["trial_data"]
             break
         except (ValueError, KeyError, TypeError):
-            os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune takes the newest there is
+            os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
     mended = [_mended(folder, Trial, *saved) for saved in trials]
@@ -118,11 +136,11 @@ def mend(folder: Path) -> None:
 
 
 def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
-    """Returns what Tune saves of a trial, with the newest whole checkpoint as its latest."""
+    """Returns Tune's saved state of a trial, with its newest whole checkpoint as the latest one."""
     from ray.train._internal.session import _TrainingResult
     from ray.tune import Checkpoint
 
-    from rllib_biac.core.checkpoints import check, is_whole
+    from rllib_biac.files.checkpoint import check, is_whole
 
     trial = trial_class.from_json_state(saved, stub=True)
     trial.restore_run_metadata(metadata)
@@ -132,7 +150,7 @@ def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[
     known = manager.latest_checkpoint_result
     known = known and Path(known.checkpoint.path).name
     latest = whole[-1].name if whole else None
-    # An algorithm that is not ours has checkpoints that we know nothing of.
+    # We cannot check the checkpoints of an algorithm that is not ours.
     right = latest == known or (latest is None and known is not None and (own / known).is_dir())
     if right or trial.status == trial_class.TERMINATED:
         return saved, metadata
@@ -141,14 +159,14 @@ def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[
     ]
     manager._latest_checkpoint_result = None
     if whole:
-        about = check(whole[-1])  # from which Tune takes its clock
+        about = check(whole[-1])  # Tune restores its clock from this
         reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
-        # Where it was, not where the folder may have been moved to since: Tune puts paths right itself.
+        # The original path, even if the folder was moved since. Tune corrects paths itself.
         path = f"{trial.storage.trial_fs_path}/{latest}"
         filesystem = trial.storage.storage_filesystem
         manager.register_checkpoint(_TrainingResult(Checkpoint(path=path, filesystem=filesystem), reported))
         trial.storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
-    trial.stub = False  # which only said that its algorithm need not be known here
+    trial.stub = False  # it only let us read the trial without its algorithm
     trial.invalidate_json_state()
     trial.run_metadata.invalidate_cache()
     return trial.get_json_state()

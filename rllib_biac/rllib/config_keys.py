@@ -1,7 +1,7 @@
-"""From flat settings to an algorithm's config, through the config's own fluent methods.
+"""Makes an algorithm's config from flat settings, with the config's fluent methods.
 
-RLlib's `update_from_dict` sets whatever it is given as an attribute, known or not. Here a key is a keyword of a fluent
-method, so that an unknown one is found, values are compared with annotations, and `model_config` reaches `rl_module`.
+RLlib's `update_from_dict` sets every key as an attribute, known or not. Here a key is a keyword of a fluent method. So
+we find unknown keys, compare values with annotations, and pass `model_config` to `rl_module`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import inspect
 import types
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rllib_biac.cli.mistakes import did_you_mean
-from rllib_biac.cli.traps import trap
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rllib_biac.rllib.hints import did_you_mean
+from rllib_biac.rllib.traps import trap
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class BadSettings(ValueError):
     """Settings that a config cannot take.
 
     Attributes:
-        found: for each mistake the path of the key below `config` and what is wrong.
+        found: for each mistake the path of the key below `config`, and what is wrong.
     """
 
     def __init__(self, found: list[tuple[tuple[str, ...], str]]):
@@ -43,9 +42,7 @@ class BadSettings(ValueError):
 
 
 def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
-    """Returns every setting of a config class: the keywords of its fluent methods, and what it is called in a file."""
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-
+    """Returns every setting of a config class: its name in a file -> the keyword of a fluent method."""
     keys: dict[str, Key] = {}
     for owner in reversed(config_class.__mro__):
         for name, method in vars(owner).items():
@@ -56,7 +53,7 @@ def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
             for parameter in parameters:
                 if parameter.default is NotProvided and not parameter.name.startswith("_"):
                     keys[parameter.name] = Key(name, parameter.name, hints.get(parameter.name, Any))
-            # A group of a single setting, such as `.hierarchy(levels)`, is written under the group's own name.
+            # A group with one setting, such as `.hierarchy(levels)`, has the group's name in a file.
             fluent = "Self" in str(hints.get("return", ""))
             if fluent and len(parameters) == 1 and not hasattr(AlgorithmConfig, name):
                 keys.pop(parameters[0].name, None)
@@ -69,12 +66,12 @@ def _hints(method: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(method)
     except NameError:
-        # Names imported for type checkers only: the annotations that are objects already still serve.
+        # Some names are imported only for type checkers. The annotations that are objects still work.
         return {name: Any if isinstance(hint, str) else hint for name, hint in method.__annotations__.items()}
 
 
 def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> AlgorithmConfig:
-    """Returns a config with these settings, not yet validated by itself.
+    """Returns a config with these settings. It is not validated yet.
 
     Raises:
         BadSettings: if a key is unknown or its value is of the wrong kind.
@@ -85,7 +82,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
     calls: dict[str, dict[str, Any]] = {}
     for key, value in settings.items():
         if trap("config", key) and not trap("config", key, value):
-            continue  # An old word that says what holds anyway.
+            continue  # An old key with a value that holds anyway.
         if key not in keys:
             found.append(((key,), f"unknown key.{did_you_mean(key, keys)}"))
             continue
@@ -99,7 +96,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             found.append(((key,), str(error)))
             continue
         if fitted is None and (key == "callbacks" or isinstance(getattr(config, key, None), dict)):
-            found.append(((key,), "nothing stands here; write its value, or leave it out."))
+            found.append(((key,), "the value is missing; write one, or leave the key out."))
             continue
         found += _nested_mistakes(key, fitted, keys)
         calls.setdefault(where.method, {})[where.parameter] = fitted
@@ -109,7 +106,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
         try:
             getattr(config, method)(**arguments)
         except (ValueError, TypeError) as error:
-            # RLlib compares and converts some values on the spot; which one it was shows when each comes alone.
+            # RLlib checks some values immediately. To find the wrong one, we set each value alone.
             found += [((key,), str(error)) for key in arguments if _fails(config_class(), method, key, arguments)]
             if not found:
                 raise
@@ -126,7 +123,7 @@ def _fails(config: AlgorithmConfig, method: str, key: str, arguments: dict[str, 
     return False
 
 
-# RLlib's settings that nothing here reads.
+# Settings of RLlib that nothing here reads.
 _OLD_STACK = "belongs to RLlib's old API stack and would silently do nothing; leave it out."
 _INERT_METHODS = {
     "offline_data": "offline data is not supported; leave it out.",
@@ -160,14 +157,14 @@ _INERT = (
 
 
 def _inert(key: str, where: Key) -> str | None:
-    """Returns why a setting of RLlib's would silently do nothing, None if it would do something."""
+    """Returns why a setting of RLlib would silently do nothing, None if it has an effect."""
     if "offline" in key:
         return _INERT_METHODS["offline_data"]
     return _INERT_METHODS.get(where.method) or (_OLD_STACK if key in _INERT else None)
 
 
 def _nested_mistakes(key: str, value: Any, keys: dict[str, Key]) -> list[tuple[tuple[str, ...], str]]:
-    """RLlib holds two settings that are partial configs themselves, and sets unknown keys of those silently too."""
+    """Returns the unknown keys in two settings that are partial configs. RLlib would silently set them too."""
     partial: dict[tuple[str, ...], Any] = {}
     if key == "evaluation_config":
         partial[key,] = value
@@ -190,12 +187,12 @@ def _hint_or_default(where: Key, config: AlgorithmConfig) -> Any:
 
 
 def fit(value: Any, hint: Any) -> Any:
-    """Returns a value read from a file as the annotation wants it.
+    """Converts a value from a file to the annotated type.
 
-    Whole floats serve as ints, ints as floats, and `package.module:name` as the object of that name.
+    A whole float becomes an int, an int becomes a float, and `package.module:name` becomes the object of that name.
 
     Raises:
-        TypeError: if the value is of another kind.
+        TypeError: if the value has another type.
         ValueError: if there is no object of that name.
     """
     arguments, origin = typing.get_args(hint), typing.get_origin(hint)
@@ -219,7 +216,7 @@ def fit(value: Any, hint: Any) -> Any:
     if kind is bool:
         return _require(isinstance(value, bool), value, hint)
     if kind in (int, float):
-        # What is no finite number fails late, or not at all and then silently.
+        # Numbers that are not finite fail late, or silently.
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
         return kind(_require(number and (kind is float or value == int(value)), value, hint))
     if kind is tuple:
@@ -242,7 +239,7 @@ def _wrong(value: Any, hint: Any) -> TypeError:
 
 
 def describe(hint: Any) -> str:
-    """Returns an annotation in a user's words, such as `int or list`."""
+    """Describes an annotation for a user, such as `int or list`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(
             dict.fromkeys(describe(option) for option in typing.get_args(hint) if option is not type(None))

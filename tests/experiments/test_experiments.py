@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_biac.cli import experiment_file, grid
-from rllib_biac.cli.progress import clock, line, seconds_left
-from rllib_biac.core.best_response import Estimate, LearnedRegret
-from rllib_biac.equilibria import NashComparison
-from tests.cli.stub import StubAlgorithm
+from rllib_biac.experiments import checks, grid, reading
+from tests.experiments.stub import StubAlgorithm
 
 FILE = """
 first:
@@ -133,7 +124,7 @@ def test_grid_of_the_command_line(rllib, started):
 
 def test_a_python_file(rllib, write, started):
     text = """
-from tests.cli.stub import StubConfig
+from tests.experiments.stub import StubConfig
 config = StubConfig().environment("matrix_game_v0").training(lr={"grid_search": [0.1, 0.2]}).hierarchy([["a"], ["b"]])
 stop = {"training_iteration": 2}
 """
@@ -149,7 +140,7 @@ stop = {"training_iteration": 2}
 
 def test_a_python_file_with_a_grid_of_one(rllib, write, started):
     text = """
-from tests.cli.stub import StubConfig
+from tests.experiments.stub import StubConfig
 config = StubConfig().environment("matrix_game_v0").training(lr={"grid_search": [0.1]})
 """
     assert rllib("train", "file", write(text, "mine.py")).exit_code == 0
@@ -179,7 +170,7 @@ def test_harmless_old_words_pass(rllib, write, started):
 def test_examples_by_name(rllib, tmp_path, started, monkeypatch):
     text = "# A small game.\nmine: {run: BiAC, env: matrix_game_v0}\n"
     (tmp_path / "small.yaml").write_text(text)
-    monkeypatch.setattr(experiment_file.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(reading.resources, "files", lambda _: tmp_path)
     assert "small" in rllib("example", "list").output
     assert "A small game." in rllib("example", "list").output
     assert rllib("example", "get", "small").output == text
@@ -189,10 +180,10 @@ def test_examples_by_name(rllib, tmp_path, started, monkeypatch):
     assert "'small'" in rllib("train", "file", "smal").output
 
 
-@pytest.mark.parametrize("path", experiment_file.examples().values(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", reading.examples().values(), ids=lambda path: path.stem)
 def test_packaged_examples_have_no_mistakes(path):
-    for draft in experiment_file.read(path):
-        experiment_file.check(draft)
+    for draft in reading.read(path):
+        checks.check(draft)
 
 
 def test_expand_equals_nested_loops():
@@ -200,98 +191,3 @@ def test_expand_equals_nested_loops():
     expected = [{"a": a, "b": [{"c": c}, 0], "d": 3} for a in (1, 2) for c in ("x", "y")]
     assert [point for _, point in grid.expand(tree)] == expected
     assert [grid.label(choices) for choices, _ in grid.expand(tree)] == ["a=1,c=x", "a=1,c=y", "a=2,c=x", "a=2,c=y"]
-
-
-def test_time_left_is_of_the_first_criterion_to_be_met():
-    result = {"training_iteration": 10, "time_total_s": 20.0, "env_runners": {"num_episodes_lifetime": 5}}
-    assert seconds_left(result, {"training_iteration": 40}) == pytest.approx(60)
-    assert seconds_left(result, {"training_iteration": 40, "env_runners/num_episodes_lifetime": 10}) == pytest.approx(
-        20
-    )
-    assert seconds_left(result, {"env_runners/episode_return_mean": 3}) is None
-    assert [clock(s) for s in (8.2, 185, 7620)] == ["8s", "3m05s", "2h07m"]
-
-
-def test_a_line_says_what_matters():
-    result = {
-        "training_iteration": 3,
-        "time_total_s": 9.0,
-        "num_env_steps_sampled_lifetime": 12000,
-        "env_runners": {
-            "agent_episode_returns_mean": {"main_0": 1.234, "auxiliary_0": -5},
-            "outcome_share": {"a": 0.1, "b": 0.6, "c": 0.05, "d": 0.25},
-        },
-    }
-    assert line(result, {"training_iteration": 6}) == (
-        "iter 3 | 12,000 steps | return auxiliary_0 -5.00, main_0 1.23 | b 60%, d 25%, a 10% | 9s (about 9s left)"
-    )
-
-
-def test_help_and_version_do_not_import_ray():
-    code = "import sys, rllib_biac.cli.main as m\ntry: m.main(sys.argv[1:])\nfinally: assert 'ray' not in sys.modules"
-    for flag in ("--help", "--version"):
-        done = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "rllib" in done.stdout.lower() or "Usage" in done.stdout
-
-
-@pytest.fixture
-def played(monkeypatch):
-    frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
-    calls = []
-
-    def play(checkpoint, episodes, seed, render, on_observations, best_response, progress):
-        calls.append((checkpoint, episodes, seed, render, best_response))
-        learned = {
-            "main_0": LearnedRegret(False, Estimate(0.5, 0.25), Estimate(0.5, 0.25)),
-            "auxiliary_0": LearnedRegret(True, Estimate(0.0, 0.0), Estimate(3.0, 0.125)),
-        }
-        return SimpleNamespace(
-            returns={"main_0": [1.0, 2.0], "auxiliary_0": [0.0, 1.0]},
-            lengths=[3, 5],
-            outcomes=Counter(merged=1, crashed=1),
-            frames=frames if render else [],
-            frames_per_second=10.0,
-            regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
-            nash=NashComparison(np.array([2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])),
-            learned_regret=learned if best_response else {},
-        )
-
-    monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))
-    return calls
-
-
-def test_evaluate_reports_and_draws(rllib, tmp_path, played):
-    checkpoint = tmp_path / "a trial" / "checkpoint_000002"
-    for number in (1, 2):
-        (older := tmp_path / "a trial" / f"checkpoint_00000{number}").mkdir(parents=True)
-        (older / "rllib_checkpoint.json").write_text("{}")
-    picture = tmp_path / "game.gif"
-    result = rllib("evaluate", tmp_path, "--episodes", 2, "--seed", 5, "--render-to", picture)
-    assert result.exit_code == 0, result.output
-    assert played == [(str(checkpoint), 2, 5, True, 0)]
-    assert "main_0: 1.500" in result.output
-    assert "merged: 50.0%" in result.output
-    assert "response regret: 0.25 " in result.output and "leader regret: 1.5 " in result.output
-    assert "equilibria: 4; this play dominates 2 of them" in result.output
-    assert "equals 1, is dominated by 0" in result.output
-    assert Image.open(picture).n_frames == 3
-    learned = rllib("evaluate", checkpoint, "--best-response", 2000)
-    assert "main_0, leader regret: 0.5 ± 0.25\n" in learned.output
-    assert "auxiliary_0, response regret: 3 ± 0.12 at worst" in learned.output
-    assert "0 ± 0 as they play" in learned.output
-    report = json.loads(rllib("evaluate", checkpoint, "--json", "--best-response", 2000).output)
-    assert report["agent_episode_returns_mean"] == {"main_0": 1.5, "auxiliary_0": 0.5}
-    assert report["nash"]["equilibria"][0] == {"main_0": 2.0, "auxiliary_0": 0.0}
-    worst = report["best_response"]["regret"]["auxiliary_0"]["worst"]
-    assert worst == {"value": 3.0, "standard_error": 0.125} and report["best_response"]["env_steps"] == 2000
-    assert rllib("evaluate", checkpoint, "--best-response", 10).exit_code == 2
-
-
-def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
-    for trial in ("a b", "c"):
-        (folder := tmp_path / trial / "checkpoint_000000").mkdir(parents=True)
-        (folder / "rllib_checkpoint.json").write_text("{}")
-    result = rllib("evaluate", tmp_path)
-    assert result.exit_code == 2
-    assert f"rllib evaluate '{tmp_path}/a b/checkpoint_000000'" in result.output

@@ -1,0 +1,1 @@
+"""What an experiment file means: reading, names, ranges, sweeps, overrides, starting Ray and Tune."""

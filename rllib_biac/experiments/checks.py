@@ -1,0 +1,155 @@
+"""Finds the mistakes in an experiment that can be found without importing Ray."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rllib_biac.experiments import ranges, schedulers, searchers, sweeps
+from rllib_biac.experiments.metrics import TIMES, unreported
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import KEYS, Draft, kind_of
+from rllib_biac.rllib.hints import did_you_mean
+from rllib_biac.rllib.traps import trap
+
+# All trials are created, and their settings checked, before the first one starts.
+MOST_TRIALS = 10_000
+# The public fields of ray.tune.CheckpointConfig, written out so that a misspelt one is found before Ray is imported.
+CHECKPOINT_KEYS: dict[str, type] = {
+    "num_to_keep": int,
+    "checkpoint_score_attribute": str,
+    "checkpoint_score_order": str,
+    "checkpoint_frequency": int,
+    "checkpoint_at_end": bool,
+}
+
+
+def check(draft: Draft) -> None:
+    """Checks everything about an experiment that needs neither Ray nor torch.
+
+    Raises:
+        Mistake: with one line for each mistake, each with its place and what to write instead.
+    """
+    found = [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]
+    if draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", draft.name):
+        found.append(draft.mistake((), "the name becomes a folder's name; write 1 to 200 characters without / and \\."))
+    if found:
+        raise Mistake("\n".join(found))
+
+
+def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    for key in settings:
+        if instead := trap("experiment", key):
+            yield (key,), f"{instead}."
+        elif key not in KEYS:
+            yield (key,), f"unknown key.{did_you_mean(key, KEYS)} An experiment has: {', '.join(KEYS)}."
+    config = settings.get("config", {})
+    if "run" not in settings and isinstance(config, dict):
+        yield (), "`run:` is missing; write the algorithm, such as `run: BiAC`."
+    for key in ("num_samples", "max_failures", "time_budget_s"):
+        value = settings.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or (key != "time_budget_s" and value % 1):
+            yield (key,), f"expected a number, not {value!r}."
+        elif key == "num_samples" and value < 1:
+            yield (key,), f"expected at least 1, not {value!r}."
+        elif key == "max_failures" and value < -1:
+            yield (key,), f"expected at least 0, or -1 for no limit, not {value!r}."
+        elif key == "time_budget_s" and not 0 < value < 1e9:
+            yield (key,), f"expected a number of seconds greater than 0, not {value!r}."
+    storage = settings.get("storage_path", "~")
+    if not isinstance(storage, str) or not storage.strip() or "\0" in storage:
+        yield ("storage_path",), f"expected a path, not {storage!r}."
+    yield from _config_mistakes(settings, config)
+    if "scheduler" in settings:
+        yield from schedulers.mistakes(settings["scheduler"], settings)
+    if "search_alg" in settings:
+        yield from searchers.mistakes(settings["search_alg"], settings)
+    if (trials := sweeps.num_trials(settings)) > MOST_TRIALS:
+        yield (), f"this makes {trials:,} trials; the limit is {MOST_TRIALS:,}. Write a smaller grid or fewer samples."
+    yield from _stop_mistakes(settings.get("stop", {}), config)
+    yield from _checkpoint_mistakes(settings.get("checkpoint_config", {}))
+
+
+def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if not isinstance(config, dict):
+        if not hasattr(config, "to_dict"):
+            yield ("config",), f"expected a mapping of settings, not a {kind_of(config)}."
+        return
+    for key, value in config.items():
+        if instead := trap("config", key, value):
+            yield ("config", key), f"{instead}."
+    for path, text in (*ranges.mistakes(config), *_unusable_numbers(config)):
+        yield ("config", *path), text
+    if "env" in settings and "env" in config:
+        yield ("config", "env"), "`env` is given twice, inside `config` and beside it; write it once."
+    env_path = ("env",) if "env" in settings else ("config", "env")
+    env = settings.get("env", config.get("env"))
+    if env is None:
+        yield (), "`env:` is missing; write the game, such as `env: merge_v0`."
+        return
+    wrong = list(ranges.mistakes(env, env_path)) if env_path == ("env",) else []
+    yield from wrong
+    for game in () if wrong else sweeps.starts(env):
+        if unknown := _unknown_game(game):
+            yield env_path, unknown
+
+
+def _unusable_numbers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _unusable_numbers(value, (*path, key))
+    elif isinstance(tree, float) and tree != tree:
+        yield path, "expected a value, not .nan (not a number)."
+    elif isinstance(tree, int) and abs(tree) >= 2**63:
+        yield path, "this whole number needs more than 64 bits; write a smaller one, or a float such as 1e30."
+
+
+def _unknown_game(game: Any) -> str | None:
+    from rllib_biac.envs import game_ids
+
+    if not isinstance(game, str):
+        return f"expected a game's id or 'package.module:factory', not {game!r}."
+    if ":" in game or game in (ids := game_ids()):
+        return None
+    return (
+        f"unknown game {game!r}.{did_you_mean(game, ids)} Games here: {', '.join(ids)}. "
+        "Write your own as 'package.module:factory'."
+    )
+
+
+def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if not isinstance(stop, dict):
+        yield ("stop",), f"expected a mapping such as `{{training_iteration: 100}}`, not a {kind_of(stop)}."
+        return
+    for key, value in stop.items():
+        if instead := trap("stop", key):
+            yield ("stop", key), f"RLlib does not report this metric, so the run would never stop; {instead}."
+        elif isinstance(value, dict):
+            inner = next(iter(value), "...")
+            yield ("stop", key), f"a nested criterion never fires; write `{key}/{inner}: ...`."
+        elif why := unreported(key, config):
+            yield ("stop", key), f"the run would never stop because of this: {why}"
+        elif isinstance(value, bool) != (key == "done") or not isinstance(value, int | float):
+            yield ("stop", key), f"expected a number, not {value!r}."
+        elif not abs(value) < 1e300:  # also true for .nan
+            yield ("stop", key), f"{value!r} is never reached; write a finite number, or leave it out."
+        elif key in TIMES and value <= 0:
+            yield ("stop", key), f"expected more than 0, not {value!r}."
+
+
+def _checkpoint_mistakes(checkpoint: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if not isinstance(checkpoint, dict):
+        yield ("checkpoint_config",), f"expected a mapping, not a {kind_of(checkpoint)}."
+        return
+    for key, value in checkpoint.items():
+        path = ("checkpoint_config", key)
+        kind = CHECKPOINT_KEYS.get(key)
+        if kind is None:
+            yield path, f"unknown key.{did_you_mean(key, CHECKPOINT_KEYS)} It has: {', '.join(CHECKPOINT_KEYS)}."
+        elif not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            yield path, f"expected {kind.__name__}, not {value!r}."
+        elif key == "checkpoint_score_order" and value not in ("min", "max"):
+            yield path, f"expected min or max, not {value!r}."
+        elif isinstance(value, int) and value < (lowest := 1 if key == "num_to_keep" else 0):
+            yield path, f"expected at least {lowest}, not {value!r}."

@@ -1,0 +1,92 @@
+"""Where trials run: a Ray on this machine, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from rllib_biac.experiments.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from rllib_biac.experiments.resolve import Experiment
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to run.
+
+    Attributes:
+        address: of a running cluster; None starts Ray on this machine.
+        num_cpus: CPUs of the Ray to start; None for all.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+
+
+def worker_env() -> dict[str, str] | None:
+    """Returns the runtime environment for Ray's workers on this machine, None if Ray's default works.
+
+    Ray 2.60 passes Python's path to a shell without quotes. If the path has a space, Tune's workers never start.
+    """
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
+
+
+@contextmanager
+def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
+    """Starts Ray, or connects to a cluster, while the context lasts. Uses a Ray that runs already and does not stop it.
+
+    Raises:
+        Mistake: if there is no cluster at the address.
+    """
+    # Without these settings, Tune prints tables and Ray prints a warning between our lines.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        try:
+            ray.init(
+                address=cluster.address,
+                num_cpus=cluster.num_cpus,
+                include_dashboard=None if cluster.address else False,
+                log_to_driver=verbose,
+                runtime_env=None if cluster.address else worker_env(),
+                logging_level=logging.INFO if verbose else logging.ERROR,
+            )
+        except ConnectionError as error:
+            where = f"cannot connect to a Ray cluster at {cluster.address!r}. Start one with `ray start --head`"
+            raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(experiments: list[Experiment]) -> None:
+    """Checks that this machine has enough CPUs and GPUs for each trial. Tune would wait for them forever.
+
+    Raises:
+        Mistake: if a trial wants more CPUs or GPUs than there are.
+    """
+    there = ray.cluster_resources()
+    for experiment in experiments:
+        for trial in experiment.trials:
+            algorithm: Any = trial.config.algo_class
+            wanted = algorithm.default_resource_request(trial.config.to_dict()).required_resources
+            for kind in ("CPU", "GPU"):
+                if (wants := wanted.get(kind, 0)) > (has := there.get(kind, 0)):
+                    remedy = "pass --ray-num-cpus to share the cores" if kind == "CPU" else "lower num_gpus_per_learner"
+                    raise Mistake(
+                        f"experiment {experiment.name!r}: a trial needs {wants:g} {kind}s and there are {has:g}; "
+                        f"lower num_env_runners, or {remedy}."
+                    )

@@ -1,0 +1,147 @@
+"""Trains the trials of one experiment under Ray Tune."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from rllib_biac.experiments.callbacks import Comparison, SaveAndStop
+from rllib_biac.experiments.resolve import Experiment
+from rllib_biac.experiments.resume import KeepRecord
+from rllib_biac.experiments.schedulers import make_scheduler
+from rllib_biac.experiments.searchers import make_searcher
+
+
+def train(
+    experiment: Experiment, say: Callable[[str], None], callbacks: list[Any], *, resume: bool, verbose: bool
+) -> tuple[list[Any], bool]:
+    """Trains all trials of an experiment. Ray runs already.
+
+    Args:
+        experiment: what to train.
+        say: shows a line to a person.
+        callbacks: more callbacks for Tune.
+        resume: whether to continue what is in the experiment's folder. `make_ready` has mended it.
+        verbose: whether to show Tune's own messages too.
+
+    Returns:
+        Tune's trials by their ids, and whether the run was interrupted.
+    """
+    if not verbose:
+        # The caller reports failures and interruptions in a readable form.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # All trials are created at once, so that --resume continues the whole sweep. A searcher creates its trials one by
+    # one, because it uses the results of the earlier ones.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if experiment.search else str(len(experiment.trials))
+    errored: Any = tune.ResumeConfig.ResumeType.RESUME
+    continued = tune.ResumeConfig(errored=errored)
+    scheduler = make_scheduler(experiment.scheduler, experiment.stop) if experiment.scheduler else None
+    made, searcher = _made(experiment)
+    callbacks = list(callbacks)
+    if experiment.compared:
+        # `Comparison` warns in one line. Tune would print a whole result.
+        os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+        callbacks.append(Comparison(experiment.compared.metric, scheduler, say))
+    with _interruptible(say) as interrupted:
+        callbacks.append(SaveAndStop(interrupted))
+        if "://" not in experiment.folder:
+            callbacks.append(KeepRecord(Path(experiment.folder)))
+        analysis = tune.run(
+            made,
+            search_alg=searcher,
+            scheduler=scheduler,
+            callbacks=callbacks,
+            resume_config=continued if resume else None,
+            raise_on_failed_trial=False,
+            reuse_actors=_reusable(experiment),
+            verbose=0,
+        )
+    return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
+
+
+def _reusable(experiment: Experiment) -> bool:
+    """Tells whether a trial may reuse the process of an ended trial. This saves seconds of imports."""
+    algorithm: Any = experiment.trials[0].config.algo_class
+    return algorithm.reset_config is not tune.Trainable.reset_config
+
+
+def _made(experiment: Experiment) -> tuple[list[Any], Any]:
+    """Returns Tune's experiments and the searcher; the searcher is None if all trials are known already.
+
+    For Tune each trial is an experiment of its own. All share one folder and one controller.
+    """
+    if (search := experiment.search) is None:
+        return [_tune_experiment(experiment, one.config.to_dict(), one.label) for one in experiment.trials], None
+    labels: dict[str, str] = {}
+
+    def config_of(trial_id: str, values: list[Any]) -> dict[str, Any]:
+        suggested = search.trial(values)
+        labels[trial_id] = suggested.label
+        return suggested.config.to_dict()
+
+    searcher = make_searcher(search.options, [one for _, one in search.ranges], search.seed, config_of)
+    one = _tune_experiment(experiment, {}, labels, num_samples=len(experiment.trials))
+    return [one], searcher
+
+
+def _tune_experiment(
+    experiment: Experiment, config: dict[str, Any], labels: str | dict[str, str], num_samples: int = 1
+) -> Any:
+    """Returns one of Tune's experiments. `labels` is one label for all trials, or a label for each trial id."""
+    algorithm = experiment.trials[0].config.algo_class
+    assert algorithm is not None
+
+    def label(made: Any) -> str:
+        return labels if isinstance(labels, str) else labels[made.trial_id]
+
+    def folder(made: Any) -> str:
+        suffix = re.sub(r"[^\w.,=-]+", "", label(made))[:80]
+        return "_".join(filter(None, (algorithm.__name__, made.trial_id, suffix)))
+
+    return tune.Experiment(
+        experiment.name,
+        algorithm,
+        stop=experiment.stop,
+        config=config,
+        num_samples=num_samples,
+        storage_path=experiment.storage_path,
+        checkpoint_config=tune.CheckpointConfig(**experiment.checkpoint_config),
+        max_failures=experiment.max_failures,
+        time_budget_s=experiment.time_budget_s,
+        trial_name_creator=lambda made: label(made) or algorithm.__name__,
+        trial_dirname_creator=folder,
+    )
+
+
+@contextmanager
+def _interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
+    """Handles Ctrl-C: the first one saves all trials and Tune's state before it stops, a second one stops at once.
+
+    Tune does not tell its caller that it was interrupted, and it does not remove its handlers. So we handle the signal.
+    When all trials have saved, `SaveAndStop` sends SIGUSR1, which interrupts Tune in the same way.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        say("\nStopping after this iteration (again to stop at once) ...")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    signal.signal(signal.SIGINT, interrupt)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
