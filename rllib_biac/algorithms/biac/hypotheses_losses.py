@@ -324,9 +324,7 @@ def _fourier_actions(
 ) -> torch.Tensor:
     """Returns actions (n, batch) of n policies `w` (n, |A|, d), `b` (n, |A|, 1) in states (batch, d)."""
     logits = torch.cos(policies["w"] @ states.T + policies["b"]).transpose(1, 2)  # (n, batch, |A|)
-    if mask is not None:
-        logits = torch.stack([restrict(one.unsqueeze(2), mask, dim=1).squeeze(2) for one in logits])
-    return logits.argmax(2)
+    return best(logits, mask)
 
 
 def _as_arrays(tensors: Mapping[Any, torch.Tensor]) -> dict[Any, Any]:
