@@ -338,9 +338,11 @@ def numbers(result: Mapping[str, Any]) -> dict[str, str]:
 
     def walk(node: Mapping[str, Any], path: str) -> None:
         for key, value in node.items():
+            if is_time(str(key)):
+                continue
             if isinstance(value, Mapping):
                 walk(value, f"{path}/{key}")
-            elif isinstance(value, int | float | np.number) and not is_time(str(key)):
+            elif isinstance(value, int | float | np.number):
                 found[f"{path}/{key}"] = repr(float(value))
 
     for part in ("env_runners", "learners", "regret"):
@@ -349,8 +351,8 @@ def numbers(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_time(key: str) -> bool:
-    """Tells whether a metric measures seconds."""
-    return key == "sample" or any(word in key for word in ("time", "throughput", "per_second", "connector"))
+    """Tells whether a metric, or a group of them, measures seconds."""
+    return key == "sample" or any(word in key for word in ("time", "throughput", "per_second", "duration", "connector"))
 
 
 def hashed(array: Any) -> str:
