@@ -61,7 +61,7 @@ class Walk(ParallelEnv):
     """
 
     metadata = {"name": "walk_v0"}  # noqa: RUF012  (PettingZoo's own way)
-    names = ("one", "two")
+    names: tuple[str, ...] = ("one", "two")
     actions: tuple[spaces.Space, ...] = (spaces.Discrete(3), spaces.Discrete(3), spaces.Discrete(2))
     last_step = 4
     masked = False
@@ -97,7 +97,7 @@ class Walk(ParallelEnv):
     def infos(self) -> dict[str, Any]:
         if not self.masked:
             return {agent: {} for agent in self.names}
-        sizes = [space.n if isinstance(space, spaces.Discrete) else 0 for space in self.actions]
+        sizes = [int(space.n) if isinstance(space, spaces.Discrete) else 0 for space in self.actions]
         return {
             agent: {"action_mask": np.arange(sizes[i]) != (self.time + i) % sizes[i]}
             for i, agent in enumerate(self.names)
@@ -117,6 +117,15 @@ class Walk(ParallelEnv):
             self.agents = []
         both = dict.fromkeys(self.names, terminated), dict.fromkeys(self.names, truncated)
         return self.observe(), rewards, *both, self.infos()
+
+
+class Seen(Walk):
+    """Agents see the state."""
+
+    seen = Walk.state_space
+
+    def observe(self) -> dict[str, np.ndarray]:
+        return {agent: self.state() for agent in self.names}
 
 
 class OneStep(Walk):
@@ -254,7 +263,7 @@ CASES: dict[str, Case] = {
     "IDQN": Case("IDQN"),
     "IDQN, masked": Case("IDQN", MaskedThree),
     "IDQN, images": Case("IDQN", Images, model=_CONVOLUTIONS),
-    "IDQN, normalised observations": Case("IDQN", training=NORMALISED),
+    "IDQN, normalised observations": Case("IDQN", Seen, training=NORMALISED),
     "IDQN, stock runner": Case("IDQN", Masked, runners={"env_runner_cls": "stock"}),
     "HystereticDQN": Case("HystereticDQN", training={"hysteresis": 0.3}),
     "LenientDQN": Case("LenientDQN"),
@@ -262,7 +271,7 @@ CASES: dict[str, Case] = {
     "MADDPG": Case("MADDPG"),
     "MADDPG, three, masked": Case("MADDPG", MaskedThree),
     "MADDPG, continuous": Case("MADDPG", Continuous),
-    "MADDPG, normalised observations": Case("MADDPG", training=NORMALISED),
+    "MADDPG, normalised observations": Case("MADDPG", Seen, training=NORMALISED),
     "MATD3": Case("MATD3", training={"grad_clip": 0.05, "grad_clip_by": "norm"}),
     "MATD3, continuous": Case("MATD3", Continuous),
     "MATD3, both kinds of actions": Case("MATD3", Kinds),
@@ -338,9 +347,11 @@ def numbers(result: Mapping[str, Any]) -> dict[str, str]:
 
     def walk(node: Mapping[str, Any], path: str) -> None:
         for key, value in node.items():
+            if is_time(str(key)):
+                continue
             if isinstance(value, Mapping):
                 walk(value, f"{path}/{key}")
-            elif isinstance(value, int | float | np.number) and not is_time(str(key)):
+            elif isinstance(value, int | float | np.number):
                 found[f"{path}/{key}"] = repr(float(value))
 
     for part in ("env_runners", "learners", "regret"):
@@ -349,8 +360,8 @@ def numbers(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_time(key: str) -> bool:
-    """Tells whether a metric measures seconds."""
-    return key == "sample" or any(word in key for word in ("time", "throughput", "per_second", "connector"))
+    """Tells whether a metric, or a group of them, measures seconds."""
+    return key == "sample" or any(word in key for word in ("time", "throughput", "per_second", "duration", "connector"))
 
 
 def hashed(array: Any) -> str:
@@ -505,7 +516,8 @@ def main() -> int:
     if arguments.write:
         failed = [name for name, own in measured[-1]["cases"].items() if "failed" in own["weights"]]
         if failed:
-            print(f"nothing is recorded, for these failed: {', '.join(failed)}")
+            print("nothing is recorded, for these cases failed:")
+            print(*(f"    {name}: {measured[-1]['cases'][name]['weights']['failed']}" for name in failed), sep="\n")
             return 1
         record(measured[-1], arguments.write)
     if len(measured) == 1:
