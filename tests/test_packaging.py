@@ -1,6 +1,5 @@
 """How the library is installed: pins, supported Pythons, and the scripts behind `make`, run with fake interpreters."""
 
-import os
 import shutil
 import subprocess
 import tomllib
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = "awk cat cksum cp cut dirname false grep mkdir rm sed sh true".split()
+TOOLS = ["awk", "cat", "cksum", "cp", "cut", "dirname", "false", "grep", "mkdir", "rm", "sed", "sh", "true"]
 
 # Answers as Python would, as far as the scripts ask, and writes down what pip was told.
 PYTHON = r"""#!/bin/sh
@@ -73,7 +72,7 @@ class Machine:
         done = self.run("environment", *command, **env)
         assert done.returncode == 0, done.stderr
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
-        log = f"--log {env.get('VIRTUAL_ENV', self.clone / '.venv')}/pip.log "
+        log = f"--quiet --log {env.get('VIRTUAL_ENV', self.clone / '.venv')}/pip.log "
         return [line.replace(log, "") for line in lines]
 
 
@@ -154,7 +153,7 @@ class TestEnvironment:
         done = machine.run("environment", *show)
         venv = machine.clone / ".venv"
         assert done.stdout.splitlines()[-3:] == [f"{venv}/bin/python", str(venv), str(machine.clone)]
-        assert machine.calls.read_text() == f"install --log {venv}/pip.log -c constraints.txt -e .\n"
+        assert machine.calls.read_text() == f"install --quiet --log {venv}/pip.log -c constraints.txt -e .\n"
         assert machine.installed("true") == []
         assert machine.run("environment", "false").returncode == 1
 
@@ -217,7 +216,7 @@ class TestEnvironment:
         assert (machine.clone / ".venv").exists()
 
     def test_no_network(self, machine):
-        offline = 'echo "NewConnectionError: Failed to establish a new connection" >"$5"; exit 1'
+        offline = 'echo "NewConnectionError: Failed to establish a new connection" >"$6"; exit 1'
         machine.python("python3.11", "3.11", on_install=offline)
         done = machine.run("environment", "true")
         assert done.returncode == 1 and "Is this machine online?" in done.stderr
@@ -226,7 +225,7 @@ class TestEnvironment:
         assert machine.installed("true") == ["install -c constraints.txt -e ."]
 
     def test_pip_fails_for_another_reason(self, machine):
-        machine.python("python3.11", "3.11", on_install='echo "no space left" >"$5"; exit 1')
+        machine.python("python3.11", "3.11", on_install='echo "no space left" >"$6"; exit 1')
         done = machine.run("environment", "true")
         assert done.returncode == 1 and "pip could not install" in done.stderr and "online" not in done.stderr
 
