@@ -233,3 +233,26 @@ class TestEnvironment:
         done = machine.run("environment", "true")
         assert done.returncode == 1 and "could not make a virtual environment" in done.stderr
         assert not (machine.clone / ".venv").exists()
+
+
+class TestMerge:
+    @pytest.fixture
+    def trained(self, machine):
+        machine.python("python3.11", "3.11")
+        machine.installed("true")
+        return lambda code: machine.script(
+            machine.clone / ".venv/bin/rllib", f'#!/bin/sh\necho "rllib $*"\nexit {code}\n'
+        )
+
+    def test_says_what_to_type_next(self, machine, trained):
+        trained(0)
+        lines = machine.run("merge").stdout.splitlines()
+        assert lines[0] == "rllib train file tuned_examples/merge_biac.yaml"
+        assert lines[3].split("#")[0].split() == [".", ".venv/bin/activate"]
+        active = machine.run("merge", VIRTUAL_ENV=str(machine.clone / ".venv")).stdout
+        assert "activate" not in active and "rllib evaluate ~/ray_results/merge_biac --render-to merge.gif" in active
+
+    def test_says_nothing_after_a_failure(self, machine, trained):
+        trained(3)
+        done = machine.run("merge")
+        assert done.returncode == 3 and done.stdout == "rllib train file tuned_examples/merge_biac.yaml\n"
