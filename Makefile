@@ -1,17 +1,23 @@
-.PHONY: test lint type format ci
+# Every target works in a bare clone: see tools/environment. CPU=1 takes PyTorch without CUDA.
+.PHONY: merge test lint type format ci
+
+export CPU
+
+merge:
+	@tools/merge
 
 test:
-	pytest
+	@tools/environment --test pytest
 
 lint:
-	ruff check .
+	@tools/environment --test ruff check .
 
 type:
-	mypy
+	@tools/environment --test mypy
 
 format:
-	ruff check --fix .
-	ruff format .
+	@tools/environment --test ruff check --fix .
+	@tools/environment --test ruff format .
 
 ci:
-	.ci/run
+	@.ci/run

@@ -1,9 +1,8 @@
-"""Metadata, dependencies and the `rllib` command.
+"""Packages, dependencies and the `rllib` command.
 
-Tool settings are in pyproject.toml, the versions that the tests run with in constraints.txt.
+The name, the version and the Pythons are in pyproject.toml, with the settings of tools. The versions that the tests run
+with are in constraints.txt.
 """
-
-from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -11,21 +10,18 @@ from setuptools import find_packages, setup
 MAPPED = {"rllib_biac.envs": "envs", "rllib_biac.tuned_examples": "tuned_examples"}
 
 setup(
-    name="rllib_biac",
-    version="0.1.0",
     description="Leader-follower (Stackelberg) multi-agent reinforcement learning for RLlib",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
     keywords=["reinforcement learning", "multi-agent", "Stackelberg", "RLlib", "PettingZoo"],
     classifiers=[
         "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
-    python_requires=">=3.11,<3.12",
     packages=[
         *find_packages(include=["rllib_biac", "rllib_biac.*"]),
         *MAPPED,
@@ -38,7 +34,7 @@ setup(
         "rllib_biac.tuned_examples": ["*.yaml", "sweeps/*.yaml"],
     },
     install_requires=[
-        "ray[rllib]==2.60.*",  # the library this one plugs into; its internals differ by minor version
+        "ray[rllib]>=2.55,<2.61",  # the library this one plugs into; its internals differ by minor version
         "torch>=2.4",  # networks and their gradients
         "gymnasium",  # spaces (ray pins the version)
         "pettingzoo>=1.27",  # the multi-agent game interface, its conformance tests
