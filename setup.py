@@ -7,9 +7,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# Folders that live beside the package in the repository and inside it once installed.
-MAPPED = {"rllib_biac.envs": "envs", "rllib_biac.tuned_examples": "tuned_examples"}
-
 setup(
     name="rllib_biac",
     version="0.1.0",
@@ -26,12 +23,11 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11,<3.12",
-    packages=[
-        *find_packages(include=["rllib_biac", "rllib_biac.*"]),
-        *MAPPED,
-        *(f"rllib_biac.envs.{name}" for name in find_packages("envs")),
-    ],
-    package_dir=MAPPED,
+    # `envs` and `tuned_examples` lie beside the package and are linked into it, so that one layout serves the checkout,
+    # the editable install and the wheel. With this `package_dir` an editable install is a path and no import hook; type
+    # checkers read paths, and no hooks.
+    package_dir={"": "."},
+    packages=find_packages(include=["rllib_biac", "rllib_biac.*"]),
     package_data={
         "rllib_biac": ["py.typed"],
         "rllib_biac.report": ["page.html"],
