@@ -60,6 +60,7 @@ setup(
         ],
         "test": [
             "pytest>=8",
+            "coverage>=7.10",  # which lines tests run, in Ray's workers too; mutants are drawn from these lines
             "hypothesis",  # thousands of bad inputs, from a description of each kind
             "optuna>=4",  # the tests of `search_alg: optuna`
             "pytest-timeout",  # a hung worker fails its test instead of the whole run

@@ -7,7 +7,7 @@ This program shows
 How to run
     python benchmarks/mutants.py --lines           # once: which test runs which line, as long as the fast tests take
     python benchmarks/mutants.py --jobs 2          # draws and runs what is not finished yet; 10 to 25 seconds each
-    python benchmarks/mutants.py --list            # only shows what is drawn
+    python benchmarks/mutants.py --list            # only shows what is drawn; `--first 6` takes six
     For each mutant those tests run that run its line, quickest first, up to the first that fails. Finished ones are
     kept in `mutants.jsonl` beside the table; delete that file to begin anew. Write reasons into the last column of the
     table: they stay when it is written again.
@@ -273,7 +273,8 @@ def run(mutant: Mutant, found: dict[str, Any], copy: Path, stamp: int) -> dict[s
         shutil.copy2(ROOT / mutant.file, path)
     text = output.read_text(encoding="utf-8", errors="replace").splitlines()
     by = next((line.removeprefix("FAILED ") for line in text if line.startswith(("FAILED ", "ERROR "))), "")
-    result = asdict(mutant) | {"outcome": outcome, "by": by[:200], "seconds": round(time.monotonic() - started, 1)}
+    by = by.split(" - ")[0]
+    result = asdict(mutant) | {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - started, 1)}
     return result | {"tests": len(mutant.tests)}
 
 
@@ -287,7 +288,7 @@ def run_all(drawn: list[Mutant], found: dict[str, Any], jobs: int) -> list[dict[
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         for k in range(jobs):
             copy = Path(folder) / f"copy{k}"
-            ignored = shutil.ignore_patterns(".git", "__pycache__", "build", "results", ".mypy_cache", "*.egg-info")
+            ignored = shutil.ignore_patterns(".git", "__pycache__", "build", ".mypy_cache", "*.egg-info")
             shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
             copies.put(copy)
 
@@ -308,6 +309,18 @@ def run_all(drawn: list[Mutant], found: dict[str, Any], jobs: int) -> list[dict[
 
         list(pool.map(one, range(len(drawn)), drawn))
     return [finished[m.file, m.line, m.change] for m in drawn]
+
+
+def check(results: list[dict[str, Any]]) -> None:
+    """Runs the tests that noticed something without any fault: they must pass.
+
+    Raises:
+        SystemExit: if one fails, since it says nothing about the mutants then.
+    """
+    tests = sorted({r["by"] for r in results if r["by"]})
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *tests]
+    if tests and (done := subprocess.run(command, cwd=ROOT, capture_output=True, text=True)).returncode:
+        raise SystemExit(f"These tests fail without a fault as well:\n{done.stdout[-3000:]}")
 
 
 # The table.
@@ -365,6 +378,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="show what is drawn, and end")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("pytest", nargs="*", help="with --lines: files or folders of tests; all by default")
+    parser.add_argument("--first", type=int, default=NUMBER, help="run the first so many only")
     options = parser.parse_args()
     if options.lines:
         record(options.pytest)
@@ -372,12 +386,13 @@ def main() -> None:
     if not LINES.exists():
         parser.error(f"{LINES.relative_to(ROOT)} is missing; run `python benchmarks/mutants.py --lines` first.")
     found = json.loads(LINES.read_text(encoding="utf-8"))
-    drawn = draw(found)
+    drawn = draw(found)[: options.first]
     if options.list:
         for mutant in drawn:
             print(f"{mutant.file}:{mutant.line} ({len(mutant.tests)} tests) {mutant.change}")
         return
     results = run_all(drawn, found, options.jobs)
+    check(results)
     out = RESULTS / "mutants.md"
     text = table(results, reasons_in(out))
     out.write_text(text, encoding="utf-8")
