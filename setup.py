@@ -6,9 +6,6 @@ with are in constraints.txt.
 
 from setuptools import find_packages, setup
 
-# Folders that live beside the package in the repository and inside it once installed.
-MAPPED = {"rllib_biac.envs": "envs", "rllib_biac.tuned_examples": "tuned_examples"}
-
 setup(
     description="Leader-follower (Stackelberg) multi-agent reinforcement learning for RLlib",
     keywords=["reinforcement learning", "multi-agent", "Stackelberg", "RLlib", "PettingZoo"],
@@ -22,12 +19,11 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
-    packages=[
-        *find_packages(include=["rllib_biac", "rllib_biac.*"]),
-        *MAPPED,
-        *(f"rllib_biac.envs.{name}" for name in find_packages("envs")),
-    ],
-    package_dir=MAPPED,
+    # `envs` and `tuned_examples` lie beside the package and are linked into it, so that one layout serves the checkout,
+    # the editable install and the wheel. With this `package_dir` an editable install is a path and no import hook; type
+    # checkers read paths, and no hooks.
+    package_dir={"": "."},
+    packages=find_packages(include=["rllib_biac", "rllib_biac.*"]),
     package_data={
         "rllib_biac": ["py.typed"],
         "rllib_biac.report": ["page.html"],
@@ -60,6 +56,7 @@ setup(
         ],
         "test": [
             "pytest>=8",
+            "coverage>=7.10",  # which lines tests run, in Ray's workers too; mutants are drawn from these lines
             "hypothesis",  # thousands of bad inputs, from a description of each kind
             "optuna>=4",  # the tests of `search_alg: optuna`
             "pytest-timeout",  # a hung worker fails its test instead of the whole run

@@ -1,7 +1,11 @@
 """One Ray cluster for the whole session."""
 
+import functools
+
 import pytest
 import torch
+
+from tests.installs import install
 
 torch.set_num_threads(1)
 
@@ -16,6 +20,12 @@ def ray():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=worker_env())
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A function that installs a copy of the checkout once and returns that environment's Python."""
+    return functools.cache(lambda kind: install(kind, tmp_path_factory.mktemp(kind)))
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ class ParallelMerge(ParallelEnv, EzPickle):
             mode unknown.
     """
 
-    metadata = {  # noqa: RUF012  (PettingZoo's form)
+    metadata: dict[str, Any] = {  # noqa: RUF012  (PettingZoo's form)
         "name": "merge_v0",
         "render_modes": ["rgb_array"],
         "render_fps": rules.FREQUENCY,
@@ -210,7 +210,8 @@ class ParallelMerge(ParallelEnv, EzPickle):
         return rules.ONGOING
 
     def _features(self) -> list[float]:
-        return [f for car in self.cars for f in rules.features(*car.position, car.heading, car.speed)]
+        seen = (rules.features(car.position[0], car.position[1], car.heading, car.speed) for car in self.cars)
+        return [feature for features in seen for feature in features]
 
     def _observations(self) -> dict[str, np.ndarray]:
         state, gap = self._features(), self.cars[1].position[0] - self.cars[0].position[0]
