@@ -6,13 +6,12 @@ overrides. Below the supported range this module cannot be imported. Above it `c
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -178,23 +177,19 @@ def set_learning_rates(learner: Learner, env_steps: int) -> None:
         learner._set_optimizer_lr(optimizer, lr=float(schedule.update(timestep=env_steps)))
 
 
-@contextlib.contextmanager
-def own_optimizer_settings(learner: Learner) -> Iterator[None]:
-    """Keeps each optimizer's settings while a state is restored.
+def restore_optimizers(learner: Learner, state: dict[str, Any]) -> None:
+    """Restores all optimizers, as RLlib's own method does since Ray 2.56.
 
-    Ray 2.55 restores betas and epsilon as float32 tensors: 0.9 becomes 0.8999999761581421, and a restored run differs
-    from the run that it continues.
+    Ray 2.55 makes tensors of the numbers of parameters and of the settings too: no moment finds its parameter again,
+    and beta 0.9 becomes 0.8999999761581421.
     """
-    optimizers = [optimizer for _, optimizer in learner.get_optimizers_for_module()]
-    settings = [[_without_params(group) for group in optimizer.param_groups] for optimizer in optimizers]
-    yield
-    for optimizer, groups in zip(optimizers, settings, strict=True):
-        for group, own in zip(optimizer.param_groups, groups, strict=True):
-            group.update(own)
+    from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
-
-def _without_params(group: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name != "params"}
+    for name, optimizer in learner._named_optimizers.items():
+        if name in state:
+            saved = state[name]["state"]
+            moments = convert_to_torch_tensor(saved["state"], device=learner._device)
+            optimizer.load_state_dict(saved | {"state": moments})
 
 
 # Algorithms.

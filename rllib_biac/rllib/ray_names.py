@@ -205,6 +205,7 @@ USED: tuple[Row, ...] = (
     Row(LEARNER, "_learner_index", None, "several learners draw each by itself"),
     Row(LEARNER, "_optimizer_lr_schedules", None, "rates after a restore"),
     Row(LEARNER, "_set_optimizer_lr", "optimizer, lr", "rates after a restore"),
+    Row(LEARNER, "_set_optimizer_state", "self, state", "Ray 2.55 loses the moments"),
     Row(LEARNER, "_weights_seq_no", None, "the age of weights in updates"),
     Row(
         LEARNER,
@@ -212,7 +213,7 @@ USED: tuple[Row, ...] = (
         "self, *, module_id, optimizer_name, optimizer, params, lr_or_lr_schedule",
         "an optimizer per network",
     ),
-    Row(LEARNER, "get_optimizers_for_module", "self, module_id", "settings after a restore"),
+    Row(LEARNER, "_named_optimizers", None, "restores optimizers"),
     Row(LEARNER_GROUP, "_learner", None, "weights are copied in place within one process"),
     Row(LEARNER_GROUP, "_workers", None, "names the learner that died"),
     Row(RUNNER, "_seed", None, "the seed of this runner"),
