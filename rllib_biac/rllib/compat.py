@@ -1,0 +1,277 @@
+"""The one place that knows private and moving names of Ray.
+
+The functions below call, read or set them. The table in `ray_names` lists them all, with those that this library
+overrides. Below the supported range this module cannot be imported. Above it `check` compares Ray with the table.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from rllib_biac.rllib.ray_names import NEWEST, OLDEST, ROWS, Row
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from ray.rllib.core.learner.learner import Learner
+    from ray.rllib.env.env_runner_group import EnvRunnerGroup
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+SUPPORTED = (OLDEST, NEWEST)
+
+
+def ray_version() -> tuple[int, int]:
+    """Returns the installed Ray's major and minor version."""
+    major, minor = ray.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _text(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+_INSTALL = f'pip install "ray[rllib]>={_text(OLDEST)},<{NEWEST[0]}.{NEWEST[1] + 1}"'
+
+if ray_version() < OLDEST:
+    raise ImportError(
+        f"rllib_biac needs Ray {_text(OLDEST)} to {_text(NEWEST)}, and Ray {ray.__version__} is installed: {_INSTALL}"
+    )
+
+
+# The check.
+
+
+@functools.cache
+def check() -> None:
+    """Compares a Ray that is newer than the supported range with the table, once per process.
+
+    Raises:
+        ImportError: if a name is missing or has changed. The message names each.
+    """
+    if ray_version() <= NEWEST:
+        return
+    if found := differences():
+        raise ImportError(
+            f"rllib_biac does not work with Ray {ray.__version__}: {_INSTALL}. What differs:\n  " + "\n  ".join(found)
+        )
+    warnings.warn(
+        f"rllib_biac is tested with Ray {_text(OLDEST)} to {_text(NEWEST)}, and Ray {ray.__version__} is installed. "
+        "All names that rllib_biac uses are there.",
+        stacklevel=2,
+    )
+
+
+def differences(rows: tuple[Row, ...] = ROWS) -> list[str]:
+    """Returns a sentence for each row that does not hold in the installed Ray."""
+    version = ray_version()
+    return [sentence for row in rows if row.since <= version and (sentence := difference(row))]
+
+
+def difference(row: Row) -> str | None:
+    """Returns how the installed Ray differs from a row, None if it does not."""
+    dotted = f"{row.where}.{row.name}"
+    try:
+        owner = _load(row.where)
+    except (ImportError, AttributeError):
+        return f"{dotted}: {row.where} is missing ({row.why})."
+    if row.parameters is None:
+        return None if _has_attribute(owner, row.name) else f"{dotted}: is missing ({row.why})."
+    found = inspect.getattr_static(owner, row.name, None)
+    if found is None:
+        return f"{dotted}: is missing ({row.why})."
+    actual = "property" if isinstance(found, property) else _parameters(getattr(found, "__func__", found))
+    if actual == row.parameters or (
+        row.parameters.endswith(", ...") and f"{actual}, ".startswith(row.parameters.removesuffix("..."))
+    ):
+        return None
+    return f"{dotted}: expected ({row.parameters}), found ({actual}) ({row.why})."
+
+
+def _load(dotted: str) -> Any:
+    """Returns a module, or a class in one."""
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        module, _, name = dotted.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+def _parameters(function: Callable[..., Any]) -> str:
+    """Returns a function's parameters without annotations and defaults, as `self, path, *, state, **kwargs`."""
+    plain = []
+    for parameter in inspect.signature(function).parameters.values():
+        plain.append(parameter.replace(annotation=parameter.empty, default=parameter.empty))
+    return str(inspect.Signature(plain)).strip("()").replace("/, ", "")
+
+
+def _has_attribute(owner: Any, name: str) -> bool:
+    """Tells whether objects of a class have an attribute: one of the class, or one that its source sets."""
+    if hasattr(owner, name):
+        return True
+    sources = [inspect.getsource(base) for base in inspect.getmro(owner) if base.__module__.startswith("ray.")]
+    return any(f"self.{name} =" in source or f"self.{name}:" in source for source in sources)
+
+
+# Env runners.
+
+
+def is_healthy(group: EnvRunnerGroup, index: int) -> bool:
+    """Tells whether RLlib takes a remote runner for healthy. The group itself says only how many are."""
+    return group._worker_manager.is_actor_healthy(index)
+
+
+def kill_runner(group: EnvRunnerGroup, index: int) -> None:
+    """Kills a remote runner, which Ray starts again. RLlib is told, else it would send requests to a dead actor."""
+    ray.kill(group._worker_manager.actors()[index], no_restart=False)
+    group._worker_manager.set_actor_state(index, healthy=False)
+
+
+def dropped_answers(group: EnvRunnerGroup) -> int | None:
+    """Returns how many answers came too late so far; None before Ray 2.57, which does not count them."""
+    return group.num_env_runners_dropped_lifetime() if ray_version() >= (2, 57) else None
+
+
+def finished_episodes(runner: MultiAgentEnvRunner) -> list[Any]:
+    """Returns the episodes that finished since the last metrics. RLlib's callbacks get them one by one only."""
+    return runner._done_episodes_for_metrics
+
+
+# Learners.
+
+
+def local_learner(learner_group: Any) -> Any:
+    """Returns the learner in this process, None if learners are remote. RLlib hands out copies of weights only."""
+    return learner_group._learner
+
+
+def remote_learners(learner_group: Any) -> list[Any]:
+    """Returns the actors of remote learners. RLlib does not tell which of them died."""
+    return learner_group._workers or []
+
+
+def weights_number(owner: Any) -> int:
+    """Returns the number of the weights that a learner or an env runner has; RLlib drops weights of a lower one."""
+    return owner._weights_seq_no
+
+
+def set_weights_number(owner: Any, number: int) -> None:
+    """Sets the number of a learner's or an env runner's weights; after 0 it takes weights of any number."""
+    owner._weights_seq_no = number
+
+
+def learner_index(learner: Learner) -> int:
+    """Returns which of several learners this is, from 0. RLlib passes it to no method that we implement."""
+    return learner._learner_index
+
+
+def set_learning_rates(learner: Learner, env_steps: int) -> None:
+    """Sets all learning rates to their schedules' values. RLlib does so before an update, but not after a restore."""
+    for optimizer, schedule in learner._optimizer_lr_schedules.items():
+        learner._set_optimizer_lr(optimizer, lr=float(schedule.update(timestep=env_steps)))
+
+
+def restore_optimizers(learner: Learner, state: dict[str, Any]) -> None:
+    """Restores all optimizers, as RLlib's own method does since Ray 2.56.
+
+    Ray 2.55 makes tensors of the numbers of parameters and of the settings too: no moment finds its parameter again,
+    and beta 0.9 becomes 0.8999999761581421.
+    """
+    from ray.rllib.utils.torch_utils import convert_to_torch_tensor
+
+    for name, optimizer in learner._named_optimizers.items():
+        if name in state:
+            saved = state[name]["state"]
+            moments = convert_to_torch_tensor(saved["state"], device=learner._device)
+            optimizer.load_state_dict(saved | {"state": moments})
+
+
+# Algorithms.
+
+
+def stop_monitor(algorithm: Algorithm) -> None:
+    """Ends the thread that watches the machine. RLlib's own `stop` waits for it to wake up, up to 0.7 s."""
+    from ray.tune.utils import UtilMonitor
+
+    algorithm._monitor.stop()
+    algorithm._monitor = UtilMonitor(start=False)
+
+
+def begin_anew(algorithm: Algorithm, config: dict[str, Any]) -> None:
+    """Makes an algorithm anew from another config, as the same Tune trial. RLlib has no `reset_config` of its own."""
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    trial = algorithm._trial_info
+    Algorithm.__init__(algorithm, config=config, storage=algorithm._storage)
+    algorithm._trial_info = trial
+
+
+def seconds_trained(algorithm: Algorithm) -> float:
+    """Returns the seconds trained so far, over restores. Tune reports them with results only."""
+    return algorithm._time_total
+
+
+def counters(algorithm: Algorithm) -> dict[str, Any]:
+    """Returns RLlib's counters. Its checkpoints of the new API stack leave them out."""
+    return algorithm._counters
+
+
+def is_wanted(owner: Any, part: str, components: Any, not_components: Any) -> bool:
+    """Tells whether a part of a state was asked for, by RLlib's rules for names of components."""
+    return owner._check_component(part, components, not_components)
+
+
+# Configs.
+
+
+def model_config(config: Any) -> Any:
+    """Returns the model config as given. The public property adds what RLlib includes by itself."""
+    return config._model_config
+
+
+def validates(config: Any) -> bool:
+    """Tells whether a config is to be validated: `experimental(_validate_config=False)` says no."""
+    return config._validate_config
+
+
+# Tune.
+
+
+def read_record(text: str) -> Any:
+    """Reads Tune's record of a run. It holds pickles, so read only what you trust."""
+    from ray.tune.utils import serialization
+
+    if ray_version() >= (2, 56):
+        return serialization._loads_with_cloudpickle(text)
+    return json.loads(text, cls=serialization.TuneFunctionDecoder)
+
+
+def forget_checkpoints(manager: Any, keep: Callable[[Any], bool]) -> None:
+    """Lets Tune's checkpoint manager forget a trial's latest checkpoint, and those that `keep` does not want."""
+    manager._checkpoint_results = [result for result in manager._checkpoint_results if keep(result)]
+    manager._latest_checkpoint_result = None
+
+
+def add_checkpoint(manager: Any, checkpoint: Any, metrics: dict[str, Any]) -> None:
+    """Tells Tune's checkpoint manager of a checkpoint, as its latest. Tune itself does so while a trial runs only."""
+    from ray.train._internal.session import _TrainingResult
+
+    manager.register_checkpoint(_TrainingResult(checkpoint, metrics))
+
+
+def asha_rungs(scheduler: Any) -> list[Any] | None:
+    """Returns the scores by which ASHA stops trials, None for another scheduler. Tune saves no scheduler's state."""
+    brackets = getattr(scheduler, "_brackets", None)
+    return None if brackets is None else [bracket._rungs for bracket in brackets]
+
+
+def set_asha_rungs(scheduler: Any, rungs: list[Any]) -> None:
+    """Takes back what `asha_rungs` returned."""
+    for bracket, own in zip(getattr(scheduler, "_brackets", ()), rungs, strict=False):
+        bracket._rungs = own
