@@ -62,6 +62,11 @@ setup(
         "optuna": [
             "optuna>=4",  # `search_alg: optuna` of an experiment file, through Ray Tune
         ],
+        "docs": [
+            "sphinx>=8",  # makes the site and the API reference; its strict mode fails on dead links
+            "myst-parser>=4",  # pages stay Markdown
+            "furo",  # a plain theme
+        ],
         "test": [
             "pytest>=8",
             "hypothesis",  # thousands of bad inputs, from a description of each kind
