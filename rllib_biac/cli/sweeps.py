@@ -260,7 +260,7 @@ def _search_mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Pat
     inherited = isinstance(scheduler, dict) and "metric" in scheduler
     yield from _metric_mistakes("search_alg", given, settings, needed=not inherited)
     if importlib.util.find_spec("optuna") is None:
-        yield where, 'optuna is not installed; pip install "rllib_biac[optuna]".'
+        yield where, 'optuna is not installed; write pip install -e ".[optuna]" in a clone of rllib_biac.'
 
 
 def _metric_mistakes(key: str, given: dict[str, Any], settings: dict[str, Any], needed: bool) -> Iterator[Any]:
