@@ -22,7 +22,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # blocks of console output ar
 default_role = "code"  # docstrings write `name`, as Markdown does
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}
 
 # The pages in the order of the menu.
