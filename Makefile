@@ -1,5 +1,5 @@
 # Every target works in a bare clone: see tools/environment. CPU=1 takes PyTorch without CUDA.
-.PHONY: merge test lint type format ci
+.PHONY: merge test lint type format ci docs
 
 export CPU
 
@@ -21,3 +21,8 @@ format:
 
 ci:
 	@.ci/run
+
+# Dead links are errors.
+docs:
+	@tools/environment --docs python -m sphinx -E -b html -c docs -q -W --keep-going . build/site
+	@echo "open build/site/index.html"

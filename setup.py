@@ -54,6 +54,11 @@ setup(
         "optuna": [
             "optuna>=4",  # `search_alg: optuna` of an experiment file, through Ray Tune
         ],
+        "docs": [
+            "sphinx>=8",  # makes the site and the API reference; its strict mode fails on dead links
+            "myst-parser>=4",  # pages stay Markdown
+            "furo",  # a plain theme
+        ],
         "test": [
             "pytest>=8",
             "coverage>=7.10",  # which lines tests run, in Ray's workers too; mutants are drawn from these lines

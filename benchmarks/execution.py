@@ -200,7 +200,7 @@ def latencies(policy: StackelbergPolicy, path: Path) -> str:
 
             policy.export_onnx(file := Path(folder) / "merge.onnx")
         except ImportError:
-            print("export_onnx is not timed: pip install 'rllib_biac[onnx]'", file=sys.stderr)
+            print('export_onnx is not timed: pip install -e ".[onnx]"', file=sys.stderr)
         else:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1

@@ -134,7 +134,7 @@ def export_onnx(policy: StackelbergPolicy, file: str | Path, agent: str | None =
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{error}: pip install 'rllib_biac[onnx]'.") from error
+        raise ImportError(f'{error}: write pip install -e ".[onnx]" in a clone of rllib_biac.') from error
     program = torch.onnx.export(
         module.traced(),
         input_names=list(module.example_inputs),

@@ -48,7 +48,7 @@ def mistakes(given: Any, settings: dict[str, Any]) -> Iterator[tuple[Path, str]]
     inherited = isinstance(scheduler, dict) and "metric" in scheduler
     yield from metric_mistakes("search_alg", given, settings, needed=not inherited)
     if importlib.util.find_spec("optuna") is None:
-        yield where, 'optuna is not installed; pip install "rllib_biac[optuna]".'
+        yield where, 'optuna is not installed; write pip install -e ".[optuna]" in a clone of rllib_biac.'
 
 
 def _sound(tree: Any) -> Any:

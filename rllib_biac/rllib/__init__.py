@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""RLlib's side: the only folder that imports `ray.rllib`."""
-=======
-"""The shell around the learning library: RLlib's configs, algorithms, modules, learners and env runners."""
->>>>>>> heads/compat
+"""The shell around the kernel: RLlib's configs, algorithms, modules, learners and runners. Only here RLlib is known."""

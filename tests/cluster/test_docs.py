@@ -1,4 +1,4 @@
-"""The files on docs/cluster.md are what Ray and the command take, as far as that can be told without a cloud."""
+"""The cluster files on docs/cluster.md are what Ray takes, as far as a test without a cloud can tell."""
 
 import re
 from pathlib import Path
@@ -36,17 +36,3 @@ def test_pods_find_their_volumes():
         assert volume["persistentVolumeClaim"]["claimName"] == kinds["PersistentVolumeClaim"]["metadata"]["name"]
         assert mount["name"] == volume["name"]
         assert f"--storage-path {mount['mountPath']} " in spec["entrypoint"]
-
-
-def test_the_experiment_is_accepted(tmp_path):
-    from rllib_biac.experiments import checks, reading
-    from rllib_biac.experiments.resolve import resolve
-
-    (experiment,) = (each["mine"] for each in DOCUMENTS if "mine" in each)
-    experiment["env"] = "escape_v0"  # the page's game is the reader's own
-    experiment["config"]["hierarchy"] = [["player_0"], ["player_1"]]
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"mine": experiment}))
-    (draft,) = reading.read(path)
-    checks.check(draft)
-    assert resolve(draft).trials[0].config.num_env_runners == 8

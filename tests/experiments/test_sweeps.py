@@ -193,7 +193,7 @@ def test_optuna_missing_is_told(rllib, write, started, monkeypatch):
     text = f"mine: {{{GOOD}, {STOP}, config: {{lr: {{uniform: [0.1, 1]}}}}, scheduler: {{{ASHA}}}, search_alg: optuna}}"
     result = rllib("train", "file", write(text))
     assert result.exit_code == 2 and not started
-    assert 'pip install "rllib_biac[optuna]"' in result.output
+    assert 'pip install -e ".[optuna]"' in result.output
 
 
 @pytest.mark.parametrize(
