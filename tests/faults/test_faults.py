@@ -41,6 +41,7 @@ def train(algo, until):
         steps = result["num_env_steps_sampled_lifetime"]
 
 
+@pytest.mark.slow
 def test_a_game_that_raised_is_named_and_what_others_played_is_kept(ray, tmp_path):
     algo = two_runners("raise", tmp_path)
     with pytest.raises(GameError, match=r"^GoesWrongOnce: .*the simulator is gone.* in step\(\) in game \d at step \d"):
@@ -52,6 +53,7 @@ def test_a_game_that_raised_is_named_and_what_others_played_is_kept(ray, tmp_pat
     algo.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_sampling_lag", [None, 1000], ids=["synchronous", "asynchronous"])
 def test_a_runner_whose_game_hangs_is_started_again(ray, tmp_path, max_sampling_lag):
     algo = two_runners("hang", tmp_path, sample_timeout_s=3.0, max_sampling_lag=max_sampling_lag)
@@ -63,6 +65,7 @@ def test_a_runner_whose_game_hangs_is_started_again(ray, tmp_path, max_sampling_
     algo.stop()
 
 
+@pytest.mark.slow
 def test_training_without_any_runner_ends(ray):
     algo = config().env_runners(num_env_runners=1, num_cpus_per_env_runner=0.5)
     algo = algo.fault_tolerance(
@@ -78,6 +81,7 @@ def test_training_without_any_runner_ends(ray):
     algo.stop()
 
 
+@pytest.mark.slow
 def test_a_dead_learner_is_named_and_its_checkpoint_goes_on(ray, tmp_path):
     algo = config().learners(num_learners=1, num_cpus_per_learner=0.5).build_algo()
     algo.train()
@@ -123,6 +127,7 @@ mine:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_a_checkpoint_from_which_resume_goes_on(ray, tmp_path):
     (tmp_path / "game.yaml").write_text(TEXT)
     arguments = ["train", "file", str(tmp_path / "game.yaml"), "--storage-path", str(tmp_path)]
