@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -21,8 +20,6 @@ from tests.core.exact import differing, state
 from tests.core.games import config
 from tests.faults.games import GoesWrongOnce
 
-PATIENCE = 60.0  # s
-
 
 def two_runners(fault, folder, **more):
     game = {"fault": fault, "once": str(folder / "gone_wrong")}
@@ -32,9 +29,8 @@ def two_runners(fault, folder, **more):
 
 def train(algo, until):
     """Trains until something holds; replay has all that is reported, which never goes back."""
-    begin, steps = time.monotonic(), 0
+    steps = 0
     while not until():
-        assert time.monotonic() - begin < PATIENCE
         result = algo.train()
         dropped = result.get("num_env_steps_dropped_lifetime", 0)
         assert steps <= result["num_env_steps_sampled_lifetime"] <= algo.local_replay_buffer.num_added + dropped
