@@ -1,5 +1,6 @@
 """What every algorithm of equals must do, whoever wrote its paper; and what each one's own paper says it does."""
 
+import functools
 import zlib
 
 import numpy as np
@@ -173,43 +174,60 @@ def test_nothing_needs_to_be_allowed_once_the_game_is_over(ray, name):
 def test_same_seed_same_run_another_seed_another(ray, name):
     found = []
     for seed in (0, 0, 1):
-        algo = train(baseline(name, Apart).debugging(seed=seed))
+        settings = baseline(name, Apart).reporting(min_sample_timesteps_per_iteration=100)
+        algo = train(settings.debugging(seed=seed))
         found.append(weights(algo))
         algo.stop()
     assert_same(found[0], found[1])
     assert differ(found[0], found[2])
 
 
+def greedy_at_one(module):
+    """Greedy play of a matrix game, whose only state is 1."""
+    one = torch.ones(1, 1)
+    return module.act(one, observations=dict.fromkeys(module.hierarchy.agents, one))
+
+
+@pytest.fixture(scope="module")
+def saved(ray, tmp_path_factory):
+    """A function of an algorithm's name: one that was trained and saved, the checkpoint, its greedy play by then."""
+
+    @functools.cache
+    def make(name):
+        settings = baseline(name, "maintain_v0", ("player_0", "player_1"), normalize_observations=True)
+        algo = train(settings.reporting(min_sample_timesteps_per_iteration=100), 2)
+        made.append(algo)
+        return algo, algo.save_to_path(str(tmp_path_factory.mktemp(name))), greedy_at_one(learner_of(algo).module)
+
+    made = []
+    yield make
+    for algo in made:
+        algo.stop()
+
+
 @EVERY
-def test_a_restored_run_goes_on_as_the_one_that_was_not_interrupted(ray, tmp_path, name):
+def test_a_restored_run_goes_on_as_the_one_that_was_not_interrupted(saved, name):
     """In one-step games nothing in the games themselves is lost. Generators and what else an algorithm keeps count."""
-    settings = baseline(name, "maintain_v0", ("player_0", "player_1"), normalize_observations=True)
-    algo = train(settings)
-    restored = type(algo).from_checkpoint(str(algo.save_to_path(str(tmp_path / "saved"))))
+    algo, path, _ = saved(name)
+    restored = type(algo).from_checkpoint(path)
     assert_same(weights(algo), weights(restored))
-    assert restored.iteration == algo.iteration == 1
+    assert restored.iteration == algo.iteration == 2
     results = [[each.train()["learners"]["player_1"] for _ in range(2)][-1] for each in (algo, restored)]
     assert results[0]["qf_loss"] == results[1]["qf_loss"]
     assert_same(weights(algo), weights(restored))
     buffers = [each.local_replay_buffer.sample(30).columns for each in (algo, restored)]
     for key, column in buffers[0].items():
         np.testing.assert_array_equal(column, buffers[1][key])
-    for each in (algo, restored):
-        each.stop()
+    restored.stop()
 
 
 @EVERY
-def test_a_checkpoint_is_played_without_ray_as_in_training(ray, tmp_path, name):
-    algo = train(baseline(name, "maintain_v0", ("player_0", "player_1")), 2)
-    path = algo.save_to_path(str(tmp_path / "saved"))
-    own = learner_of(algo).module
+def test_a_checkpoint_is_played_without_ray_as_in_training(saved, name):
+    _, path, joint = saved(name)
     _, module = load(path)
-    one = torch.ones(1, 1)
-    joint = [m.act(one, observations=dict.fromkeys(m.hierarchy.agents, one)) for m in (own, module)]
-    assert joint[0] == joint[1]
-    names = ["ABC"[int(joint[0]["player_0"][0])], "XYZ"[int(joint[0]["player_1"][0])]]
+    assert greedy_at_one(module) == joint
+    names = ["ABC"[int(joint["player_0"][0])], "XYZ"[int(joint["player_1"][0])]]
     assert list(play(path, episodes=2, seed=0).outcomes.items()) == [("-".join(names), 2)]
-    algo.stop()
 
 
 @EVERY
@@ -278,7 +296,7 @@ def test_agents_of_images_learn(ray, name):
 @EVERY
 def test_evaluation_does_not_explore_and_joint_exploration_trains(ray, name):
     settings = baseline(name, "escape_v0", ("player_0", "player_1")).env_runners(epsilon=1.0, exploration="joint")
-    algo = train(settings)
+    algo = train(settings.reporting(min_sample_timesteps_per_iteration=100))
     shares = algo.evaluate()["env_runners"]["outcome_share"]
     assert list(shares.values()).count(1.0) == 1
     algo.stop()

@@ -80,6 +80,7 @@ def test_same_seed_same_run_another_seed_another(ray):
     assert any((w1[key] != w3[key]).any() for key in w1)
 
 
+@pytest.mark.slow
 def test_the_order_of_sets_does_not_matter():
     environments = [os.environ | {"PYTHONHASHSEED": seed, "RAY_ADDRESS": ""} for seed in ("1", "2")]
     runs = [
@@ -284,6 +285,7 @@ def save_and_be_killed_while_saving_again(folder):
     algo.save_to_path(folder)
 
 
+@pytest.mark.slow
 def test_killed_while_it_saves_over_an_earlier_checkpoint(ray, tmp_path):
     folder = tmp_path / "saved"
     in_a_worker = ray.remote(max_retries=0)(save_and_be_killed_while_saving_again)

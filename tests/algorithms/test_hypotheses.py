@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rllib_biac import BiACConfig
+from rllib_biac.algorithms.biac.biac import BiAC
 from rllib_biac.algorithms.biac.hypotheses_rl_module import HypothesesFollower, HypothesesLeader
 from rllib_biac.core.learner import as_multi_agent_batch
 from rllib_biac.core.play import greedy, load
@@ -33,6 +34,22 @@ def train(configured, iterations):
     for _ in range(iterations):
         algo.train()
     return algo
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ray, tmp_path_factory):
+    """Of three hypotheses after an iteration."""
+    algo = train(config(3), 1)
+    yield algo.save_to_path(str(tmp_path_factory.mktemp("saved")))
+    algo.stop()
+
+
+@pytest.fixture
+def three(checkpoint):
+    """Three hypotheses after an iteration."""
+    algo = BiAC.from_checkpoint(checkpoint)
+    yield algo
+    algo.stop()
 
 
 def everything(algo):
@@ -78,10 +95,9 @@ def test_a_commitment_is_worth_what_the_follower_s_best_response_makes_it(ray):
     algo.stop()
 
 
-def test_selecting_a_hypothesis_exchanges_it_with_the_one_played(ray):
-    algo = train(config(3), 1)
-    learner = learner_of(algo)
-    before = everything(algo)
+def test_selecting_a_hypothesis_exchanges_it_with_the_one_played(three):
+    learner = learner_of(three)
+    before = everything(three)
     q = learner.forward(torch.ones(1, 1))
     adam = learner._adam("player_1", "actor_2")["exp_avg"].clone()
     learner._swap(2)
@@ -95,15 +111,13 @@ def test_selecting_a_hypothesis_exchanges_it_with_the_one_played(ray):
         )
     torch.testing.assert_close(learner._adam("player_1", "actor")["exp_avg"], adam)
     learner._swap(2)
-    for key, value in everything(algo).items():
+    for key, value in everything(three).items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
-    algo.stop()
 
 
-def test_normalisers_change_units_and_not_what_any_hypothesis_says(ray):
-    algo = train(config(3), 1)
-    learner = learner_of(algo)
-    rows = learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(512), PLAYERS))
+def test_normalisers_change_units_and_not_what_any_hypothesis_says(three):
+    learner = learner_of(three)
+    rows = learner._to_tensors(as_multi_agent_batch(three.local_replay_buffer.sample(512), PLAYERS))
     for player in PLAYERS:
         rows["rewards", player] = 3.0 * rows["rewards", player] + 1.0  # so that there is something to change
 
@@ -117,12 +131,10 @@ def test_normalisers_change_units_and_not_what_any_hypothesis_says(ray):
     torch.testing.assert_close(said(), before, atol=1e-4, rtol=1e-4)
     for old, player in zip(units, PLAYERS, strict=True):
         assert (learner._normaliser(player)[1] != old[1]).all()
-    algo.stop()
 
 
-def test_answers_are_the_critics_where_an_actor_is_sure_of_others(ray):
-    algo = train(config(3), 1)
-    learner = learner_of(algo)
+def test_answers_are_the_critics_where_an_actor_is_sure_of_others(three):
+    learner = learner_of(three)
     networks = learner.agent_module("player_1").networks()
     with torch.no_grad():
         for name in ("actor", "actor_1", "actor_2"):  # A, whatever the leader does
@@ -137,17 +149,15 @@ def test_answers_are_the_critics_where_an_actor_is_sure_of_others(ray):
         assert learner.joint_play(outputs, None, None, enumerated=True)[0].remainder(2).eq(1).all()
     # What hypothesis 0 plays is then not what its values are of: it counts as not at rest.
     learner._watched = {}
-    learner._watch(learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(64), PLAYERS)))
+    learner._watch(learner._to_tensors(as_multi_agent_batch(three.local_replay_buffer.sample(64), PLAYERS)))
     assert learner._changed.tolist() == [1.0, 0.0, 0.0]
     # A new round's challengers prefer nothing.
-    learner._commit(learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(64), PLAYERS)))
+    learner._commit(learner._to_tensors(as_multi_agent_batch(three.local_replay_buffer.sample(64), PLAYERS)))
     assert learner.forward(torch.ones(1, 1))["player_1", "actor_2"].eq(0).all()
-    algo.stop()
 
 
-def test_only_what_has_come_to_rest_is_selected(ray):
-    algo = train(config(3), 1)
-    learner = learner_of(algo)
+def test_only_what_has_come_to_rest_is_selected(three):
+    learner = learner_of(three)
     swapped = []
     learner._swap = swapped.append
     learner._watched, learner._num_looks, learner._num_starts = {"state": torch.ones(1, 1)}, 10, 1
@@ -157,7 +167,6 @@ def test_only_what_has_come_to_rest_is_selected(ray):
         learner._changed = torch.tensor(changed, dtype=torch.float64)
         learner._select()
         assert swapped == selected
-    algo.stop()
 
 
 @pytest.mark.parametrize("train_first", [1, 2])

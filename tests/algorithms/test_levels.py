@@ -134,11 +134,17 @@ class SimultaneousLearner(LevelsLearner):
             del self.module.answers
 
 
-def test_answers_must_be_felt_by_the_leader(ray):
-    """With the total derivative Stackelberg's (1/2, 1/4); with the answers held fixed Cournot's (1/3, 1/3)."""
+@pytest.fixture(scope="module")
+def two_firms(ray):
+    """Bi-AC, trained on the duopoly."""
     algo = train(duopoly(), 6000)
-    np.testing.assert_allclose(quantities(algo), equilibrium(2), atol=0.06)
+    yield algo
     algo.stop()
+
+
+def test_answers_must_be_felt_by_the_leader(two_firms):
+    """With the total derivative Stackelberg's (1/2, 1/4); with the answers held fixed Cournot's (1/3, 1/3)."""
+    np.testing.assert_allclose(quantities(two_firms), equilibrium(2), atol=0.06)
     algo = train(duopoly(SimultaneousLearner), 6000)
     np.testing.assert_allclose(quantities(algo), [1 / 3, 1 / 3], atol=0.06)
     algo.stop()
@@ -161,12 +167,9 @@ def test_a_leader_with_any_quantity_and_a_follower_with_a_list(ray):
     algo.stop()
 
 
-def test_a_checkpoint_plays_as_what_was_saved(ray, tmp_path):
-    algo = train(duopoly(), 1000)
-    before = played(algo)
-    checkpoint = algo.save_to_path(str(tmp_path))
-    algo.stop()
-    _, module = load(checkpoint)
+def test_a_checkpoint_plays_as_what_was_saved(two_firms, tmp_path):
+    before = played(two_firms)
+    _, module = load(two_firms.save_to_path(str(tmp_path)))
     with torch.no_grad():
         after = module.act(torch.from_numpy(ONE))
     for agent, action in before.items():

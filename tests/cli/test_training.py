@@ -43,6 +43,7 @@ broken: {{{ENV}, stop: {{training_iteration: 3}}, config: {{fail_at: 2}}}}
     assert ray.is_initialized()  # It was not ours to shut down.
 
 
+@pytest.mark.slow
 def test_interrupt_and_resume(rllib, write, tmp_path):
     path = write(f"mine: {{{ENV}, stop: {{training_iteration: 12}}, config: {{pause_s: 0.1}}}}")
     arguments = ["train", "file", path, "--storage-path", tmp_path]
@@ -108,6 +109,7 @@ real:
         )
 
 
+@pytest.mark.slow
 def test_a_trial_in_the_process_of_an_earlier_one_learns_as_it_would_alone(write, tmp_path):
     text = """
 mine:

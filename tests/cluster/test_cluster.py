@@ -11,6 +11,7 @@ import pytest
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "cluster.py"
 
 
+@pytest.mark.slow
 def test_work_lies_on_both_nodes_and_every_step_counts_once(tmp_path):
     # In a process of its own: this one has its Ray already.
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

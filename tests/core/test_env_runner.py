@@ -62,6 +62,7 @@ def test_after_an_error_the_games_start_anew(ray):
     algo.stop()
 
 
+@pytest.mark.slow
 def test_a_killed_runner_is_replaced(ray):
     algo = config().env_runners(num_env_runners=2).build_algo()
     algo.train()

@@ -26,6 +26,7 @@ def merge():
     return config("merge_v0", [["main_0"], ["auxiliary_0"]]).evaluation(evaluation_interval=1, evaluation_duration=5)
 
 
+REMOTE = "merge, 2 remote runners, remote evaluation"
 CASES = {
     "escape": lambda: config("escape_v0"),
     # A schedule in mid-way, episodes in mid-way, a ring that is full, metrics whose window is longer than an iteration.
@@ -41,7 +42,7 @@ CASES = {
         .reporting(metrics_num_episodes_for_smoothing=150)
     ),
     "merge": lambda: merge().checkpointing(compress_buffer_in_checkpoints=True),
-    "merge, 2 remote runners, remote evaluation": lambda: (
+    REMOTE: lambda: (
         merge().env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5).evaluation(evaluation_num_env_runners=1)
     ),
     # Chance in the game, answers that are drawn, and a column and tables of the algorithm's own.
@@ -57,24 +58,17 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def runs(ray, tmp_path_factory):
-    """Case -> what a run reported and became in one go, and the same of its second half in another process."""
-    folder = tmp_path_factory.mktemp("runs")
-    in_one_go, paths = {}, {}
-    for name, make in CASES.items():
-        algo = make().build_algo()
-        for _ in range(N):
-            algo.train()
-        paths[name] = algo.save_to_path(folder / name)
-        in_one_go[name] = go_on(algo)
-    elsewhere = ray.remote(num_cpus=0)(go_on_from)  # on a worker of Ray's
-    return {name: (in_one_go[name], ray.get(elsewhere.remote(path))) for name, path in paths.items()}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_another_process_goes_on_exactly(runs, name):
-    (reported, become), (reported_there, become_there) = runs[name]
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == REMOTE else name for name in CASES]
+)
+def test_another_process_goes_on_exactly(ray, tmp_path, name):
+    algo = CASES[name]().build_algo()
+    for _ in range(N):
+        algo.train()
+    path = algo.save_to_path(tmp_path / "saved")
+    elsewhere = ray.remote(num_cpus=0)(go_on_from).remote(path)  # on a worker of Ray's
+    reported, become = go_on(algo)
+    reported_there, become_there = ray.get(elsewhere)
     for one, other in zip(reported, reported_there, strict=True):
         assert len(one) > 30 and differing(one, other) == {}
     assert len(become) > 100 and differing(become, become_there) == {}

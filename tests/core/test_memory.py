@@ -27,6 +27,7 @@ def kept() -> tuple[int, int]:
     return len(objects), sum(len(item) for item in objects if type(item) in (list, dict, set, deque))
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_checkpoints_leave_nothing_behind(ray, tmp_path, only_new_objects):
     algo = (
         BiACConfig()

@@ -146,6 +146,7 @@ def trained(num_learners, rows_each):
     return dict(tree.flatten_with_path({key: state[key] for key in ("rl_module", "optimizer")}))
 
 
+@pytest.mark.slow
 def test_num_learners_2_trains_as_one_learner_does(ray):
     assert_near(trained(0, 64), trained(2, 32), atol=1e-5, rtol=1e-4)
 

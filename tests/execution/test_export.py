@@ -20,9 +20,11 @@ KINDS = [
     "local, MADDPG",
     "local, images",
 ]
+# One program of ONNX takes two seconds to make.
+ONNX_KINDS = [kind if kind == "vector between" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module")
 def case(request):
     """A policy, what it sees by exported names, its actions by exported names, and their spaces."""
     module = module_of(request.param)
@@ -46,6 +48,7 @@ def of_one(policy, named, agent):
     return {name: array for name, array in named.items() if name.endswith(f"_{agent}")}
 
 
+@pytest.mark.parametrize("case", KINDS, indirect=True)
 def test_torch(case, tmp_path):
     policy, named, expected, spaces = case
     tensors = {name: torch.from_numpy(array) for name, array in named.items()}
@@ -62,6 +65,7 @@ def test_torch(case, tmp_path):
     same({name: action.numpy() for name, action in played.items()}, {own: expected[own]}, spaces)
 
 
+@pytest.mark.parametrize("case", ONNX_KINDS, indirect=True)
 def test_onnx(case, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
@@ -82,6 +86,7 @@ def test_onnx(case, tmp_path):
             same(dict(zip(outputs, played, strict=True)), {name: expected[name][rows] for name in outputs}, spaces)
 
 
+@pytest.mark.parametrize("case", KINDS, indirect=True)
 def test_mistakes_are_named(case, tmp_path):
     for export in (case[0].export_torch, case[0].export_onnx):
         with pytest.raises(ValueError, match="there is no agent 'car'"):

@@ -27,6 +27,7 @@ def results(trial):
     return {row["training_iteration"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_what_is_whole(ray, tmp_path, write):
     path = str(write(TEXT))
 

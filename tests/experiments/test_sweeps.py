@@ -208,6 +208,7 @@ def test_packaged_sweeps_resolve(path):
 # Trials under Tune.
 
 
+@pytest.mark.slow
 def test_asha_stops_the_worse_and_the_report_says_so(ray, rllib, write, tmp_path):
     # The stub's player_1 earns the learning rate.
     text = (
@@ -223,6 +224,7 @@ def test_asha_stops_the_worse_and_the_report_says_so(ray, rllib, write, tmp_path
     assert page.count("stopped early</td>") == len(stopped) and "finished</td>" in page
 
 
+@pytest.mark.slow
 def test_pbt_perturbs_within_its_range_and_the_report_says_so(ray, rllib, write, tmp_path):
     scheduler = (
         "{type: pbt, metric: env_runners/agent_episode_returns_mean/player_1, mode: max, perturbation_interval: 1, "
@@ -238,6 +240,7 @@ def test_pbt_perturbs_within_its_range_and_the_report_says_so(ray, rllib, write,
     assert "Changed on the way" in page and "<code>0.7</code>" in page
 
 
+@pytest.mark.slow
 def test_a_metric_that_never_comes_is_told(ray, rllib, write, tmp_path):
     metric = "env_runners/outcome_share/merge"
     scheduler = f"scheduler: {{type: asha, metric: {metric}, mode: max}}"
@@ -248,6 +251,7 @@ def test_a_metric_that_never_comes_is_told(ray, rllib, write, tmp_path):
     assert f"{metric} was never reported" in result.output
 
 
+@pytest.mark.slow
 def test_optuna_suggests_valid_trials(ray, rllib, write, tmp_path):
     pytest.importorskip("optuna")
     search = "search_alg: {type: optuna, metric: env_runners/agent_episode_returns_mean/player_1, mode: max}"
@@ -265,6 +269,7 @@ def test_optuna_suggests_valid_trials(ray, rllib, write, tmp_path):
     assert f"best at the end by env_runners/agent_episode_returns_mean/player_1: lr={best:.4g}" in result.output
 
 
+@pytest.mark.slow
 def test_a_killed_trial_goes_on_from_its_checkpoint(ray, rllib, write, tmp_path):
     text = f"mine: {{{GOOD}, stop: {{training_iteration: 6}}, max_failures: 1, config: {{die_at: 4}}}}"
     flags = ("--storage-path", tmp_path, "--checkpoint-freq", 1)

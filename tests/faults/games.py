@@ -1,6 +1,6 @@
 """A game with a known answer, of which one copy goes wrong once."""
 
-import time
+import threading
 from pathlib import Path
 
 from tests.core.games import TwoStates
@@ -19,5 +19,5 @@ class GoesWrongOnce(TwoStates):
             self.once.touch()
             if self.fault == "raise":
                 raise OSError("the simulator is gone")
-            time.sleep(600)
+            threading.Event().wait()
         return super().pay(one, two)

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -21,8 +20,6 @@ from tests.core.exact import differing, state
 from tests.core.games import config
 from tests.faults.games import GoesWrongOnce
 
-PATIENCE = 60.0  # s
-
 
 def two_runners(fault, folder, **more):
     game = {"fault": fault, "once": str(folder / "gone_wrong")}
@@ -32,15 +29,15 @@ def two_runners(fault, folder, **more):
 
 def train(algo, until):
     """Trains until something holds; replay has all that is reported, which never goes back."""
-    begin, steps = time.monotonic(), 0
+    steps = 0
     while not until():
-        assert time.monotonic() - begin < PATIENCE
         result = algo.train()
         dropped = result.get("num_env_steps_dropped_lifetime", 0)
         assert steps <= result["num_env_steps_sampled_lifetime"] <= algo.local_replay_buffer.num_added + dropped
         steps = result["num_env_steps_sampled_lifetime"]
 
 
+@pytest.mark.slow
 def test_a_game_that_raised_is_named_and_what_others_played_is_kept(ray, tmp_path):
     algo = two_runners("raise", tmp_path)
     with pytest.raises(GameError, match=r"^GoesWrongOnce: .*the simulator is gone.* in step\(\) in game \d at step \d"):
@@ -52,6 +49,7 @@ def test_a_game_that_raised_is_named_and_what_others_played_is_kept(ray, tmp_pat
     algo.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_sampling_lag", [None, 1000], ids=["synchronous", "asynchronous"])
 def test_a_runner_whose_game_hangs_is_started_again(ray, tmp_path, max_sampling_lag):
     algo = two_runners("hang", tmp_path, sample_timeout_s=3.0, max_sampling_lag=max_sampling_lag)
@@ -63,6 +61,7 @@ def test_a_runner_whose_game_hangs_is_started_again(ray, tmp_path, max_sampling_
     algo.stop()
 
 
+@pytest.mark.slow
 def test_training_without_any_runner_ends(ray):
     algo = config().env_runners(num_env_runners=1, num_cpus_per_env_runner=0.5)
     algo = algo.fault_tolerance(
@@ -78,6 +77,7 @@ def test_training_without_any_runner_ends(ray):
     algo.stop()
 
 
+@pytest.mark.slow
 def test_a_dead_learner_is_named_and_its_checkpoint_goes_on(ray, tmp_path):
     algo = config().learners(num_learners=1, num_cpus_per_learner=0.5).build_algo()
     algo.train()
@@ -123,6 +123,7 @@ mine:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_a_checkpoint_from_which_resume_goes_on(ray, tmp_path):
     (tmp_path / "game.yaml").write_text(TEXT)
     arguments = ["train", "file", str(tmp_path / "game.yaml"), "--storage-path", str(tmp_path)]

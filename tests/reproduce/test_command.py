@@ -92,6 +92,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_interrupt_and_go_on(tmp_path, ctrl_c):
     raw = tmp_path / "slow.jsonl"
 

@@ -68,6 +68,7 @@ def test_a_run_that_raises_is_named_and_tried_again(tmp_path):
     assert [row["x"] for row in run_all(tasks.raises_unless, settings, raw).rows] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(tmp_path):
     finished = run_all(tasks.dies_once, [{"x": 5, "mark": str(tmp_path / "mark")}], tmp_path / "rows.jsonl")
     assert [row["y"] for row in finished.rows] == [25]
