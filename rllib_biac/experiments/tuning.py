@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.utils.util import SafeFallbackEncoder
 
 from rllib_biac.experiments.callbacks import Comparison, SaveAndStop
 from rllib_biac.experiments.resolve import Experiment
@@ -66,6 +68,11 @@ def train(
             verbose=0,
         )
     return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
+
+
+def as_written(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings as Tune writes them into params.json, so that both can be compared."""
+    return json.loads(json.dumps(settings, cls=SafeFallbackEncoder))
 
 
 def _reusable(experiment: Experiment) -> bool:

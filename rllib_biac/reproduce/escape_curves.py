@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rllib_biac.experiments.runs import Row
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.matrix_games import PLAYERS, equilibrium_of, game_of
-from rllib_biac.reproduce.runs import Row
 from rllib_biac.reproduce.training import built, settings, train_until
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.experiments import reading
-from rllib_biac.reproduce.runs import Row
+from rllib_biac.experiments.runs import Row
+from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.rllib.config_keys import build
 
 # In the paper's order: name in `run:` -> name in the paper, stem of the tuned examples.

@@ -45,7 +45,6 @@ from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.weights import load_weights
 from rllib_biac.learning.generators import process_generators, set_process_generators
-from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.team import Team, copy_weights
 from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib.async_sampling import AsyncSampler
@@ -55,6 +54,7 @@ from rllib_biac.rllib.learner import as_multi_agent_batch, shares_of_minibatches
 from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.reading import save_team
 from rllib_biac.rllib.remote import ask
+from rllib_biac.rllib.replay import SavedReplayBuffer
 
 # Parts of a checkpoint beside RLlib's own.
 REPLAY_BUFFER = "replay_buffer"
@@ -92,8 +92,8 @@ class JointAlgorithm(Algorithm):
         self._own_columns = make(spec, self.config.seed) if make else None
 
     @override(Algorithm)
-    def _create_local_replay_buffer_if_necessary(self, config: Any) -> JointReplayBuffer:
-        return JointReplayBuffer(
+    def _create_local_replay_buffer_if_necessary(self, config: Any) -> SavedReplayBuffer:
+        return SavedReplayBuffer(
             config["replay_buffer_config"]["capacity"],
             seed=config["seed"],
             compressed=config["compress_buffer_in_checkpoints"],
