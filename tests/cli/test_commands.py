@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rllib_biac.cli.progress import line, seconds_left
-from rllib_biac.core.best_response import Estimate, LearnedRegret
+from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.equilibria import NashComparison
 from rllib_biac.experiments.clock import clock
 
@@ -73,7 +73,7 @@ def played(monkeypatch):
             learned_regret=learned if best_response else {},
         )
 
-    monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))
+    monkeypatch.setitem(sys.modules, "rllib_biac.evaluation.play", SimpleNamespace(play=play))
     return calls
 
 
