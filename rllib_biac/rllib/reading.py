@@ -37,7 +37,7 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
             made_by = pickle.load(file)
         (state,), _ = made_by["ctor_args_and_kwargs"]
         config_class = state["class"]
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise ValueError(f"{wrong}: {_CONFIG} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
