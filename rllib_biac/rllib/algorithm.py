@@ -37,7 +37,6 @@ from ray.rllib.utils.metrics import (
     TIMERS,
     WEIGHTS_SEQ_NO,
 )
-from ray.tune.utils import UtilMonitor
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.evaluation.exact import regret
@@ -48,17 +47,21 @@ from rllib_biac.learning.generators import process_generators, set_process_gener
 from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.team import Team, copy_weights
 from rllib_biac.learning.transitions import JointTransitions
+from rllib_biac.rllib import compat
 from rllib_biac.rllib.async_sampling import AsyncSampler
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.connector import JointTransitionsConnector
 from rllib_biac.rllib.learner import as_multi_agent_batch, shares_of_minibatches
 from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.reading import save_team
-from rllib_biac.rllib.remote import ask
+from rllib_biac.rllib.remote import ask, end_silent
 
 # Parts of a checkpoint beside RLlib's own.
 REPLAY_BUFFER = "replay_buffer"
 JOINT_ALGORITHM = "joint_algorithm"
+
+# How long a runner that is busy may take to hear that training stops, before it is killed.
+STOP_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,6 @@ class JointAlgorithm(Algorithm):
 
     config: JointConfig
     config_class: ClassVar[type[JointConfig]]
-    _monitor: UtilMonitor
 
     @classmethod
     @override(Algorithm)
@@ -83,7 +85,7 @@ class JointAlgorithm(Algorithm):
         self._calls_in_vain = 0
         lag = self.config.max_sampling_lag
         self._async_sampler = None if lag is None else AsyncSampler(self.env_runner_group, lag)
-        spec = self._local_team.spec if self._local_team else self._learner_team().spec
+        spec = self._local_team.spec if self._local_team else self.learner_team().spec
         settings = spec.settings
         self._connector = JointTransitionsConnector(
             spec.agents, keep_observations=settings.uses_observations, keep_starts=settings.uses_starts
@@ -111,7 +113,8 @@ class JointAlgorithm(Algorithm):
         module = getattr(self.env_runner, "module", None)
         return module.team if module else None
 
-    def _learner_team(self) -> Team:
+    def learner_team(self) -> Team:
+        """Returns the team that learns; a copy of it where learners are remote."""
         (module, *_) = self.learner_group.foreach_learner(lambda learner: learner.module).ignore_errors()
         return module.get().team
 
@@ -205,7 +208,7 @@ class JointAlgorithm(Algorithm):
             yield
         except ray.exceptions.RayError as error:
             # Of several learners the others fail too, waiting for its gradients.
-            learners = self.learner_group._workers or []
+            learners = compat.remote_learners(self.learner_group)
             dead = next((number for number, learner in enumerate(learners) if _is_dead(learner)), None)
             if dead is None:
                 raise
@@ -224,8 +227,9 @@ class JointAlgorithm(Algorithm):
             if local is not None:
                 self.env_runner.module.set_state(weights[COMPONENT_LEARNER][COMPONENT_RL_MODULE])
         elif self.learner_group.is_local and local is not None and not self.env_runner_group.num_remote_workers():
-            copy_weights(self.learner_group._learner.module.team, local)
-            self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
+            learner = compat.local_learner(self.learner_group)
+            copy_weights(learner.module.team, local)
+            compat.set_weights_number(self.env_runner, compat.weights_number(learner))
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
 
@@ -243,10 +247,10 @@ class JointAlgorithm(Algorithm):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Plays as RLlib does; where the game has tables the result also has `regret`, which is exact."""
         group = self.eval_env_runner_group
-        late = group.num_env_runners_dropped_lifetime() if group else 0
+        late = compat.dropped_answers(group) if group else 0
         with self._deaths_of_learners():
             results = super().evaluate(*args, **kwargs)
-        if group and group.num_env_runners_dropped_lifetime() > late:
+        if group and (late is None or compat.dropped_answers(group) > late):
             ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         team = self._local_team
         exact = regret(Trained(team, self.config.env, self.config.env_config)) if team else None
@@ -270,19 +274,17 @@ class JointAlgorithm(Algorithm):
     @override(Algorithm)
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes the algorithm of another config, so that Tune's next trial need not start a process of its own."""
-        self._monitor.stop()
+        compat.stop_monitor(self)
         self.cleanup()
-        trial = self._trial_info  # type: ignore[has-type]
-        Algorithm.__init__(self, config=new_config, storage=self._storage)
-        self._trial_info = trial
+        compat.begin_anew(self, new_config)
         return True
 
     @override(Algorithm)
     def stop(self) -> None:
         """Releases everything, at once."""
-        # RLlib would wait for its thread that watches the machine to wake up, up to 0.7 s; it then ends by itself.
-        self._monitor.stop()
-        self._monitor = UtilMonitor(start=False)
+        compat.stop_monitor(self)
+        for group in self._runner_groups().values():
+            end_silent(group, STOP_TIMEOUT_S)
         super().stop()
 
     # Checkpoints.
@@ -295,16 +297,16 @@ class JointAlgorithm(Algorithm):
         if COMPONENT_LEARNER_GROUP in state:
             # RLlib's are the living networks and optimizers themselves, which go on changing.
             state[COMPONENT_LEARNER_GROUP] = copy.deepcopy(state[COMPONENT_LEARNER_GROUP])
-        if self._check_component(REPLAY_BUFFER, components, not_components):
+        if compat.is_wanted(self, REPLAY_BUFFER, components, not_components):
             # What is asked for by itself is written to files at once: a million rows need not be there twice.
             state[REPLAY_BUFFER] = self.local_replay_buffer.get_state(
                 rows=self.config.store_buffer_in_checkpoints, copy=components != REPLAY_BUFFER
             )
-        if self._check_component(JOINT_ALGORITHM, components, not_components):
+        if compat.is_wanted(self, JOINT_ALGORITHM, components, not_components):
             state[JOINT_ALGORITHM] = {
                 "rows_to_train": self._rows_to_train,
                 "env_steps": self._env_steps,
-                "counters": dict(self._counters),
+                "counters": dict(compat.counters(self)),
                 "process": process_generators(),
                 "own_columns": self._own_columns.get_state() if self._own_columns else None,
                 "restart": self._games_restart(),
@@ -331,7 +333,7 @@ class JointAlgorithm(Algorithm):
         if own := state.get(JOINT_ALGORITHM):
             self._rows_to_train = own["rows_to_train"]
             self._env_steps = own["env_steps"]
-            self._counters.update(own["counters"])
+            compat.counters(self).update(own["counters"])
             for name, group in self._runner_groups().items():
                 _restore_runners(name, group, own["runners"].get(name, {}), self.config.sample_timeout_s)
             set_process_generators(own["process"])
@@ -350,7 +352,7 @@ class JointAlgorithm(Algorithm):
     def get_metadata(self) -> dict[str, Any]:
         about = {
             "training_iteration": self.iteration,
-            "time_total_s": self._time_total,
+            "time_total_s": compat.seconds_trained(self),
             "replay_buffer": "saved" if self.config.store_buffer_in_checkpoints else "left out",
             "games_in_flight": "start anew" if self._games_restart() else "saved",
         }
@@ -429,7 +431,7 @@ class JointAlgorithm(Algorithm):
             path: of the file; `load_weights` and `StackelbergPolicy.load` read it. What else a run needs to
                 go on exactly is in checkpoints only.
         """
-        save_team(path, self._learner_team(), self.config.algorithm.name)
+        save_team(path, self.learner_team(), self.config.algorithm.name)
 
     def load_weights(self, path: str | Path) -> None:
         """Lets all networks go on from those in a file that `save_weights` or `rllib export` wrote.
@@ -440,7 +442,7 @@ class JointAlgorithm(Algorithm):
             FileNotFoundError: if there is no such file.
             ValueError: if it is damaged, or its networks are not like these.
         """
-        weights = load_weights(path, self._learner_team().weights())
+        weights = load_weights(path, self.learner_team().weights())
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: weights}})
         self._hand_out_weights()
 
@@ -473,7 +475,7 @@ class JointAlgorithm(Algorithm):
 
 
 def _take(runner: Any, known: dict[str, Any]) -> None:
-    runner._weights_seq_no = 0  # RLlib's own runner would keep weights of a higher number
+    compat.set_weights_number(runner, 0)  # RLlib's own runner would keep weights of a higher number
     runner.set_state(known)
 
 

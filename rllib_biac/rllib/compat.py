@@ -127,9 +127,9 @@ def is_healthy(group: EnvRunnerGroup, index: int) -> bool:
     return group._worker_manager.is_actor_healthy(index)
 
 
-def kill_runner(group: EnvRunnerGroup, index: int) -> None:
-    """Kills a remote runner, which Ray starts again. RLlib is told, else it would send requests to a dead actor."""
-    ray.kill(group._worker_manager.actors()[index], no_restart=False)
+def kill_runner(group: EnvRunnerGroup, index: int, *, restart: bool = True) -> None:
+    """Kills a remote runner, which Ray may start again. RLlib is told: else it would send requests to a dead actor."""
+    ray.kill(group._worker_manager.actors()[index], no_restart=not restart)
     group._worker_manager.set_actor_state(index, healthy=False)
 
 
