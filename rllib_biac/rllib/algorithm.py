@@ -54,7 +54,7 @@ from rllib_biac.rllib.connector import JointTransitionsConnector
 from rllib_biac.rllib.learner import as_multi_agent_batch, shares_of_minibatches
 from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.reading import save_team
-from rllib_biac.rllib.remote import ask, end_silent
+from rllib_biac.rllib.remote import ask
 
 # Parts of a checkpoint beside RLlib's own.
 REPLAY_BUFFER = "replay_buffer"
@@ -283,9 +283,13 @@ class JointAlgorithm(Algorithm):
     def stop(self) -> None:
         """Releases everything, at once."""
         compat.stop_monitor(self)
-        for group in self._runner_groups().values():
-            end_silent(group, STOP_TIMEOUT_S)
         super().stop()
+
+    @override(Algorithm)
+    def cleanup(self) -> None:
+        for group in self._runner_groups().values():
+            compat.stop_runners(group, STOP_TIMEOUT_S)
+        super().cleanup()
 
     # Checkpoints.
 
@@ -447,8 +451,10 @@ class JointAlgorithm(Algorithm):
         self._hand_out_weights()
 
     def _runner_groups(self) -> dict[str, EnvRunnerGroup]:
-        groups = {"env runners": self.env_runner_group, "evaluation env runners": self.eval_env_runner_group}
-        return {name: group for name, group in groups.items() if group is not None}
+        # A build that failed half-way has not all of them.
+        groups = {"env runners": "env_runner_group", "evaluation env runners": "eval_env_runner_group"}
+        found = {name: getattr(self, attribute, None) for name, attribute in groups.items()}
+        return {name: group for name, group in found.items() if group is not None}
 
     def _games_restart(self) -> bool:
         # RLlib's own runner keeps no games.

@@ -55,18 +55,3 @@ def restart(group: EnvRunnerGroup, indices: Collection[int], timeout_s: float | 
         if compat.is_healthy(group, index):
             logger.warning(f"Env runner {index} was silent for {timeout_s} s: it is killed and started again.")
             compat.kill_runner(group, index)
-
-
-def end_silent(group: EnvRunnerGroup, timeout_s: float) -> None:
-    """Kills remote runners that do not reply in time. RLlib's own `stop` would wait for them without limit.
-
-    Args:
-        group: the runners.
-        timeout_s: seconds to wait.
-    """
-    asked = group.healthy_worker_ids()
-    heard = group.foreach_env_runner(
-        lambda runner: runner.worker_index, local_env_runner=False, timeout_seconds=timeout_s
-    )
-    for index in set(asked) - set(heard):
-        compat.kill_runner(group, index, restart=False)
