@@ -59,6 +59,7 @@ ASHA = "ray.tune.schedulers.async_hyperband"
 
 # Ours. The tests import them by these paths.
 OUR_ALGORITHM = "rllib_biac.rllib.algorithm.JointAlgorithm"
+OUR_RESUMABLE = "rllib_biac.rllib.resumable.ResumableAlgorithm"
 OUR_CONFIG = "rllib_biac.rllib.config.JointConfig"
 OUR_BIAC_CONFIG = "rllib_biac.rllib.biac.BiACConfig"
 OUR_CONNECTOR = "rllib_biac.rllib.connector.JointTransitionsConnector"
@@ -85,19 +86,19 @@ OVERRIDDEN: tuple[Row, ...] = (
     Row(ALGORITHM, "reset_config", "self, new_config", "lets Tune reuse the process", OUR_ALGORITHM, run="tune"),
     Row(ALGORITHM, "stop", "self", "stops at once", OUR_ALGORITHM),
     Row(ALGORITHM, "cleanup", "self", "does not wait for runners that hang", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_state", _STATE, "exact resume", OUR_ALGORITHM),
-    Row(ALGORITHM, "set_state", "self, state", "exact resume", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_checkpointable_components", "self", "replay has files of its own", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_metadata", "self", "a checkpoint says what it is", OUR_ALGORITHM),
+    Row(ALGORITHM, "get_state", _STATE, "exact resume", OUR_RESUMABLE),
+    Row(ALGORITHM, "set_state", "self, state", "exact resume", OUR_RESUMABLE),
+    Row(ALGORITHM, "get_checkpointable_components", "self", "replay has files of its own", OUR_RESUMABLE),
+    Row(ALGORITHM, "get_metadata", "self", "a checkpoint says what it is", OUR_RESUMABLE),
     Row(
         ALGORITHM,
         "save_to_path",
         "self, path, *, state, filesystem, use_msgpack",
         "a checkpoint is whole or not there",
-        OUR_ALGORITHM,
+        OUR_RESUMABLE,
     ),
-    Row(ALGORITHM, "restore_from_path", "self, path, *args, **kwargs", "checks before it reads", OUR_ALGORITHM),
-    Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_ALGORITHM),
+    Row(ALGORITHM, "restore_from_path", "self, path, *args, **kwargs", "checks before it reads", OUR_RESUMABLE),
+    Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_RESUMABLE),
     Row(CONFIG, "environment", "self, env, *, ...", "`state` and games by id", OUR_CONFIG),
     Row(CONFIG, "env_runners", "self, *, env_runner_cls, ...", "our runners, epsilon", OUR_CONFIG),
     Row(CONFIG, "training", "self, *, gamma, lr, ...", "our settings", OUR_CONFIG),

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
-import ray
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
