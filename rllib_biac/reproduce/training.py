@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.experiments import reading
+from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.reproduce.runs import Row
 from rllib_biac.rllib.config_keys import build
 
