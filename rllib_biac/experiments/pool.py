@@ -64,9 +64,10 @@ def run_each(
         (ready, *_), _ = ray.wait(list(pending))
         settings = pending.pop(ready)
         try:
-            yield settings, ray.get(ready), ""
+            row, reason = ray.get(ready), ""
         except ray.exceptions.RayError as error:
-            yield settings, None, _reason(error)
+            row, reason = None, _reason(error)
+        yield settings, row, reason
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
