@@ -24,8 +24,8 @@ from statistics import fmean
 from studies import RESULTS, markdown, run_all, versions
 
 from rllib_biac.envs.merge import rules
-from rllib_biac.experiments.runs import Row
 from rllib_biac.reproduce import matrix_games, merge_study
+from rllib_biac.reproduce.runs import Row
 from rllib_biac.reproduce.training import ALGORITHMS, settings
 
 RATES = {

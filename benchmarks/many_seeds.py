@@ -6,7 +6,7 @@ How to run:
 
 Every run is Escape with the settings of tuned_examples/escape_biac.yaml, 1,000 env steps, its own seed; two at once:
 as a plain Ray Tune experiment of N trials; the same with `reuse_actors=True`, as `rllib train` does; and by
-`rllib_biac.experiments.runs`, as `rllib reproduce` does. Each kind runs in a fresh Ray whose start is not counted. CPU
+`rllib_biac.reproduce.runs`, as `rllib reproduce` does. Each kind runs in a fresh Ray whose start is not counted. CPU
 time is that of all processes of that Ray and of the driver.
 
 Results to expect: a process that goes on does a run in about a second; one of its own costs several seconds more.
@@ -64,8 +64,8 @@ def by_tune(runs: int, folder: Path, reuse_actors: bool) -> None:
 
 def by_runs(runs: int, folder: Path) -> None:
     """Runs N runs of the reproduction's harness."""
-    from rllib_biac.experiments.runs import run_all
     from rllib_biac.reproduce import matrix_games
+    from rllib_biac.reproduce.runs import run_all
     from rllib_biac.reproduce.training import settings
 
     short = [settings("BiAC", "escape", "main", seed) | {"steps": STEPS} for seed in range(runs)]
@@ -77,7 +77,7 @@ def by_runs(runs: int, folder: Path) -> None:
 KINDS: dict[str, Callable[[int, Path], None]] = {
     "Ray Tune, a process per trial": lambda runs, folder: by_tune(runs, folder, reuse_actors=False),
     "Ray Tune, `reuse_actors=True`": lambda runs, folder: by_tune(runs, folder, reuse_actors=True),
-    "`rllib_biac.experiments.runs`": by_runs,
+    "`rllib_biac.reproduce.runs`": by_runs,
 }
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from rllib_biac.experiments import runs as _runs
-from rllib_biac.experiments.runs import Row
+from rllib_biac.reproduce import runs as _runs
 from rllib_biac.reproduce import write as _write
+from rllib_biac.reproduce.runs import Row
 from rllib_biac.reproduce.write import markdown
 
 __all__ = ["RESULTS", "Row", "made_with", "markdown", "quantiles", "run_all", "share", "versions"]
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run_all(function: Callable[..., Row], runs: Iterable[Row], raw: Path, cpus: int | None = None) -> list[Row]:
-    """Returns the rows of all runs given, in their order; see `rllib_biac.experiments.runs.run_all`.
+    """Returns the rows of all runs given, in their order; see `rllib_biac.reproduce.runs.run_all`.
 
     Raises:
         RuntimeError: if a run failed, after all others have ended; the next call tries it again.

@@ -54,8 +54,8 @@ def reproduce(names: Sequence[str], seeds: int | None, out: str, cpus: int | Non
 
 def _reproduce(name: str, seeds: int | None, folder: Path, cpus: int | None, command: list[str]) -> int:
     # Only now what takes seconds to import.
-    from rllib_biac.experiments.runs import count_missing, run_all
     from rllib_biac.reproduce.registry import experiment as find
+    from rllib_biac.reproduce.runs import count_missing, run_all
     from rllib_biac.reproduce.write import write
 
     begin = time.monotonic()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.utils.util import SafeFallbackEncoder
 
 from rllib_biac.experiments.callbacks import Comparison, SaveAndStop
 from rllib_biac.experiments.resolve import Experiment
@@ -68,11 +67,6 @@ def train(
             verbose=0,
         )
     return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
-
-
-def as_written(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns settings as Tune writes them into params.json, so that both can be compared."""
-    return json.loads(json.dumps(settings, cls=SafeFallbackEncoder))
 
 
 def _reusable(experiment: Experiment) -> bool:
@@ -152,3 +146,10 @@ def _interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def as_recorded(config: Any) -> Any:
+    """Returns a config's settings as Tune writes them to params.json, so that both can be compared."""
+    from ray.tune.utils.util import SafeFallbackEncoder
+
+    return json.loads(json.dumps(config.to_dict(), cls=SafeFallbackEncoder))

@@ -119,8 +119,11 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
                 )
             tables.append((player, both))
         later = game.horizon > 1 and bool(learned)
-        gamma = trained.team.settings.gamma
-        note = f"Learned values include what follows, discounted by {gamma:g} a step." if later else ""
+        note = (
+            f"Learned values include what follows, discounted by {trained.team.settings.gamma:g} a step."
+            if later
+            else ""
+        )
         return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
 
 

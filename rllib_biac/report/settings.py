@@ -111,12 +111,12 @@ def _command(run: Run, trial: Trial, grid: dict[str, Any], name: str) -> str:
 
 @functools.cache
 def _defaults(algorithm: str) -> dict[str, Any]:
-    from rllib_biac.experiments.tuning import as_written
+    from rllib_biac.experiments.tuning import as_recorded
 
     config_class = _config_class(algorithm)
     if config_class is None:
         return {}
-    return written(as_written(config_class().to_dict()))
+    return written(as_recorded(config_class()))
 
 
 @functools.cache

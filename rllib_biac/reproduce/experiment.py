@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rllib_biac.experiments.runs import Row
+from rllib_biac.reproduce.runs import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rllib_biac.equilibria.random_games import Comparison, Estimate
-from rllib_biac.experiments.runs import Row
 from rllib_biac.reproduce import cooperation
 from rllib_biac.reproduce.experiment import Experiment, Table
+from rllib_biac.reproduce.runs import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from rllib_biac.experiments import reading
-from rllib_biac.experiments.runs import Row
 from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
+from rllib_biac.reproduce.runs import Row
 from rllib_biac.rllib.config_keys import build
 
 # In the paper's order: name in `run:` -> name in the paper, stem of the tuned examples.
@@ -107,14 +107,14 @@ def greedy(algo: Any, states: np.ndarray, observations: dict[str, np.ndarray], s
         algo: an algorithm of this library.
         states: (n, *state shape).
         observations: agent -> (n, *observation shape), of all agents.
-        seed: the seed for teams that draw actions even without exploration.
+        seed: the seed for modules that draw actions even without exploration.
 
     Returns:
         agent -> (n,) int64.
     """
-    team = algo.env_runner.module.team
+    module = algo.env_runner.module
     with torch.no_grad():
-        actions = team.act(
+        actions = module.act(
             torch.from_numpy(states),
             observations={agent: torch.from_numpy(rows) for agent, rows in observations.items()},
             generator=torch.Generator().manual_seed(seed),

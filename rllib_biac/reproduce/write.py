@@ -12,8 +12,8 @@ from typing import Any
 
 import matplotlib
 
-from rllib_biac.experiments.runs import Failure, Row
 from rllib_biac.reproduce.experiment import Experiment
+from rllib_biac.reproduce.runs import Failure, Row
 
 KIND = "rllib_biac reproduction"
 

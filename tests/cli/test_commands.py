@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from rllib_biac.cli.progress import line, seconds_left
-from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.equilibria import NashComparison
+from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.experiments.clock import clock
 
 

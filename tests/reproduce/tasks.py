@@ -9,8 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rllib_biac.experiments.runs import Row
 from rllib_biac.reproduce.experiment import Experiment, Table
+from rllib_biac.reproduce.runs import Row
 
 
 def square(x: int, mark: str = "") -> Row:

@@ -8,9 +8,9 @@ import json
 import click
 import pytest
 
-from rllib_biac.experiments import runs
 from rllib_biac.experiments.mistakes import Mistake
-from rllib_biac.experiments.runs import count_missing, run_all
+from rllib_biac.reproduce import runs
+from rllib_biac.reproduce.runs import count_missing, run_all
 from tests.reproduce import tasks
 
 
