@@ -77,7 +77,8 @@ def _released_targets(run):
         training.train_until(algo, 1000)
         trainer = algo.learner_group._learner.trainer
         rows = trainer.as_tensors(algo.local_replay_buffer.sample(200).columns)
-        return trainer.losses.compute_targets(rows), {player: rows["rewards", player] for player in matrix_games.PLAYERS}
+        targets = trainer.losses.compute_targets(rows)
+        return targets, {player: rows["rewards", player] for player in matrix_games.PLAYERS}
 
 
 @pytest.mark.parametrize("run", ["HystereticDQN", "LenientDQN"])
