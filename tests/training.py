@@ -78,31 +78,14 @@ class Run:
         tensors = self.trainer.as_tensors(rows.columns)
         return tensors | self.trainer.losses.more_columns(tensors)
 
-    def get_state(self):
-        """Returns what `set_state` needs, as it comes back from a file."""
-        state = {
-            "weights": self.team.weights(),
-            "trainer": self.trainer.get_state(),
-            "replay": self.replay.get_state(),
-            "sampler": self.sampler.get_state(),
-            "env_steps": self.sampler.env_steps,
-            "generator": self.generator.get_state().numpy(),
-            "own_columns": self.own_columns and self.own_columns.get_state(),
-            "rows_to_train": self.rows_to_train,
-        }
-        return pickle.loads(pickle.dumps(state))
+    def learned(self):
+        """Returns what `take_over` needs of weights and trainer, as it comes back from a file."""
+        return pickle.loads(pickle.dumps({"weights": self.team.weights(), "trainer": self.trainer.get_state()}))
 
-    def set_state(self, state):
-        """Takes back what `get_state` returned; returns itself."""
-        load_weights(self.team, state["weights"])
-        self.trainer.set_state(state["trainer"])
-        self.replay.set_state(state["replay"])
-        self.sampler.set_state(state["sampler"])
-        self.sampler.env_steps = state["env_steps"]
-        self.generator.set_state(torch.as_tensor(state["generator"]))
-        if self.own_columns:
-            self.own_columns.set_state(state["own_columns"])
-        self.rows_to_train = state["rows_to_train"]
+    def take_over(self, learned):
+        """Goes on from what another run's `learned()` returned; returns itself."""
+        load_weights(self.team, learned["weights"])
+        self.trainer.set_state(learned["trainer"])
         return self
 
     def weights(self):
@@ -120,11 +103,6 @@ def load_weights(team, weights):
     """Gives a team weights that another one's `weights()` returned."""
     for name, member in team.members().items():
         member.load_state_dict({key: torch.as_tensor(values) for key, values in weights[name].items()})
-
-
-def assert_same(one, other):
-    """Fails unless two nested states are the same to the last bit."""
-    np.testing.assert_equal(one, other)
 
 
 def differ(one, other):

@@ -11,10 +11,11 @@ from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
 from rllib_biac.learning.optimizers import BETAS
-from rllib_biac.registry import ALGORITHMS
+from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.rllib.registry import ALGORITHMS
 from tests.algorithms.test_biac_losses import LR, build, transitions
 from tests.core.games import Apart, Kinds, Masked, Pictures, ThreePlayers, TwoStates
-from tests.training import Run, assert_same, differ
+from tests.training import Run, differ
 
 # Targets.
 
@@ -126,26 +127,25 @@ LEADS, PEERS = [["one"], ["two"]], [["one", "two"]]
 def test_states_and_observations_of_other_shapes_are_normalised_apart(algorithm, hierarchy, settings):
     """States of three numbers, observations of one and of four: each has a mean and a spread of its own."""
     run = Run(algorithm, Apart, hierarchy, normalize_observations=True, **settings).train(200)
-    rows = run.replay.columns
-    # Everything seen while learning: the rows of every call, as they were drawn.
+    assert run.trainer.num_updates > 100
     fresh = Run(algorithm, Apart, hierarchy, normalize_observations=True, **settings)
-    drawn = run.replay.sample(256)
-    fresh.update(drawn, 64)
-    state = drawn.columns["state"].astype(np.float64)
+    seen = {"state": [], ("obs", "one"): [], ("obs", "two"): []}
+    for _ in range(2):  # a second call counts as many rows as the first one
+        rows = run.replay.sample(256)
+        fresh.update(rows, 64)
+        for key, columns in seen.items():
+            columns.append(rows.columns[key])
     for agent in ("one", "two"):
-        assert rows["obs", agent].shape[1] != rows["state"].shape[1]
-        own, seen = fresh.team[agent], drawn.columns["obs", agent].astype(np.float64)
-        np.testing.assert_allclose(own.state_mean, state.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(own.state_std, state.std(0), rtol=1e-5)
-        np.testing.assert_allclose(own.observation_mean, seen.mean(0), rtol=1e-5, atol=1e-6)
-        varies = seen.std(0) > 0
-        np.testing.assert_allclose(own.observation_std[varies], seen.std(0)[varies], rtol=1e-5)
-    # A second call counts as many rows as the first one.
-    more = run.replay.sample(256)
-    fresh.update(more, 64)
-    both = np.concatenate([state, more.columns["state"]]).mean(0)
-    for agent in ("one", "two"):
-        np.testing.assert_allclose(fresh.team[agent].state_mean, both, rtol=1e-5)
+        own = fresh.team[agent]
+        for key, mean, std in (
+            ("state", own.state_mean, own.state_std),
+            (("obs", agent), own.observation_mean, own.observation_std),
+        ):
+            columns = np.concatenate(seen[key]).astype(np.float64)
+            np.testing.assert_allclose(mean, columns.mean(0), rtol=1e-5, atol=1e-6)
+            varies = columns.std(0) > 0
+            np.testing.assert_allclose(std[varies], columns.std(0)[varies], rtol=1e-5)
+        assert own.observation_mean.shape != own.state_mean.shape
         assert torch.equal(run.team[agent].state_mean, run.team["one"].state_mean)
 
 
@@ -167,11 +167,12 @@ class Three(ThreePlayers):
         return self.observe(), dict(zip(self.possible_agents, rewards, strict=True)), over, unfinished, self.infos()
 
 
+TABLES = {"model_config": MODEL_DEFAULTS, "training_intensity": 1.0}
 SOFT = {"continuous_leader": "soft_q"}
 GOES_ON = {
     "BiAC": (BiAC, TwoStates, LEADS, {}),
     "BiAC masked": (BiAC, Masked, LEADS, {}),
-    "BiAC pictures": (BiAC, Pictures, LEADS, {}),
+    "BiAC pictures": (BiAC, Pictures, LEADS, {"model_config": MODEL_DEFAULTS | {"conv_filters": [[4, 3, 2]]}}),
     "BiAC gumbel_softmax": (BiAC, TwoStates, LEADS, {"actor_loss": "gumbel_softmax"}),
     "BiAC score_function": (BiAC, TwoStates, LEADS, {"actor_loss": "score_function"}),
     "BiAC sampled": (BiAC, TwoStates, LEADS, {"response": "sampled"}),
@@ -186,8 +187,8 @@ GOES_ON = {
     "BiAC continuous follower": (BiAC, Kinds, LEADS, {}),
     "BiAC continuous leader": (BiAC, Kinds, [["two"], ["one"]], {}),
     "BiAC soft_q": (BiAC, Kinds, [["two"], ["one"]], SOFT),
-    "BiLevelQ": (BiLevelQ, TwoStates, LEADS, {}),
-    "BiLevelQ masked": (BiLevelQ, Masked, LEADS, {"lr": [[0, 0.5], [400, 0.1]]}),
+    "BiLevelQ": (BiLevelQ, TwoStates, LEADS, TABLES),
+    "BiLevelQ masked": (BiLevelQ, Masked, LEADS, TABLES | {"lr": [[0, 0.5], [400, 0.1]]}),
     "IDQN": (IDQN, Masked, PEERS, {}),
     "HystereticDQN": (HystereticDQN, Apart, PEERS, {"normalize_observations": True}),
     "LenientDQN": (LenientDQN, Apart, PEERS, {}),
@@ -203,27 +204,25 @@ def test_every_algorithm_is_among_those_that_go_on():
 
 @pytest.mark.parametrize("case", GOES_ON)
 def test_a_new_trainer_goes_on_from_state_and_weights_bit_for_bit(case):
-    """In the middle of a round, of a schedule, of a report."""
+    """From the middle of a round, of a schedule, of a report; whatever was in the new trainer before."""
     algorithm, env, hierarchy, settings = GOES_ON[case]
-    if algorithm is BiLevelQ:
-        settings = settings | {"model_config": algorithm.settings().model_config, "training_intensity": 1.0}
-    run = Run(algorithm, env, hierarchy, **settings).train(180)
-    run.trainer.train(run.replay.sample(128).columns, minibatch_size=64, env_steps=180)
-    state = run.get_state()
-    other = Run(algorithm, env, hierarchy, seed=1, **settings)
+    run, other = (Run(algorithm, env, hierarchy, seed=seed, **settings).train(180) for seed in (0, 1))
+    batches = [run.replay.sample(256).columns for _ in range(3)]
+    run.trainer.train(batches[0], minibatch_size=64, env_steps=180)
     assert differ(run.weights(), other.weights())
-    other.trainer.take_over_weights() if algorithm is not BiLevelQ else None  # whatever was there before
-    other.set_state(state)
-    assert_same(other.get_state(), state)
+    before, learned = run.weights(), run.learned()
+    other.take_over(learned)
+    np.testing.assert_equal(other.learned(), learned)
     for each in (run, other):
-        each.train(150)
-        each.trainer.train(each.replay.sample(128).columns, minibatch_size=64)
-    assert_same(run.get_state(), other.get_state())
-    assert_same(run.trainer.take_report(), other.trainer.take_report())
-    assert differ(run.weights(), {f"{a}/{k}": torch.as_tensor(v) for a, o in state["weights"].items() for k, v in o.items()})
+        for steps, rows in ((250, batches[1]), (400, batches[2])):
+            each.trainer.train(rows, minibatch_size=64, env_steps=steps)
+    np.testing.assert_equal(other.learned(), run.learned())
+    np.testing.assert_equal(other.trainer.take_report(), run.trainer.take_report())
+    assert differ(run.weights(), before)
 
 
 def test_pairs_and_levels_are_of_the_kinds_they_should_be():
-    kinds = {case: Run(*GOES_ON[case][:3], **GOES_ON[case][3]) for case in ("BiAC", "BiAC levels", "BiAC soft_q")}
-    for case, run in kinds.items():
+    for case in ("BiAC", "BiAC levels", "BiAC soft_q"):
+        *game, settings = GOES_ON[case]
+        run = Run(*game, **settings)
         assert isinstance(run.team, LevelsTeam) == isinstance(run.trainer.losses, LevelsLosses) == (case != "BiAC")
