@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rllib_biac.core.hierarchy import Hierarchy
 from rllib_biac.core.replay_buffer import JointReplayBuffer
-from tests.core.test_replay_buffer import rows
+from tests.learning.test_replay import rows
 from tests.properties import bad_inputs
 from tests.properties.games import CASES, train
 
