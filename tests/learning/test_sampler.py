@@ -1,12 +1,14 @@
 """Games and a team to joint transitions: counting of episodes, exploration, ends of games, errors of games."""
 
+import types
+
 import numpy as np
 import pytest
 import torch
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.episodes import FinishedEpisodes
-from tests.core.games import Broken, Endless, Masked, TwoStates, sampler_of
+from tests.core.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
 
 FAULTS = {
     "observation": r"observation of agent 'two' .*step 3",
@@ -114,6 +116,18 @@ def test_ends_are_told_apart():
         goes_on = ~(rows.columns["terminated"] | rows.columns["truncated"])[:-2]
         np.testing.assert_array_equal(rows.columns["next_state"][:-2][goes_on], rows.columns["state"][2:][goes_on])
     assert rows.env_steps() == 24 and rows.agent_steps() == 48
+
+
+def test_games_side_by_side_give_the_rows_of_one():
+    fixed = {"main_x": 150, "auxiliary_x": 150, "main_speed": [35, 35], "auxiliary_speed": [38, 38]}
+    found = []
+    for games in (1, 3):
+        sampler = sampler_of("merge_v0", num_games=games, env_config=fixed)
+        sampler.team.act = types.MethodType(scripted, sampler.team)
+        columns = sampler.sample(30 * games).columns
+        found.append([tuple(np.asarray(column[i]).tobytes() for column in columns.values()) for i in range(30 * games)])
+    one, three = found
+    assert three[::3] == three[1::3] == three[2::3] == one
 
 
 def test_a_sampler_goes_on_from_its_state():
