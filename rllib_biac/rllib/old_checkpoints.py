@@ -95,7 +95,8 @@ def load_networks(folder: Path) -> tuple[str, Team]:
         weights = {agent: _read(folder / _MODULES / agent / _STATE) for agent in team.agents}
         _take(team, weights)
     except Exception as error:  # whatever a damaged file makes pickle, gymnasium or torch raise
-        raise ValueError(f"{folder}: its networks cannot be read ({error}).") from error
+        reason = " ".join(str(error).split())  # PyTorch's has several lines
+        raise ValueError(f"{folder}: its networks cannot be read ({reason}).") from error
     return name, team
 
 
