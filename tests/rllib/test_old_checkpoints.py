@@ -30,8 +30,8 @@ CASES = sorted(path.name for path in FOLDER.iterdir())
 MODULES = Path("learner_group") / "learner" / "rl_module"
 STATE = "module_state.pkl"
 SENTENCE = (
-    "{} was made by version 0.1.0 of rllib_biac: its networks can be taken over with `rllib export CHECKPOINT FILE` and "
-    "`algo.load_weights(FILE)`, but its training cannot be resumed."
+    "{} was made by version 0.1.0 of rllib_biac: its networks can be taken over with `rllib export CHECKPOINT FILE` "
+    "and `algo.load_weights(FILE)`, but its training cannot be resumed."
 )
 
 
@@ -184,7 +184,7 @@ def test_nothing_is_executed(old, tmp_path, function, args):
     args = tuple(arg.format(harm=str(harm)) if isinstance(arg, str) else arg for arg in args)
     for name in (MODULES / "main_0" / STATE, MODULES / MADE_BY):
         rewrite(old, name, pickle.dumps({"class": 1, "critic": Hostile(function, *args)}))
-        with pytest.raises(ValueError, match="its networks cannot be read .*, which the networks of this library do not"):
+        with pytest.raises(ValueError, match=r"its networks cannot be read .* do not need"):
             load_networks(old)
     rewrite(old, MADE_BY, pickle.dumps({"class": Hostile(function, *args)}))
     for road in (load_networks, load, BiAC.from_checkpoint):
