@@ -27,7 +27,6 @@ from ray.rllib.utils.metrics import (
 from rllib_biac.envs.errors import GameError
 from rllib_biac.evaluation.exact import regret
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.team import Team, copy_weights
 from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib import compat
@@ -37,6 +36,7 @@ from rllib_biac.rllib.connector import JointTransitionsConnector
 from rllib_biac.rllib.learner import as_multi_agent_batch, shares_of_minibatches
 from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.remote import ask
+from rllib_biac.rllib.replay import SavedReplayBuffer
 from rllib_biac.rllib.resumable import ResumableAlgorithm
 
 # How long a runner that is busy may take to hear that training stops, before it is killed.
@@ -73,8 +73,8 @@ class JointAlgorithm(ResumableAlgorithm):
         self._own_columns = make(spec, self.config.seed) if make else None
 
     @override(Algorithm)
-    def _create_local_replay_buffer_if_necessary(self, config: Any) -> JointReplayBuffer:
-        return JointReplayBuffer(
+    def _create_local_replay_buffer_if_necessary(self, config: Any) -> SavedReplayBuffer:
+        return SavedReplayBuffer(
             config["replay_buffer_config"]["capacity"],
             seed=config["seed"],
             compressed=config["compress_buffer_in_checkpoints"],
