@@ -105,6 +105,16 @@ def make_ready(experiment: Experiment) -> bool:
     return True
 
 
+def _refuse_old(folder: Path) -> None:
+    from rllib_biac.files.checkpoint import check_current, is_whole
+
+    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"))):
+        try:
+            check_current(checkpoint)
+        except ValueError as error:
+            raise Mistake(str(error)) from error
+
+
 def mend(folder: Path) -> None:
     """Makes Tune's record of a run agree with the files in the trials' folders.
 
@@ -112,13 +122,14 @@ def mend(folder: Path) -> None:
     ones, or it may be cut off. The mended record lets each trial continue from its newest whole checkpoint.
 
     Raises:
-        Mistake: if no record can be read.
+        Mistake: if no record can be read, or version 0.1.0 made the checkpoints.
     """
     from ray.tune.experiment import Trial
     from ray.tune.utils.serialization import TuneFunctionEncoder
 
     from rllib_biac.rllib.compat import read_record
 
+    _refuse_old(folder)
     _take_back(folder)
     for record in sorted(folder.glob(_RECORDS), reverse=True):
         try:

@@ -192,6 +192,8 @@ class JointAlgorithm(ResumableAlgorithm):
 
     @override(Algorithm)
     def _evaluate_on_local_env_runner(self, env_runner: Any) -> Any:
+        if env_runner.env is None:  # Ray 2.55 comes here when all remote evaluation runners are dead
+            return {}, 0, 0, []
         # Where no evaluation runner was asked for, RLlib evaluates on the training runner, and lets it explore.
         explore = env_runner.config.explore
         env_runner.config.explore = self.evaluation_config.explore

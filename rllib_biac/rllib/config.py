@@ -260,14 +260,15 @@ class JointConfig(AlgorithmConfig):
     def validate(self) -> None:
         # RLlib advises once to switch its old API stack back on, on which nothing here runs: count that as said.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        if compat.validates(self):
-            Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
-        super().validate()
         if not compat.validates(self):
+            super().validate()
             return
         compat.check()
         hierarchy = self.checked_hierarchy()
+        # Before RLlib's own checks, whose words are about its own runners and stacks.
         refuse_what_does_nothing(self, joint=issubclass(self.env_runner_cls, JointEnvRunner))
+        Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
+        super().validate()
         check_numbers(self)
         settings = self.settings()
         settings.check(hierarchy, max(self.num_learners, 1))

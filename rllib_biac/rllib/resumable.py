@@ -167,12 +167,12 @@ class ResumableAlgorithm(Algorithm):
             args, kwargs: RLlib's; `component` names the part of it that is in `path`.
 
         Raises:
-            ValueError: if it is damaged, or a newer version of the library made it.
+            ValueError: if it is damaged, or version 0.1.0, a newer version or another library made it.
         """
         if _is_local(path, kwargs.get("filesystem")):
             path = Path(path).absolute()
             if kwargs.get("component") is None:
-                checkpoints.check(path)
+                checkpoints.check_current(path)
         super().restore_from_path(path, *args, **kwargs)
         self._hand_out_weights()
 
@@ -187,11 +187,11 @@ class ResumableAlgorithm(Algorithm):
             kwargs: RLlib's other options.
 
         Raises:
-            ValueError: if it is damaged, or a newer version of the library made it.
+            ValueError: if it is damaged, or version 0.1.0, a newer version or another library made it.
         """
         if isinstance(path, str | Path) and _is_local(path, filesystem):
             path = Path(path).absolute()
-            checkpoints.check(path)
+            checkpoints.check_current(path)
         return super().from_checkpoint(path, filesystem=filesystem, **kwargs)
 
     # Weights alone, to give away.

@@ -167,7 +167,7 @@ def _own_class(key: str, given: Any, base: type[Any]) -> type[Any]:
     if named is None:
         return base
     if not (isinstance(named, type) and issubclass(named, base)):
-        raise ValueError(f"{key}: {given!r} is no subclass of {base.__name__}.")
+        raise ValueError(f"{key}: {given!r} is no subclass of {base.__name__}: make it one.")
     return named
 
 
