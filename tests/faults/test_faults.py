@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from rllib_biac import BiAC
 from rllib_biac.cli.main import main
-from rllib_biac.files.checkpoint import is_whole
-from rllib_biac.rllib.replay import SavedReplayBuffer
 from rllib_biac.envs.errors import GameError
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resume import KeepRecord, mend
+from rllib_biac.files.checkpoint import is_whole
+from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.core.exact import differing, state
 from tests.core.games import config
 from tests.faults.games import GoesWrongOnce

@@ -14,8 +14,6 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from rllib_biac.rllib.registry import config_class
-from rllib_biac.rllib.config import RUNNERS
 from rllib_biac.experiments import checks, reading
 from rllib_biac.experiments.checks import CHECKPOINT_KEYS
 from rllib_biac.experiments.metrics import METRICS
@@ -24,7 +22,9 @@ from rllib_biac.experiments.ranges import NAMES
 from rllib_biac.experiments.reading import KEYS
 from rllib_biac.experiments.resolve import DEFAULT_STORAGE, Experiment, resolve
 from rllib_biac.report.settings import written
+from rllib_biac.rllib.config import RUNNERS
 from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.registry import config_class
 from rllib_biac.rllib.traps import TRAPS, trap
 
 # What can become of an input. The last two are faults.
