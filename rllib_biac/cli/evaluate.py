@@ -107,19 +107,19 @@ def evaluate(
 
 
 def export(checkpoint: Path, file: Path) -> None:
-    """Writes a checkpoint's networks to a safetensors file.
+    """Writes a checkpoint's networks to a safetensors file. The checkpoint may be one of version 0.1.0.
 
     Raises:
         Mistake: if the checkpoint cannot be read.
     """
-    from rllib_biac.rllib.reading import load, save_team
+    from rllib_biac.rllib.reading import load_networks, save_team
 
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     try:
-        config, team = load(checkpoint)
+        algorithm, team = load_networks(checkpoint)
     except ValueError as error:
         raise Mistake(str(error)) from error
-    save_team(file, team, config.algorithm.name)
+    save_team(file, team, algorithm)
     click.echo(f"weights of {checkpoint} written to {file}")
 
 

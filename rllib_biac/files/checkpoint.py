@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# Raised whenever older versions of the library could not read what is written.
-FORMAT = 2
-# Every RLlib checkpoint has this file at its root.
+# Raised whenever older versions of the library could not read what is written, or newer ones what was. Version 0.1.0
+# wrote format 2.
+FORMAT = 3
+# Every RLlib checkpoint has these files at its root.
 METADATA = "rllib_checkpoint.json"
+MADE_BY = "class_and_ctor_args.pkl"
 _OWN = "rllib_biac"
 _FILES = "files"
 
@@ -80,7 +83,7 @@ def check(folder: Path) -> dict[str, Any]:
     """Looks a checkpoint over before anything in it is read.
 
     Returns:
-        What it says of itself: `format` at least, 1 where an older version of the library made it.
+        What it says of itself: `format` at least, 2 where version 0.1.0 made it, 1 where it says nothing.
 
     Raises:
         ValueError: if there is no checkpoint, it is not whole, or a newer version of the library made it.
@@ -109,6 +112,51 @@ def check(folder: Path) -> dict[str, Any]:
                 "checkpoint, or copy it again."
             )
     return about
+
+
+def check_current(folder: Path) -> None:
+    """Looks over a checkpoint that a run is to go on from.
+
+    Raises:
+        ValueError: as `check`; if version 0.1.0 made it, whose training cannot go on, or another library.
+    """
+    about = check(folder)
+    if about["format"] == FORMAT:
+        return
+    check_own(folder)
+    raise ValueError(
+        f"{folder} was made by version {about.get('version', '0.1.0')} of rllib_biac: its networks can be taken over "
+        "with `rllib export CHECKPOINT FILE` and `algo.load_weights(FILE)`, but its training cannot be resumed."
+    )
+
+
+def check_own(folder: Path) -> str:
+    """Returns the name of the algorithm that made a checkpoint of version 0.1.0. Nothing in the file is executed.
+
+    Raises:
+        ValueError: if the file is damaged, or it was another library's algorithm or one of the user's own.
+    """
+    try:
+        with open(folder / MADE_BY, "rb") as file:
+            _FirstName(file).load()
+    except _Found as found:
+        module, name = found.args
+    except Exception as error:  # a damaged pickle may raise anything
+        raise ValueError(f"{folder} is damaged: {MADE_BY} cannot be read ({error!r}).") from error
+    else:
+        raise ValueError(f"{folder} is damaged: {MADE_BY} names no class.")
+    if module.partition(".")[0] != _OWN:
+        raise ValueError(f"{folder} was made by {name}, not by an algorithm of rllib_biac.")
+    return str(name)
+
+
+class _Found(Exception):
+    """The first name in a pickle: its module and itself."""
+
+
+class _FirstName(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise _Found(module, name)
 
 
 def is_whole(folder: Path) -> bool:

@@ -10,11 +10,22 @@ from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.files.weights import save_weights
 from rllib_biac.learning.team import Team
+from rllib_biac.rllib import old_checkpoints
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
 from rllib_biac.rllib.multi_agent_env import is_rllib_env
 
-_CONFIG = "class_and_ctor_args.pkl"
+# What reading a damaged or foreign pickle may raise.
+_UNREADABLE = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 _MODULE = Path("learner_group") / "learner" / "rl_module"
 
 
@@ -25,28 +36,40 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
 
     Raises:
         ValueError: if there is no checkpoint, it is damaged, another version's that this one cannot read, or another
-            library's algorithm made it.
+            library's algorithm made it. Of version 0.1.0 only networks are read, by `load_networks`.
     """
     folder = Path(checkpoint).absolute()
-    made = checkpoints.check(folder)["format"]
-    wrong = f"{folder} is damaged"
-    if made < checkpoints.FORMAT:
-        wrong = f"{folder} was made by an older version (format {made}), or is damaged"
+    checkpoints.check_current(folder)
     try:
-        with open(folder / _CONFIG, "rb") as file:
+        with open(folder / checkpoints.MADE_BY, "rb") as file:
             made_by = pickle.load(file)
         (state,), _ = made_by["ctor_args_and_kwargs"]
         config_class = state["class"]
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise ValueError(f"{wrong}: {_CONFIG} cannot be read ({error!r}).") from error
+    except _UNREADABLE as error:
+        raise ValueError(f"{folder} is damaged: {checkpoints.MADE_BY} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
     config = config_class.from_state(state)
     try:
         module = TeamModule.from_checkpoint(folder / _MODULE)
     except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
-        raise ValueError(f"{wrong}: its networks cannot be read ({error!r}).") from error
+        raise ValueError(f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
     return config, module.team
+
+
+def load_networks(checkpoint: str | Path) -> tuple[str, Team]:
+    """Reads the name of the algorithm and the networks of a checkpoint, of version 0.1.0 too.
+
+    A checkpoint of this version is read by pickle: load only what you trust. Nothing in one of 0.1.0 is executed.
+
+    Raises:
+        ValueError: if there is no checkpoint, it is damaged, a newer version's, or another library's algorithm made it.
+    """
+    folder = Path(checkpoint).absolute()
+    if checkpoints.check(folder)["format"] < checkpoints.FORMAT:
+        return old_checkpoints.load_networks(folder)
+    config, team = load(folder)
+    return config.algorithm.name, team
 
 
 def read_trained(folder: str | Path) -> Trained:
@@ -62,12 +85,12 @@ def read_trained(folder: str | Path) -> Trained:
 
 
 def read_policy(folder: str | Path) -> tuple[Description, Arrays]:
-    """Reads the policy of an algorithm's checkpoint. It is read by pickle: load only what you trust.
+    """Reads the policy of an algorithm's checkpoint, as `load_networks` reads it.
 
     Raises:
-        ValueError: as `load`; if a network is of the user's own making, or there are none.
+        ValueError: as `load_networks`; if a network is of the user's own making, or there are none.
     """
-    return load(folder)[1].describe()
+    return load_networks(folder)[1].describe()
 
 
 def save_team(path: str | Path, team: Team, algorithm: str) -> None:

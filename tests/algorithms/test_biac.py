@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rllib_biac.algorithms.biac.biac_rl_module import best_responses, leader_values
-from rllib_biac.equilibria.merge import merge_equilibrium, policy_outcomes
+from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
 from tests.core.games import (
     Endless,
     EndsByRule,

@@ -98,6 +98,8 @@ class TablePair(Team):
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         play = self.play(state, masks, generator)
+        if epsilon <= 0.0 and not given:
+            return walk(self.hierarchy.levels, play)
         coin = self.joint_coin(state, epsilon, generator)
         sizes = dict(zip(self.agents, self[self.agents[0]].num_actions, strict=True))
 
