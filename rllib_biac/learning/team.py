@@ -74,7 +74,11 @@ class Member(nn.Module):
         num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         model_config: how networks are to be built.
+        q_mean, q_std: of who has a critic: the normaliser of its targets, Q = q_std · critic + q_mean.
     """
+
+    q_mean: torch.Tensor
+    q_std: torch.Tensor
 
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
@@ -109,6 +113,19 @@ class Member(nn.Module):
         """Returns what one of the networks takes, without the batch."""
         return self.state_shape
 
+    def register_q_normalizer(self) -> None:
+        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
+        self.register_buffer("q_mean", torch.zeros(()))
+        self.register_buffer("q_std", torch.ones(()))
+
+    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Returns Q-values in the game's own units of reward, by what the critic says."""
+        return self.q_std * normalised + self.q_mean
+
+    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
+        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
+        return (targets - self.q_mean) / self.q_std
+
 
 class Agent(Member):
     """One agent's networks.
@@ -125,8 +142,6 @@ class Agent(Member):
     state_std: torch.Tensor
     observation_mean: torch.Tensor
     observation_std: torch.Tensor
-    q_mean: torch.Tensor
-    q_std: torch.Tensor
 
     def register_normalizers(self) -> None:
         self.action_space = self.spec.action_spaces[self.name]
@@ -141,11 +156,6 @@ class Agent(Member):
         self.register_buffer(f"{of}_mean", torch.zeros(shape))
         self.register_buffer(f"{of}_std", torch.full(shape, 255.0 if space.dtype == np.uint8 else 1.0))
 
-    def register_q_normalizer(self) -> None:
-        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
-        self.register_buffer("q_mean", torch.zeros(()))
-        self.register_buffer("q_std", torch.ones(()))
-
     def encode(self, state: torch.Tensor) -> torch.Tensor:
         """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""
         return (state.to(torch.float32) - self.state_mean) / self.state_std
@@ -153,14 +163,6 @@ class Agent(Member):
     def encode_observation(self, observation: torch.Tensor) -> torch.Tensor:
         """Normalises the agent's own observations, as `encode` does states."""
         return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
-
-    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
-        """Returns Q-values in the game's own units of reward, by what the critic says."""
-        return self.q_std * normalised + self.q_mean
-
-    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
-        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
-        return (targets - self.q_mean) / self.q_std
 
     def actions(self) -> Actions:
         """Returns what the agent can do, as policy files say it."""

@@ -142,7 +142,15 @@ def module_spec(
         for agent in spec.hierarchy.agents
     }
     if algorithm.team_for(spec).shares:
-        modules[SHARED] = RLModuleSpec(module_class=MemberModule, inference_only=inference_only, model_config={})
+        # It sees and does nothing itself. RLlib wants spaces of every module.
+        observation, action = spaces[spec.agents[0]]
+        modules[SHARED] = RLModuleSpec(
+            module_class=MemberModule,
+            observation_space=observation,
+            action_space=action,
+            inference_only=inference_only,
+            model_config={},
+        )
     return MultiRLModuleSpec(
         multi_rl_module_class=TeamModule,
         rl_module_specs=modules,

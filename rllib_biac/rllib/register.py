@@ -11,6 +11,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.settings import Settings
 from rllib_biac.rllib.algorithm import JointAlgorithm
 from rllib_biac.rllib.config import JointConfig
@@ -34,22 +35,19 @@ def register(algorithm: Algorithm, module: str) -> type[JointAlgorithm]:
         The algorithm's class.
     """
     config = _config_class(algorithm, module)
-    made = type(
+    return type(
         algorithm.name,
         (JointAlgorithm,),
         {"__module__": module, "__qualname__": algorithm.name, "config_class": config, "Config": config},
     )
-    config.default_algo_class = made
-    return made
 
 
 class _OwnConfig(JointConfig):
     """Config of an algorithm of one's own; its fluent methods know the algorithm's own settings."""
 
-    default_algo_class: type[JointAlgorithm]
-
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or self.default_algo_class)
+        # By name: Ray follows classes in the attributes of a class, and would go round between the two for ever.
+        super().__init__(algo_class=algo_class or load_object(f"{self.__module__}:{self.algorithm.name}"))
 
 
 def _config_class(algorithm: Algorithm, module: str) -> Any:
