@@ -277,7 +277,7 @@ class Team(nn.Module):
         Raises:
             ValueError: if no approximators were trained.
         """
-        raise ValueError("this algorithm has no approximators.")
+        raise ValueError("no approximators were trained: train BiAC with approximators: true.")
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         """Returns what every agent's critic says, in the game's own units of reward.
