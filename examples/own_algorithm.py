@@ -1,4 +1,4 @@
-"""This example shows: an algorithm of one's own in one file. QMIX (Rashid et al., 2018), with a network of nobody's own.
+"""This example shows: an algorithm of one's own in one file. QMIX (Rashid et al., 2018), with a network of no agent.
 
 How to run, from this folder:
     rllib train file own_algorithm.yaml

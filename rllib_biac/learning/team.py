@@ -181,6 +181,7 @@ class Team(nn.Module):
         spec: what it was built from.
         hierarchy: who leads whom.
         agents: all of them, top level first.
+        sizes: agent -> |A_i|, or the dimension of its continuous action.
         shares: whether something belongs to no agent; `build_shared` makes it.
         shared: that, under the name `SHARED`.
     """
@@ -192,9 +193,13 @@ class Team(nn.Module):
         super().__init__()
         self.spec, self.settings, self.hierarchy = spec, spec.settings, spec.hierarchy
         self.agents = spec.hierarchy.agents
-        self._members = nn.ModuleList(self.agent_class(agent)(spec, agent) for agent in self.agents)
+        self.sizes = {agent: action_size(spec.action_spaces[agent]) for agent in self.agents}
+        agents = [self.agent_class(agent)(spec, agent) for agent in self.agents]
         if self.shares:
             self.shared = self.build_shared()
+        self._members = nn.ModuleList(agents)
+        # Names are looked up at every step; a ModuleList takes its time.
+        self._named: dict[str, Any] = dict(zip(self.agents, agents, strict=True))
 
     def agent_class(self, agent: str) -> type[Agent]:
         """Returns the class of an agent's networks."""
@@ -206,7 +211,7 @@ class Team(nn.Module):
 
     def __getitem__(self, name: str) -> Any:
         """Returns the networks of an agent, or what is `SHARED`."""
-        return self.shared if name == SHARED else self._members[self.agents.index(name)]
+        return self.shared if name == SHARED else self._named[name]
 
     def members(self) -> dict[str, Member]:
         """Returns all parts of the team by name: the agents, top level first, and what is `SHARED`."""
@@ -272,7 +277,7 @@ class Team(nn.Module):
         Raises:
             ValueError: if no approximators were trained.
         """
-        raise ValueError("this algorithm has no approximators.")
+        raise ValueError("no approximators were trained: train BiAC with approximators: true.")
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         """Returns what every agent's critic says, in the game's own units of reward.

@@ -157,7 +157,7 @@ class JointConfig(AlgorithmConfig):
         tau: float = NotProvided,
         target_network_update_freq: int = NotProvided,
         normalize_targets: bool = NotProvided,
-        normalizer_horizon: int = NotProvided,
+        normalizer_horizon: float = NotProvided,
         normalize_observations: bool = NotProvided,
         losses_class: Any = NotProvided,
         **kwargs: Any,
@@ -185,6 +185,19 @@ class JointConfig(AlgorithmConfig):
             normalize_observations=normalize_observations,
             losses_class=losses_class,
         )
+
+    @override(AlgorithmConfig)
+    @documented(Settings, "rl_module")
+    def rl_module(self, **kwargs: Any) -> Self:
+        """Sets the networks.
+
+        Args:
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        return super().rl_module(**kwargs)
 
     @override(AlgorithmConfig)
     def checkpointing(

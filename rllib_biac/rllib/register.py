@@ -15,7 +15,7 @@ from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.settings import Settings
 from rllib_biac.rllib.algorithm import JointAlgorithm
 from rllib_biac.rllib.config import JointConfig
-from rllib_biac.rllib.documented import documented
+from rllib_biac.rllib.documented import documented, own_fields
 
 
 def register(algorithm: Algorithm, module: str) -> type[JointAlgorithm]:
@@ -54,9 +54,11 @@ def _config_class(algorithm: Algorithm, module: str) -> Any:
     # Found as an attribute of the algorithm, which is all that the module has of it.
     names = {"__module__": module, "__qualname__": f"{algorithm.name}.Config", "algorithm": algorithm}
     known = {f.name for f in dataclasses.fields(Settings)}
-    own = [f for f in dataclasses.fields(algorithm.settings) if f.name not in known]
+    own = own_fields(algorithm.settings)
     methods = {
-        group: _fluent(algorithm.settings, group, [f.name for f in own if f.metadata["group"] == group])
+        group: _fluent(
+            algorithm.settings, group, [f.name for f in own if f.metadata["group"] == group and f.name not in known]
+        )
         for group in {f.metadata["group"] for f in own}
     }
     return type(f"{algorithm.name}Config", (_OwnConfig,), names | methods)

@@ -35,7 +35,7 @@ def matrix_game(payoffs):
     return {"rewards": payoffs[:, None].tolist(), "transitions": transitions.tolist()}
 
 
-def duopoly(steps, losses_class=None, **env_config):
+def duopoly(steps, losses_class=None, lr=3e-3, **env_config):
     """Trains two firms; rates fall towards the end, so that quantities stay where they are."""
     return train(
         BiAC,
@@ -44,9 +44,9 @@ def duopoly(steps, losses_class=None, **env_config):
         steps,
         env_config=env_config,
         losses_class=losses_class,
-        lr=[[0, 3e-3], [3000, 3e-3], [6000, 3e-4]],
+        lr=[[0, lr], [steps // 2, lr], [steps, 0.1 * lr]],
         training_intensity=32.0,
-        epsilon=[[0, 1.0], [1500, 1.0], [1501, 0.1]],
+        epsilon=[[0, 1.0], [steps // 4, 1.0], [steps // 4 + 1, 0.1]],
         model_config=TANH,
     )
 
@@ -118,13 +118,13 @@ class SimultaneousLosses(LevelsLosses):
 @pytest.fixture(scope="module")
 def two_firms():
     """Bi-AC, trained on the duopoly."""
-    return duopoly(6000)
+    return duopoly(3000, lr=6e-3)
 
 
 def test_answers_must_be_felt_by_the_leader(two_firms):
     """With the total derivative Stackelberg's (1/2, 1/4); with the answers held fixed Cournot's (1/3, 1/3)."""
     np.testing.assert_allclose(quantities(two_firms), equilibrium(2), atol=0.06)
-    np.testing.assert_allclose(quantities(duopoly(6000, SimultaneousLosses)), [1 / 3, 1 / 3], atol=0.06)
+    np.testing.assert_allclose(quantities(duopoly(3000, SimultaneousLosses, lr=6e-3)), [1 / 3, 1 / 3], atol=0.06)
 
 
 def test_the_leaders_gradient_is_the_total_derivative():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ def draw_policies(
     Returns:
         `w` (count, |A|, d) and `b` (count, |A|, 1).
     """
-    draw = {"generator": generator, "device": generator.device}
+    draw: dict[str, Any] = {"generator": generator, "device": generator.device}
     kept: list[torch.Tensor] = []
     policies = []
     for _ in range(count):

@@ -79,10 +79,12 @@ class BiACSettings(Settings):
         high=1.0,
         group="env_runners",
     )
-    leader_module_class: Any = setting(
+    leader_module_class: type | str | None = setting(
         None, "a subclass of `BiACLeader`, or its name as `package.module:Class`.", group="rl_module"
     )
-    follower_module_class: Any = setting(None, "a subclass of `BiACFollower`, or its name.", group="rl_module")
+    follower_module_class: type | str | None = setting(
+        None, "a subclass of `BiACFollower`, or its name.", group="rl_module"
+    )
 
     @property
     def uses_observations(self) -> bool:

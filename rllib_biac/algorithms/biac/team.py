@@ -101,11 +101,10 @@ class TablePair(Team):
         if epsilon <= 0.0 and not given:
             return walk(self.hierarchy.levels, play)
         coin = self.joint_coin(state, epsilon, generator)
-        sizes = dict(zip(self.agents, self[self.agents[0]].num_actions, strict=True))
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
             mask = masks[agent] if masks else None
-            explored = explore(greedy, epsilon, sizes[agent], mask=mask, generator=generator, coin=coin)
+            explored = explore(greedy, epsilon, self.sizes[agent], mask=mask, generator=generator, coin=coin)
             return given[agent] if given and agent in given else explored
 
         return walk(self.hierarchy.levels, play, take)
