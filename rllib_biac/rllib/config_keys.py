@@ -125,19 +125,10 @@ def _fails(config: AlgorithmConfig, method: str, key: str, arguments: dict[str, 
 
 
 def _nested_mistakes(key: str, value: Any, keys: dict[str, Key]) -> list[tuple[tuple[str, ...], str]]:
-    """Returns the unknown keys in two settings that are partial configs. RLlib would silently set them too."""
-    partial: dict[tuple[str, ...], Any] = {}
-    if key == "evaluation_config":
-        partial[key,] = value
-    elif key == "algorithm_config_overrides_per_module":
-        partial = {(key, str(module)): overrides for module, overrides in value.items()}
-    return [
-        ((*path, inner), f"unknown key.{did_you_mean(inner, keys)}")
-        for path, settings in partial.items()
-        if isinstance(settings, dict)
-        for inner in settings
-        if inner not in keys
-    ]
+    """Returns the unknown keys in a setting that is a partial config. RLlib would silently set them too."""
+    if key != "evaluation_config" or not isinstance(value, dict):
+        return []
+    return [((key, inner), f"unknown key.{did_you_mean(inner, keys)}") for inner in value if inner not in keys]
 
 
 def _hint_or_default(where: Key, config: AlgorithmConfig) -> Any:
