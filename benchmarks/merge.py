@@ -128,8 +128,8 @@ COLUMNS = [
 
 def tables(study: dict[str, list[Row]]) -> str:
     """Returns a summary, and per part a table with one row per seed, constant policies and the exact answer."""
-    from rllib_biac.envs.merge.rules import ACTION_NAMES
     from rllib_biac.envs.merge.exact import policy_outcomes
+    from rllib_biac.envs.merge.rules import ACTION_NAMES
 
     text, summary = "", []
     for name, rows in study.items():

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from rllib_biac import BiAC
 from rllib_biac.cli.main import main
-from rllib_biac.files.checkpoint import METADATA, is_whole
 from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.files.checkpoint import METADATA, is_whole
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.core.exact import differing, state
