@@ -35,11 +35,12 @@ import torch
 from merge import tuned
 from studies import RESULTS, markdown, share, versions
 
-from rllib_biac.core.play import greedy, load
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.batched import command, drive, start, state_features
+from rllib_biac.evaluation import greedy
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.reproduce.merge_study import starts_of
+from rllib_biac.rllib.reading import load
 
 CARS = rules.AGENTS
 STEPS = 24_000
@@ -145,7 +146,7 @@ def processes(file: Path) -> Iterator[Callable[[np.ndarray], Plan]]:
 
 def equal_episodes(policy: StackelbergPolicy, path: Path, starts: np.ndarray) -> list[str]:
     """Returns how many episodes of two processes are those of the joint policy, and of the RLModules it came from."""
-    _, module = load(path)
+    _, team = load(path)
     answers: list[Plan] = []
     with tempfile.TemporaryDirectory() as folder:
         policy.save(file := Path(folder) / "merge.policy")
@@ -158,7 +159,7 @@ def equal_episodes(policy: StackelbergPolicy, path: Path, starts: np.ndarray) ->
 
             driven = drive_by(plan, starts)
     hits = []
-    for joint in (policy.act, lambda state: greedy(module, state)):
+    for joint in (policy.act, lambda state: greedy(team, state)):
         expected = drive_by(lambda car, going, state, before, joint=joint: joint(state), starts)  # type: ignore[misc]
         equal = (driven.actions == expected.actions).all((1, 2)) & (driven.outcomes == expected.outcomes)
         hits.append(share(int(equal.sum()), len(starts)))
@@ -184,11 +185,11 @@ def latency(call: Callable[[np.ndarray], Any], states: np.ndarray, each: int = 1
 def latencies(policy: StackelbergPolicy, path: Path) -> str:
     """Returns the table of how long one decision takes."""
     states = np.random.default_rng(0).normal(size=(CALLS, 8)).astype(np.float32)
-    _, module = load(path)
+    _, team = load(path)
     rows = [
         ["`policy.act(state)`", *latency(policy.act, states)],
         *([f'`policy.agent("{car}").act(state)`', *latency(policy.agent(car).act, states)] for car in CARS),
-        ["the RLModules, `core.play.greedy(module, state[None])`", *latency(lambda s: greedy(module, s[None]), states)],
+        ["PyTorch, `evaluation.greedy(team, state[None])`", *latency(lambda s: greedy(team, s[None]), states)],
     ]
     timed = {}
     with tempfile.TemporaryDirectory() as folder:

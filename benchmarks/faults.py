@@ -59,12 +59,12 @@ from studies import RESULTS, markdown, versions
 
 from rllib_biac import BiAC, BiACConfig
 from rllib_biac.cli.evaluate import find
-from rllib_biac.core.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
-from rllib_biac.core.checkpoints import is_whole
 from rllib_biac.envs import make
 from rllib_biac.envs.errors import GameError
 from rllib_biac.experiments.cluster import worker_env
+from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib import config_keys
+from rllib_biac.rllib.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
 
 SEEDS = 10
 ITERATIONS = 8  # of a run that is not told otherwise

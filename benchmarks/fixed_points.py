@@ -41,9 +41,9 @@ def published_or_not(num_hypotheses: int) -> str:
 
 def played(algo: Any, states: np.ndarray) -> list[list[int]]:
     """Returns greedy play, a list per player, in states (n, d)."""
-    from rllib_biac.core.play import greedy
+    from rllib_biac.evaluation import greedy
 
-    actions = greedy(algo.env_runner.module, states.astype(np.float32))
+    actions = greedy(algo.env_runner.module.team, states.astype(np.float32))
     return [actions[player].tolist() for player in PLAYERS]
 
 
@@ -189,8 +189,8 @@ def merge(num_hypotheses: int, seed: int, steps: int) -> Row:
     from merge import tuned
 
     from rllib_biac import BiACConfig
-    from rllib_biac.core.play import greedy
     from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
+    from rllib_biac.evaluation import greedy
     from rllib_biac.reproduce.merge_study import starts_of
     from rllib_biac.rllib.config_keys import build
 
@@ -199,7 +199,7 @@ def merge(num_hypotheses: int, seed: int, steps: int) -> Row:
     try:
         while algo.train()["num_env_steps_sampled_lifetime"] < steps:
             pass
-        outcomes = policy_outcomes(lambda states: greedy(algo.env_runner.module, states), starts_of(30.0))
+        outcomes = policy_outcomes(lambda states: greedy(algo.env_runner.module.team, states), starts_of(30.0))
     finally:
         algo.stop()
     match = float((outcomes == merge_equilibrium(starts_of(30.0)).outcome).mean())

@@ -42,8 +42,8 @@ COST_IMAGE = RESULTS.parents[1] / "docs" / "images" / "hierarchy_cost.png"
 def firms(firms: int, seed: int, steps: int) -> Row:
     """One run: the quantities that firms in a row settle on."""
     from rllib_biac import BiACConfig
-    from rllib_biac.core.play import greedy
     from rllib_biac.envs.stackelberg_duopoly_v0 import equilibrium
+    from rllib_biac.evaluation import greedy
 
     names = [f"firm_{i}" for i in range(firms)]
     algo = (
@@ -65,7 +65,7 @@ def firms(firms: int, seed: int, steps: int) -> Row:
     try:
         while algo.train()["num_env_steps_sampled_lifetime"] < steps:
             pass
-        play = greedy(algo.env_runner.module, np.ones((1, 1), np.float32))
+        play = greedy(algo.env_runner.module.team, np.ones((1, 1), np.float32))
     finally:
         algo.stop()
     quantities = [float(play[name][0, 0]) for name in names]
@@ -75,15 +75,15 @@ def firms(firms: int, seed: int, steps: int) -> Row:
 
 def grid(run: str, seed: int, steps: int) -> Row:
     """One run: where greedy play of the grid ends."""
-    from rllib_biac.algorithms import REGISTRY
-    from rllib_biac.core.play import greedy
     from rllib_biac.envs import make_batched
     from rllib_biac.envs.grid_coordination_v0 import DISCOUNT
+    from rllib_biac.evaluation import greedy
+    from rllib_biac.rllib.registry import config_class
 
     games = make_batched("grid_coordination_v0", 1, np.random.default_rng(seed))
     agents = games.possible_agents
     algo = (
-        REGISTRY[run]()
+        config_class(run)()
         .environment("grid_coordination_v0")
         .hierarchy([[agent] for agent in agents] if run == "BiAC" else [agents])
         .training(gamma=DISCOUNT, lr=[[0, 1e-3], [steps // 2, 1e-3], [steps, 1e-4]])
@@ -97,7 +97,7 @@ def grid(run: str, seed: int, steps: int) -> Row:
         games.reset()
         over = False
         while not over:
-            step = games.step(greedy(algo.env_runner.module, games.state(), games.observe()))
+            step = games.step(greedy(algo.env_runner.module.team, games.state(), games.observe()))
             over = bool(step.terminated[0] | step.truncated[0])
     finally:
         algo.stop()
@@ -153,7 +153,6 @@ def cost(levels: int, actions: int) -> Row:
     import torch
 
     from rllib_biac import BiACConfig
-    from rllib_biac.core.learner import as_multi_agent_batch
 
     algo = (
         BiACConfig()
@@ -164,16 +163,16 @@ def cost(levels: int, actions: int) -> Row:
     )
     try:
         algo.train()
-        learner, agents = algo.learner_group._learner, tuple(algo.config.policies)
-        batch = as_multi_agent_batch(algo.local_replay_buffer.sample(64 * UPDATES), agents)
+        trainer = algo.learner_group._learner.trainer
+        rows = algo.local_replay_buffer.sample(64 * UPDATES).columns
         begin = time.process_time()
-        learner.update(batch, minibatch_size=64)
+        trainer.train(rows, minibatch_size=64)
         update = (time.process_time() - begin) / UPDATES
         state = torch.ones(256, 1)
         begin = time.process_time()
         with torch.no_grad():
             for _ in range(20):
-                algo.env_runner.module.act(state)
+                algo.env_runner.module.team.act(state)
         decide = (time.process_time() - begin) / 20
     finally:
         algo.stop()

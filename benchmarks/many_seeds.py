@@ -34,13 +34,13 @@ AT_ONCE = 2
 
 def config_of(seed: int) -> tuple[type, dict[str, Any]]:
     """Returns the algorithm and the config of one run, as Tune takes them."""
-    from rllib_biac.algorithms import REGISTRY
     from rllib_biac.reproduce.training import settings
     from rllib_biac.rllib.config_keys import build
+    from rllib_biac.rllib.registry import config_class
 
     plain = settings("BiAC", "escape", "main", seed)
     config = build(
-        REGISTRY[plain["run"]],
+        config_class(plain["run"]),
         plain["config"] | {"env": plain["env"], "min_sample_timesteps_per_iteration": STEPS, "log_sys_usage": False},
     )
     assert config.algo_class is not None

@@ -95,11 +95,11 @@ def learn(game: str, seed: int, leader: int, scale: float, shift: float, steps: 
 
 def played(algo: Any, lead: str, follow: str) -> Row:
     """Returns the greedy play of the learner's networks, and their Q-values in the game's own units."""
-    module = algo.learner_group._learner.module
-    state = torch.ones(1, *module[lead].state_shape)
+    team = algo.learner_team()
+    state = torch.ones(1, *team[lead].state_shape)
     with torch.no_grad():
-        q = [module[agent].q_values(state)[0].numpy() for agent in (lead, follow)]
-        preferences = module[follow].table(module[follow].actor(module[follow].encode(state)))[0].numpy()
+        q = [team[agent].q_values(state)[0].numpy() for agent in (lead, follow)]
+        preferences = team[follow].table(team[follow].actor(team[follow].encode(state)))[0].numpy()
     responses = preferences.argmax(1)
     values = q[0][np.arange(len(responses)), responses]
     return {"leader": int(values.argmax()), "responses": responses.tolist(), "q": q}

@@ -56,11 +56,11 @@ def learn(seed: int, low: float, leader: str, reward_scale: float) -> Row:
     ranges = {"main_speed": [low, 40.0], "auxiliary_speed": [low, 40.0], "reward_scale": reward_scale}
     config = build(BiACConfig, tuned() | {"env_config": ranges, "hierarchy": [[leader], [follower]], "seed": seed})
     algo = config.environment("merge_v0").build_algo()
-    module = algo.env_runner.module
+    team = algo.env_runner.module.team
 
     def play(state: np.ndarray) -> dict[str, np.ndarray]:
         with torch.no_grad():
-            return {agent: action.numpy() for agent, action in module.act(torch.from_numpy(state)).items()}
+            return {agent: action.numpy() for agent, action in team.act(torch.from_numpy(state)).items()}
 
     judged: Row = {}
     try:

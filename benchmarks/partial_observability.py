@@ -59,9 +59,9 @@ def learn(sensor_range: float, seed: int, cells: int, gamma: float) -> Row:
     import yaml
 
     from rllib_biac import BiACConfig, tuned_examples
-    from rllib_biac.core.rl_module import as_tensors
     from rllib_biac.envs.merge.exact import outcome_shares
     from rllib_biac.envs.merge.exact_observed import midpoint_starts, observed_play
+    from rllib_biac.learning.team import as_tensors
     from rllib_biac.rllib.config_keys import build
 
     text = (Path(next(iter(tuned_examples.__path__))) / "merge_observed_biac.yaml").read_text(encoding="utf-8")
@@ -73,10 +73,10 @@ def learn(sensor_range: float, seed: int, cells: int, gamma: float) -> Row:
     try:
         while algo.train()["num_env_steps_sampled_lifetime"] < steps:
             pass
-        module = algo.env_runner.module
+        team = algo.env_runner.module.team
 
         def played_by(agent: str) -> Policy:
-            own = module[agent].unwrapped()
+            own = team[agent]
 
             def play(observations: np.ndarray) -> np.ndarray:
                 seen = (as_tensors({agent: observations}) or {})[agent]

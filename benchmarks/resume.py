@@ -42,7 +42,7 @@ MERGE = {"hierarchy": [["main_0"], ["auxiliary_0"]], "evaluation_interval": 2, "
 
 def cases() -> dict[str, tuple[str, str, dict[str, Any]]]:
     """Returns name -> algorithm, game and what differs from the defaults."""
-    from rllib_biac.algorithms import REGISTRY
+    from rllib_biac.rllib.registry import ALGORITHMS
 
     found: dict[str, tuple[str, str, dict[str, Any]]] = {
         "BiAC, Maintain": ("BiAC", "maintain_v0", {}),
@@ -53,18 +53,18 @@ def cases() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "BiAC, Maintain, remote learner": ("BiAC", "maintain_v0", {"num_learners": 1}),
         "BiAC, Maintain, 2 remote learners": ("BiAC", "maintain_v0", {"num_learners": 2}),
     }
-    return {f"{name}, Escape": (name, "escape_v0", {}) for name in REGISTRY} | found
+    return {f"{name}, Escape": (name, "escape_v0", {}) for name in ALGORITHMS} | found
 
 
 def build(run: str, game: str, settings: dict[str, Any]) -> Any:
     """Builds the algorithm of a case."""
-    from rllib_biac.algorithms import REGISTRY
     from rllib_biac.rllib import config_keys
+    from rllib_biac.rllib.registry import config_class
 
     two_levels = run in ("BiAC", "BiLevelQ")
     players = [["player_0"], ["player_1"]] if two_levels else [["player_0", "player_1"]]
     given = {"env": game, "hierarchy": players, "seed": 0, "min_sample_timesteps_per_iteration": 500}
-    return config_keys.build(REGISTRY[run], given | settings).build_algo()
+    return config_keys.build(config_class(run), given | settings).build_algo()
 
 
 def reported(result: dict[str, Any]) -> dict[str, str]:

@@ -41,10 +41,10 @@ from ray.thirdparty_files import psutil
 from studies import made_with
 
 from rllib_biac import BiACConfig
-from rllib_biac.core.algorithm import JointAlgorithm
-from rllib_biac.core.async_sampling import AsyncSampler
-from rllib_biac.core.env_runner import JointEnvRunner
-from rllib_biac.core.transitions import JointTransitions
+from rllib_biac.learning.transitions import JointTransitions
+from rllib_biac.rllib.algorithm import JointAlgorithm
+from rllib_biac.rllib.async_sampling import AsyncSampler
+from rllib_biac.rllib.runner import JointEnvRunner
 
 BATCH = 64
 LAGS = {"sync": None, "async": 1_000_000}

@@ -318,14 +318,14 @@ def phases(hiddens: tuple[int, ...], args: argparse.Namespace) -> list[str]:
 
         setattr(owner, method, timed)
 
-    learner = algo.learner_group._learner
+    trainer = algo.learner_group._learner.trainer
     clock(algo, "_sample", "play")
     clock(algo.local_replay_buffer, "add", "replay, add")
     clock(algo.local_replay_buffer, "sample", "replay, sample")
     clock(algo.learner_group, "update", "learner")
-    clock(learner, "_update_once", "of it: updates")
-    clock(learner, "differentiate", "of these: losses, gradients")
-    clock(learner, "_step_optimizers", "of these: optimizer")
+    clock(trainer, "_update", "of it: updates")
+    clock(trainer.losses, "differentiate", "of these: losses, gradients")
+    clock(trainer.optimizers, "step", "of these: optimizer")
     clock(algo, "_sync_weights", "sync of weights")
     clock(algo, "_collect_metrics", "metrics")
     trained.run()
@@ -345,8 +345,8 @@ def joint_action(trained: Trained) -> str:
     """Returns the greedy joint action, such as `"C-Z"`."""
     module = trained.algo.learner_group._learner.module
     with torch.no_grad():
-        if hasattr(module, "act"):
-            actions = [int(a) for a in module.act(torch.ones(1, 1)).values()]
+        if hasattr(module, "team"):
+            actions = [int(a) for a in module.team.act(torch.ones(1, 1)).values()]
         else:
             batch = {agent: {"obs": torch.ones(1, 1)} for agent in AGENTS}
             outputs = module.forward_inference(batch)

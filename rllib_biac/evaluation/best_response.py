@@ -135,7 +135,8 @@ def _commitments(play: TrainedPlay, above: list[str]) -> list[Tensors]:
     if not above:
         return [{}]
     if all(isinstance(space, gym.spaces.Discrete) for space in spaces):
-        joint = list(itertools.islice(itertools.product(*(range(action_size(space)) for space in spaces)), COMMITMENTS + 1))
+        every = itertools.product(*(range(action_size(space)) for space in spaces))
+        joint = list(itertools.islice(every, COMMITMENTS + 1))
         if len(joint) <= COMMITMENTS:
             everywhere = [[torch.full((STARTS,), action) for action in actions] for actions in joint]
             return [{}, *(dict(zip(above, actions, strict=True)) for actions in everywhere)]

@@ -20,7 +20,7 @@ first:
   storage_path: /results/of the file
   config:
     lr: 1e-3
-    train_batch_size: 1e3
+    train_batch_size_per_learner: 1e3
     seed: 7
     hierarchy: [[player_0], [player_1]]
     model_config: {hiddens: [8]}
@@ -48,8 +48,8 @@ def test_settings_reach_the_config_by_its_fluent_methods(rllib, write, started):
     assert (first.name, second.name) == ("first", "second")
     assert config.algo_class is StubAlgorithm
     assert (config.lr, config.seed, config.evaluation_interval) == (1e-3, 7, 3)
-    assert config.train_batch_size == 1000
-    assert isinstance(config.train_batch_size, int)
+    assert config.train_batch_size_per_learner == 1000
+    assert isinstance(config.train_batch_size_per_learner, int)
     assert config.levels == [["player_0"], ["player_1"]]
     assert config._model_config == {"hiddens": [8]}
     assert config.env_config == {"payoffs": [[1]]}

@@ -86,9 +86,9 @@ MISTAKES = {
         f"mine: {{{GOOD}, config: {{evaluation_config: {{explor: false}}}}}}\n",
         ["`config: evaluation_config: explor`", "'explore'"],
     ),
-    "unknown key per module": (
-        f"mine: {{{GOOD}, config: {{algorithm_config_overrides_per_module: {{player_0: {{lrr: 1}}}}}}}}\n",
-        ["`config: algorithm_config_overrides_per_module: player_0: lrr`", "'lr'"],
+    "overrides per module": (
+        f"mine: {{{GOOD}, config: {{algorithm_config_overrides_per_module: {{player_0: {{lr: 1}}}}}}}}\n",
+        ["`config: algorithm_config_overrides_per_module`", "critic_lr or actor_lr"],
     ),
     "a private key": (f"mine: {{{GOOD}, config: {{_model_config: {{}}}}}}\n", ["_model_config", "'model_config'"]),
     "a group's name": (f"mine: {{{GOOD}, config: {{training: {{lr: 0.1}}}}}}\n", ["`config: training`", "unknown"]),

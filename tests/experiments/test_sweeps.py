@@ -329,11 +329,8 @@ PERTURBED = {
 
 
 def rates(algorithm):
-    learner = learner_of(algorithm)
-    return {
-        name: learner.get_optimizer(agent, name).param_groups[0]["lr"]
-        for agent, name in (("player_0", "critic"), ("player_1", "actor"))
-    }
+    rates = learner_of(algorithm).trainer.optimizers.rates
+    return {"critic": rates["player_0", "critic"], "actor": rates["player_1", "actor"]}
 
 
 def test_a_restored_trial_trains_with_its_new_settings(ray, tmp_path):
@@ -349,16 +346,16 @@ def test_a_restored_trial_trains_with_its_new_settings(ray, tmp_path):
     taker.restore_from_path(checkpoint)
     assert rates(taker) == {"critic": 0.02, "actor": 0.03}
     learner = learner_of(taker)
+    plays, learns = taker.env_runner.module.team.settings, learner.trainer.losses.settings
     for key, value in PERTURBED.items():
         assert getattr(taker.config, key) == getattr(learner.config, key) == value
-    assert taker._local_module.model_config["epsilon"] == taker.env_runner.config.epsilon == 0.25
-    assert taker._local_module.model_config["exploration_noise"] == 0.3
-    updates, steps = learner.num_updates, taker._env_steps
-    assert updates == learner_of(donor).num_updates > 0
+        assert getattr(plays, key) == getattr(learns, key) == value
+    updates, steps = learner.trainer.num_updates, taker._env_steps
+    assert updates == learner_of(donor).trainer.num_updates > 0
     result = taker.train()
     assert result["env_runners"]["epsilon"] == 0.25
     rows = 32.0 * (taker._env_steps - steps)
-    assert learner.num_updates - updates == pytest.approx(rows / taker.config.train_batch_size_per_learner, abs=1)
+    assert learner.trainer.num_updates - updates == pytest.approx(rows / taker.config.train_batch_size_per_learner, abs=1)
     for algorithm in (donor, taker):
         algorithm.stop()
 

@@ -177,17 +177,18 @@ def test_another_process_goes_on_bit_for_bit(ray, tmp_path, name):
 @pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("kind", ["joint", "stock"])
-def test_remote_runners_play(ray, name, kind):
-    algo = configured(name, num_env_runners=1, env_runner_cls=kind).build_algo()
+def test_remote_runners_play_with_the_learners_weights(ray, name, kind):
+    runners = {"num_env_runners": 2 if kind == "joint" else 1, "num_cpus_per_env_runner": 0.5}
+    algo = configured(name, env_runner_cls=kind, **runners).build_algo()
     result = [algo.train() for _ in range(2)][-1]
     assert np.isfinite(result["learners"]["player_0"]["qf_mean"])
     theirs = algo.learner_team().weights()
-    (played,) = algo.env_runner_group.foreach_env_runner(
+    for played in algo.env_runner_group.foreach_env_runner(
         lambda runner: runner.module.team.weights(), local_env_runner=False
-    )
-    for agent, own in played.items():
-        for key, values in own.items():
-            np.testing.assert_array_equal(values, theirs[agent][key])
+    ):
+        for agent, own in played.items():
+            for key, values in own.items():
+                np.testing.assert_array_equal(values, theirs[agent][key])
     algo.stop()
 
 

@@ -22,19 +22,6 @@ class WideFollower(BiACFollower):
         return MLP([self.state_shape[0], 40, int(np.prod(self.num_actions))])
 
 
-@pytest.mark.parametrize(("on", "runners"), [(lambda c: c, 2), (stock, 1)], ids=["joint", "stock"])
-def test_remote_runners_play_with_the_learners_weights(ray, on, runners):
-    algo = on(config()).env_runners(num_env_runners=runners).build_algo()
-    result = algo.train()
-    assert result["num_env_steps_sampled_lifetime"] >= 200
-    own = algo.learner_team()["player_0"].critic.layers[0].weight.detach().numpy()
-    for weight in algo.env_runner_group.foreach_env_runner(
-        lambda runner: runner.module.team["player_0"].critic.layers[0].weight.detach().numpy(), local_env_runner=False
-    ):
-        np.testing.assert_array_equal(weight, own)
-    algo.stop()
-
-
 def test_a_remote_learner_learns(ray):
     algo = config().learners(num_learners=1).build_algo()
     results = [algo.train() for _ in range(2)]
