@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_biac import BiACConfig, IDQNConfig
 from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
-from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
+from tests.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
 
 def other_than(default):
