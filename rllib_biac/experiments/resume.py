@@ -108,7 +108,7 @@ def make_ready(experiment: Experiment) -> bool:
 def _refuse_old(folder: Path) -> None:
     from rllib_biac.files.checkpoint import check_current, is_whole
 
-    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"))):
+    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"), reverse=True)):
         try:
             check_current(checkpoint)
         except ValueError as error:
@@ -136,6 +136,11 @@ def mend(folder: Path) -> None:
             break
         except (ValueError, KeyError, TypeError):
             os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
+        except (ImportError, AttributeError) as error:
+            raise Mistake(
+                f"{folder} cannot be resumed: another version of rllib_biac began this run ({error}). Run it without "
+                "--resume."
+            ) from error
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
     mended = [_mended(folder, Trial, *saved) for saved in trials]
