@@ -136,14 +136,15 @@ def mend(folder: Path) -> None:
             break
         except (ValueError, KeyError, TypeError):
             os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
-        except (ImportError, AttributeError) as error:
-            raise Mistake(
-                f"{folder} cannot be resumed: another version of rllib_biac began this run ({error}). Run it without "
-                "--resume."
-            ) from error
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
-    mended = [_mended(folder, Trial, *saved) for saved in trials]
+    try:
+        mended = [_mended(folder, Trial, *saved) for saved in trials]
+    except ImportError as error:
+        raise Mistake(
+            f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). If an "
+            "older version of rllib_biac began this run, run it without --resume."
+        ) from error
     if mended == [tuple(saved) for saved in trials]:
         return
     written = record.with_name(f".{record.name}.mended")

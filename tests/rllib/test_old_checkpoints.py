@@ -153,6 +153,14 @@ def test_runs_are_not_resumed(tmp_path):
     assert record.read_text() == "what 0.1.0 wrote"
 
 
+def test_runs_without_checkpoints_are_not_resumed(tmp_path):
+    config = {"_type": "CLOUDPICKLE_FALLBACK", "value": b"crllib_biac.core.config\nagent_is_module\n.".hex()}
+    trials = [[json.dumps({"config": config}), "{}"]]
+    (tmp_path / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": trials}))
+    with pytest.raises(Mistake, match=r"No module named 'rllib_biac.core'.*run it without --resume"):
+        mend(tmp_path)
+
+
 def test_commands_say_so():
     folder = FOLDER / "biac" / "checkpoint"
     result = CliRunner().invoke(main, ["evaluate", str(folder)])
