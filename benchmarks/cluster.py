@@ -159,7 +159,7 @@ def train(case: Case, folder: Path) -> dict[str, Any]:
 
 def match(checkpoint: Path) -> float:
     """Returns the share of 1,000 starts, in percent, from which greedy play ends as the exact equilibrium does."""
-    from rllib_biac.equilibria.merge import policy_outcomes
+    from rllib_biac.envs.merge.exact import policy_outcomes
     from rllib_biac.execution import StackelbergPolicy
     from rllib_biac.reproduce.merge_study import exact, starts_of
 

@@ -190,7 +190,7 @@ def merge(num_hypotheses: int, seed: int, steps: int) -> Row:
 
     from rllib_biac import BiACConfig
     from rllib_biac.core.play import greedy
-    from rllib_biac.equilibria.merge import merge_equilibrium, policy_outcomes
+    from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
     from rllib_biac.reproduce.merge_study import starts_of
     from rllib_biac.rllib.config_keys import build
 

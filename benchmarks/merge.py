@@ -49,7 +49,7 @@ def grid_starts() -> np.ndarray:
 def learn(seed: int, low: float, leader: str, reward_scale: float) -> Row:
     """One run: what becomes of every start under the play that was learned."""
     from rllib_biac import BiACConfig
-    from rllib_biac.equilibria.merge import policy_outcomes
+    from rllib_biac.envs.merge.exact import policy_outcomes
     from rllib_biac.rllib.config_keys import build
 
     follower = AGENTS[1 - AGENTS.index(leader)]
@@ -97,7 +97,7 @@ def parts(seeds: int) -> dict[str, list[Row]]:
 
 def judge(outcomes: np.ndarray, low: float, leader: str) -> list[str]:
     """Returns match, match on contested starts, match per speed cell, and shares of outcomes, in percent."""
-    from rllib_biac.equilibria.merge import outcome_shares
+    from rllib_biac.envs.merge.exact import outcome_shares
 
     truth = exact(low, leader)
     hit = outcomes == truth.outcome
@@ -129,7 +129,7 @@ COLUMNS = [
 def tables(study: dict[str, list[Row]]) -> str:
     """Returns a summary, and per part a table with one row per seed, constant policies and the exact answer."""
     from rllib_biac.envs.merge.rules import ACTION_NAMES
-    from rllib_biac.equilibria.merge import policy_outcomes
+    from rllib_biac.envs.merge.exact import policy_outcomes
 
     text, summary = "", []
     for name, rows in study.items():
@@ -186,7 +186,7 @@ def phase_diagram(rows: list[Row], path: Path) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    from rllib_biac.equilibria.merge import merge_equilibrium
+    from rllib_biac.envs.merge.exact import merge_equilibrium
 
     truth = merge_equilibrium(grid_starts(), gamma=tuned()["gamma"]).outcome
     learned = [outcomes_of(row["grid"]) for row in rows]

@@ -4,7 +4,7 @@ How to run:
     python benchmarks/partial_observability.py
 
 For each sensor range it brackets the return of a leader that commits to the best policy of its own observations, the
-follower answering with the best policy of its own (`rllib_biac.equilibria.merge_observed`), beside the feedback
+follower answering with the best policy of its own (`rllib_biac.envs.merge.exact_observed`), beside the feedback
 Stackelberg equilibrium of the game in which both always see all, and beside what Bi-AC learns
 (tuned_examples/merge_observed_biac.yaml). Starts are the centres of 40 × 40 cells of the two speeds, U(30, 40) m/s.
 Raw results and tables go to `--out`; what is in it already is not computed again. Takes about a minute on two cores,
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from studies import RESULTS, Row, markdown, run_all, versions
 
-from rllib_biac.equilibria.merge_observed import Policy
+from rllib_biac.envs.merge.exact_observed import Policy
 
 SENSOR_RANGES = (10.0, 30.0, 60.0)  # m
 CELLS = 40  # of each speed
@@ -31,8 +31,8 @@ LEADER, FOLLOWER = "main_0", "auxiliary_0"
 
 def oracle(sensor_range: float, cells: int, gamma: float) -> Row:
     """One sensor range: the bracket, the pair that makes its lower end, and the game in which all is seen."""
-    from rllib_biac.equilibria.merge import outcome_shares
-    from rllib_biac.equilibria.merge_observed import midpoint_starts, observed_equilibrium
+    from rllib_biac.envs.merge.exact import outcome_shares
+    from rllib_biac.envs.merge.exact_observed import midpoint_starts, observed_equilibrium
 
     found = observed_equilibrium(midpoint_starts(cells), sensor_range, LEADER, gamma)
     return {
@@ -60,8 +60,8 @@ def learn(sensor_range: float, seed: int, cells: int, gamma: float) -> Row:
 
     from rllib_biac import BiACConfig, tuned_examples
     from rllib_biac.core.rl_module import as_tensors
-    from rllib_biac.equilibria.merge import outcome_shares
-    from rllib_biac.equilibria.merge_observed import midpoint_starts, observed_play
+    from rllib_biac.envs.merge.exact import outcome_shares
+    from rllib_biac.envs.merge.exact_observed import midpoint_starts, observed_play
     from rllib_biac.rllib.config_keys import build
 
     text = (Path(next(iter(tuned_examples.__path__))) / "merge_observed_biac.yaml").read_text(encoding="utf-8")

@@ -33,7 +33,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -439,15 +440,22 @@ def measure_tree(tree: Path, names: list[str], file: Path) -> None:
     ray.shutdown()
 
 
+@contextmanager
+def revision_in(revision: str | None) -> Iterator[Path]:
+    """Gives the folder that holds a revision's files, the checkout for None."""
+    if revision is None:
+        yield ROOT
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        yield Path(folder)
+
+
 def measure_apart(revision: str | None, names: list[str]) -> dict[str, Any]:
     """Measures cases with a revision, None for the working tree, in a new process."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = ROOT
-        if revision is not None:
-            tree = Path(folder) / "tree"
-            archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-            with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-                files.extractall(tree, filter="data")
+    with revision_in(revision) as tree, tempfile.TemporaryDirectory() as folder:
         print(f"{revision or 'the working tree'}:", flush=True)
         file = Path(folder) / "measured.json"
         command = [sys.executable, __file__, "--tree", str(tree), "--out", str(file), "--cases", *names]

@@ -34,7 +34,7 @@ def refill(ray):
 
     @ray.remote(num_cpus=0)
     def import_library():
-        import rllib_biac.algorithms  # noqa: F401
+        import rllib_biac.rllib.registry  # noqa: F401
 
     # Two of one kind would be run by one worker.
     kinds = [import_library.options(scheduling_strategy=strategy) for strategy in ("DEFAULT", "SPREAD")]

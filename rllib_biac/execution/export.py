@@ -8,7 +8,7 @@ masks actions also `mask_<agent>`, (batch, |A_i|) bool. Outputs are named `actio
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +16,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from rllib_biac.execution.greedy import GreedyPlay
-from rllib_biac.files.policy import STATE, Arrays, NetworkDescription
-
-if TYPE_CHECKING:
-    from rllib_biac.execution.policy import StackelbergPolicy
+from rllib_biac.files.policy import STATE, Arrays, Description, NetworkDescription
 
 OPSET = 18  # ArgMax, GatherND and Gelu of old and new runtimes
+
+
+class Policy(Protocol):
+    """What is exported of a `StackelbergPolicy`."""
+
+    description: Description
+    arrays: Arrays
+    agents: tuple[str, ...]
+
+    def agent(self, name: str) -> Any: ...
+
+    def arrays_of(self, agent: str) -> Arrays: ...
 
 
 class TorchNetwork(nn.Module):
@@ -62,7 +71,7 @@ class TorchPolicy(nn.Module):
         ValueError: if there is no such agent.
     """
 
-    def __init__(self, policy: StackelbergPolicy, agent: str | None = None) -> None:
+    def __init__(self, policy: Policy, agent: str | None = None) -> None:
         super().__init__()
         if agent is not None:
             policy.agent(agent)
@@ -99,7 +108,7 @@ class TorchPolicy(nn.Module):
         return torch.export.export(self.eval(), (self.example_inputs,), dynamic_shapes=(dynamic,))
 
 
-def export_torch(policy: StackelbergPolicy, file: str | Path, agent: str | None = None) -> None:
+def export_torch(policy: Policy, file: str | Path, agent: str | None = None) -> None:
     """Writes a policy as a program that PyTorch runs without this library.
 
     `torch.export.load(file).module()({"state": states})` returns `{"action_main_0": actions, ...}`.
@@ -117,7 +126,7 @@ def export_torch(policy: StackelbergPolicy, file: str | Path, agent: str | None 
     torch.export.save(TorchPolicy(policy, agent).traced(), str(file))
 
 
-def export_onnx(policy: StackelbergPolicy, file: str | Path, agent: str | None = None) -> None:
+def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> None:
     """Writes a policy as one ONNX file. Needs the packages of the extra `onnx`.
 
     Args:

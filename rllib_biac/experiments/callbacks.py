@@ -50,13 +50,16 @@ class Comparison(Callback):
 
     def get_state(self) -> dict[str, Any] | None:
         """Returns the scores by which ASHA stops trials."""
-        brackets = getattr(self._scheduler, "_brackets", None)
-        return None if brackets is None else {"rungs": [bracket._rungs for bracket in brackets]}
+        from rllib_biac.rllib import compat
+
+        rungs = compat.asha_rungs(self._scheduler)
+        return None if rungs is None else {"rungs": rungs}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
-        for bracket, rungs in zip(getattr(self._scheduler, "_brackets", ()), state["rungs"], strict=False):
-            bracket._rungs = rungs
+        from rllib_biac.rllib import compat
+
+        compat.set_asha_rungs(self._scheduler, state["rungs"])
 
 
 class SaveAndStop(Callback):

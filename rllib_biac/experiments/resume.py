@@ -125,13 +125,15 @@ def mend(folder: Path) -> None:
         Mistake: if no record can be read, or version 0.1.0 made the checkpoints.
     """
     from ray.tune.experiment import Trial
-    from ray.tune.utils.serialization import TuneFunctionEncoder, _loads_with_cloudpickle
+    from ray.tune.utils.serialization import TuneFunctionEncoder
+
+    from rllib_biac.rllib.compat import read_record
 
     _refuse_old(folder)
     _take_back(folder)
     for record in sorted(folder.glob(_RECORDS), reverse=True):
         try:
-            state = _loads_with_cloudpickle(record.read_text(encoding="utf-8"))
+            state = read_record(record.read_text(encoding="utf-8"))
             trials = state["trial_data"]
             break
         except (ValueError, KeyError, TypeError):
@@ -154,10 +156,10 @@ def mend(folder: Path) -> None:
 
 def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
     """Returns Tune's saved state of a trial, with its newest whole checkpoint as the latest one."""
-    from ray.train._internal.session import _TrainingResult
     from ray.tune import Checkpoint
 
     from rllib_biac.files.checkpoint import check, is_whole
+    from rllib_biac.rllib import compat
 
     trial = trial_class.from_json_state(saved, stub=True)
     trial.restore_run_metadata(metadata)
@@ -171,17 +173,14 @@ def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[
     right = latest == known or (latest is None and known is not None and (own / known).is_dir())
     if right or trial.status == trial_class.TERMINATED:
         return saved, metadata
-    manager._checkpoint_results = [
-        result for result in manager._checkpoint_results if (own / Path(result.checkpoint.path).name) in whole
-    ]
-    manager._latest_checkpoint_result = None
+    compat.forget_checkpoints(manager, keep=lambda result: (own / Path(result.checkpoint.path).name) in whole)
     if whole:
         about = check(whole[-1])  # Tune restores its clock from this
         reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
         # The original path, even if the folder was moved since. Tune corrects paths itself.
         path = f"{trial.storage.trial_fs_path}/{latest}"
         filesystem = trial.storage.storage_filesystem
-        manager.register_checkpoint(_TrainingResult(Checkpoint(path=path, filesystem=filesystem), reported))
+        compat.add_checkpoint(manager, Checkpoint(path=path, filesystem=filesystem), reported)
         trial.storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
     trial.stub = False  # it only let us read the trial without its algorithm
     trial.invalidate_json_state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -145,3 +146,10 @@ def _interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def as_recorded(config: Any) -> Any:
+    """Returns a config's settings as Tune writes them to params.json, so that both can be compared."""
+    from ray.tune.utils.util import SafeFallbackEncoder
+
+    return json.loads(json.dumps(config.to_dict(), cls=SafeFallbackEncoder))

@@ -48,12 +48,12 @@ class Losses:
         self.generator, self.num_learners = generator, num_learners
         self.num_updates = 0
         if self.settings.normalize_targets:
-            for agent in self.agents:
-                for name, critic in critics_of(team[agent].target_networks()).items():
-                    check_rescalable(critic, team[agent].input_shape(name))
+            for owner in self.owners():
+                for name, critic in critics_of(team[owner].target_networks()).items():
+                    check_rescalable(critic, team[owner].input_shape(name))
         self.networks = TeamNetworks(team, self.stack_of)
         self.optimizers = Adams(self.networks.rows(), self.settings)
-        self.target_statistics = {agent: RunningMoments(self.settings.normalizer_horizon) for agent in self.agents}
+        self.target_statistics = {owner: RunningMoments(self.settings.normalizer_horizon) for owner in self.owners()}
 
     def stack_of(self, agent: str, network: str) -> Hashable:
         """Returns a label: only networks of one label and shape are computed together."""
@@ -65,6 +65,10 @@ class Losses:
         return self.num_updates % self.settings.update_period(kind) == 0
 
     # What an algorithm implements.
+
+    def owners(self) -> tuple[str, ...]:
+        """Returns whose critics learn, by the names of the team's parts: those of all agents."""
+        return self.agents
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         """Returns what each critic expects of the next states, raw, agent -> (rows,), terminated rows as well."""
@@ -114,8 +118,8 @@ class Losses:
 
     def normalised_targets(self, batch: Rows) -> dict[str, torch.Tensor]:
         """Returns each critic's targets of a minibatch in units of their spread, agent -> (batch,)."""
-        if (TARGETS, self.agents[0]) in batch:
-            return {agent: batch[TARGETS, agent] for agent in self.agents}
+        if (TARGETS, self.owners()[0]) in batch:
+            return {owner: batch[TARGETS, owner] for owner in self.owners()}
         return {agent: self.team[agent].in_units(targets) for agent, targets in self.compute_targets(batch).items()}
 
     def normalise_targets(self, rows: Rows) -> None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.fs
 
 from rllib_biac.learning.transitions import JointTransitions
-
-_ROWS, _STATE = "rows.npz", "state.json"
 
 
 class JointReplayBuffer:
@@ -25,12 +18,10 @@ class JointReplayBuffer:
     Args:
         capacity: rows it holds; the oldest are overwritten.
         seed: of the generator that samples.
-        compressed: whether its rows are compressed where they are saved.
     """
 
-    def __init__(self, capacity: int, seed: int | None = None, *, compressed: bool = False) -> None:
+    def __init__(self, capacity: int, seed: int | None = None) -> None:
         self.capacity = int(capacity)
-        self.compressed = compressed
         self.columns: dict[Hashable, np.ndarray] = {}
         self.num_agents = 0
         self.num_added = 0
@@ -122,43 +113,3 @@ class JointReplayBuffer:
         self.num_agents = state["num_agents"]
         self.num_added = state["num_added"]
         self._rng.bit_generator.state = state["rng"]
-
-    # A part of an algorithm's checkpoint with files of its own: plain arrays, beside RLlib's pickles.
-
-    def save_to_path(
-        self, path: Path, *, state: dict[str, Any], filesystem: pyarrow.fs.FileSystem, **kwargs: Any
-    ) -> None:
-        """Writes a state that `get_state` returned: the rows as a NumPy archive, the rest as JSON."""
-        filesystem.create_dir(path.as_posix(), recursive=True)
-        if state["columns"]:
-            compression = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
-            with (
-                filesystem.open_output_stream((path / _ROWS).as_posix()) as file,
-                zipfile.ZipFile(file, "w", compression, compresslevel=1) as archive,
-            ):
-                for key, column in state["columns"].items():
-                    name = "/".join(key) if isinstance(key, tuple) else str(key)
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, column, allow_pickle=False)
-        rest = {key: value for key, value in state.items() if key != "columns"}
-        with filesystem.open_output_stream((path / _STATE).as_posix()) as file:
-            file.write(json.dumps(rest).encode())
-
-    def restore_from_path(self, path: Path, *, filesystem: pyarrow.fs.FileSystem, **kwargs: Any) -> None:
-        """Restores what `save_to_path` wrote.
-
-        Raises:
-            ValueError: if the files are damaged, or as `set_state`.
-        """
-        try:
-            with filesystem.open_input_stream((path / _STATE).as_posix()) as file:
-                state = json.loads(file.read())
-            columns: dict[Hashable, np.ndarray] = {}
-            if state["num_added"]:
-                with filesystem.open_input_file((path / _ROWS).as_posix()) as file, np.load(file) as archive:
-                    for name in archive.files:
-                        column, _, agent = name.partition("/")  # columns' own names have no slash
-                        columns[(column, agent) if agent else column] = archive[name]
-        except (OSError, zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError) as error:
-            raise ValueError(f"{path} is damaged: the replay buffer cannot be read ({error!r}).") from error
-        self.set_state(state | {"columns": columns})

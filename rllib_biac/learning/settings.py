@@ -197,6 +197,7 @@ class Settings:
         Raises:
             ValueError: naming what the algorithm cannot do, and what to write instead.
         """
+        self._check_images(spec)
         for agent, space in spec.action_spaces.items():
             has = f"agent {agent!r} has action space {space}"
             if isinstance(space, gym.spaces.Discrete):
@@ -217,6 +218,14 @@ class Settings:
                 raise ValueError(f"{has}, in which there is nothing to choose: it needs at least one number.")
             elif not (space.is_bounded() and (space.low < space.high).all()):
                 raise ValueError(f"{has}: it needs finite bounds, low < high.")
+
+    def _check_images(self, spec: Any) -> None:
+        seen = [spec.state_space, *(spec.observation_spaces.values() if self.uses_observations else ())]
+        if self.model_config["conv_filters"] and not any(len(space.shape or ()) > 1 for space in seen):
+            raise ValueError(
+                f"conv_filters: {self.model_config['conv_filters']!r} would silently do nothing here: networks see "
+                f"vectors, of shape {spec.state_space.shape}; leave it out."
+            )
 
     def check_number(
         self, key: str, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False

@@ -74,7 +74,11 @@ class Member(nn.Module):
         num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         model_config: how networks are to be built.
+        q_mean, q_std: of who has a critic: the normaliser of its targets, Q = q_std · critic + q_mean.
     """
+
+    q_mean: torch.Tensor
+    q_std: torch.Tensor
 
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
@@ -109,6 +113,19 @@ class Member(nn.Module):
         """Returns what one of the networks takes, without the batch."""
         return self.state_shape
 
+    def register_q_normalizer(self) -> None:
+        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
+        self.register_buffer("q_mean", torch.zeros(()))
+        self.register_buffer("q_std", torch.ones(()))
+
+    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Returns Q-values in the game's own units of reward, by what the critic says."""
+        return self.q_std * normalised + self.q_mean
+
+    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
+        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
+        return (targets - self.q_mean) / self.q_std
+
 
 class Agent(Member):
     """One agent's networks.
@@ -125,8 +142,6 @@ class Agent(Member):
     state_std: torch.Tensor
     observation_mean: torch.Tensor
     observation_std: torch.Tensor
-    q_mean: torch.Tensor
-    q_std: torch.Tensor
 
     def register_normalizers(self) -> None:
         self.action_space = self.spec.action_spaces[self.name]
@@ -141,11 +156,6 @@ class Agent(Member):
         self.register_buffer(f"{of}_mean", torch.zeros(shape))
         self.register_buffer(f"{of}_std", torch.full(shape, 255.0 if space.dtype == np.uint8 else 1.0))
 
-    def register_q_normalizer(self) -> None:
-        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
-        self.register_buffer("q_mean", torch.zeros(()))
-        self.register_buffer("q_std", torch.ones(()))
-
     def encode(self, state: torch.Tensor) -> torch.Tensor:
         """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""
         return (state.to(torch.float32) - self.state_mean) / self.state_std
@@ -153,14 +163,6 @@ class Agent(Member):
     def encode_observation(self, observation: torch.Tensor) -> torch.Tensor:
         """Normalises the agent's own observations, as `encode` does states."""
         return (observation.to(torch.float32) - self.observation_mean) / self.observation_std
-
-    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
-        """Returns Q-values in the game's own units of reward, by what the critic says."""
-        return self.q_std * normalised + self.q_mean
-
-    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
-        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
-        return (targets - self.q_mean) / self.q_std
 
     def actions(self) -> Actions:
         """Returns what the agent can do, as policy files say it."""
@@ -179,6 +181,7 @@ class Team(nn.Module):
         spec: what it was built from.
         hierarchy: who leads whom.
         agents: all of them, top level first.
+        sizes: agent -> |A_i|, or the dimension of its continuous action.
         shares: whether something belongs to no agent; `build_shared` makes it.
         shared: that, under the name `SHARED`.
     """
@@ -190,9 +193,13 @@ class Team(nn.Module):
         super().__init__()
         self.spec, self.settings, self.hierarchy = spec, spec.settings, spec.hierarchy
         self.agents = spec.hierarchy.agents
-        self._members = nn.ModuleList(self.agent_class(agent)(spec, agent) for agent in self.agents)
+        self.sizes = {agent: action_size(spec.action_spaces[agent]) for agent in self.agents}
+        agents = [self.agent_class(agent)(spec, agent) for agent in self.agents]
         if self.shares:
             self.shared = self.build_shared()
+        self._members = nn.ModuleList(agents)
+        # Names are looked up at every step; a ModuleList takes its time.
+        self._named: dict[str, Any] = dict(zip(self.agents, agents, strict=True))
 
     def agent_class(self, agent: str) -> type[Agent]:
         """Returns the class of an agent's networks."""
@@ -204,7 +211,7 @@ class Team(nn.Module):
 
     def __getitem__(self, name: str) -> Any:
         """Returns the networks of an agent, or what is `SHARED`."""
-        return self.shared if name == SHARED else self._members[self.agents.index(name)]
+        return self.shared if name == SHARED else self._named[name]
 
     def members(self) -> dict[str, Member]:
         """Returns all parts of the team by name: the agents, top level first, and what is `SHARED`."""
@@ -270,7 +277,7 @@ class Team(nn.Module):
         Raises:
             ValueError: if no approximators were trained.
         """
-        raise ValueError("this algorithm has no approximators.")
+        raise ValueError("no approximators were trained: train BiAC with approximators: true.")
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         """Returns what every agent's critic says, in the game's own units of reward.

@@ -104,7 +104,7 @@ class Trainer:
             measured |= self.losses.diagnostics(self._last)
             self.generator.set_state(drawn)  # how often one reports changes nothing
         for key, value in measured.items():
-            self.reported.setdefault(key, []).append(value.item())
+            self.reported.setdefault(key, []).append(value.detach().item())
         self.optimizers.set_rates(self.env_steps)
 
     def as_tensors(self, rows: Mapping[Hashable, np.ndarray]) -> Rows:

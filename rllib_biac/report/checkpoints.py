@@ -9,19 +9,18 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from rllib_biac import envs
+from rllib_biac.envs.matrix_game import MatrixGame
+from rllib_biac.equilibria import pure_nash, stackelberg
 from rllib_biac.evaluation import Trained, play
 from rllib_biac.evaluation.play import can_draw
 from rllib_biac.learning.games import StateReader, make_games
-from rllib_biac.rllib.reading import read_trained
-from rllib_biac.envs.matrix_game import MatrixGame
-from rllib_biac.equilibria import pure_nash, stackelberg
 from rllib_biac.report.charts import numbers_like
+from rllib_biac.rllib.reading import read_trained
 
 MOST_CELLS = 400
 _GIF_BYTES = 1_400_000  # a third more in base64
@@ -120,7 +119,11 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
                 )
             tables.append((player, both))
         later = game.horizon > 1 and bool(learned)
-        note = f"Learned values include what follows, discounted by {trained.team.settings.gamma:g} a step." if later else ""
+        note = (
+            f"Learned values include what follows, discounted by {trained.team.settings.gamma:g} a step."
+            if later
+            else ""
+        )
         return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
 
 

@@ -111,13 +111,12 @@ def _command(run: Run, trial: Trial, grid: dict[str, Any], name: str) -> str:
 
 @functools.cache
 def _defaults(algorithm: str) -> dict[str, Any]:
-    from ray.tune.utils.util import SafeFallbackEncoder
+    from rllib_biac.experiments.tuning import as_recorded
 
     config_class = _config_class(algorithm)
     if config_class is None:
         return {}
-    # Written as Tune writes params.json, so that both can be compared.
-    return written(json.loads(json.dumps(config_class().to_dict(), cls=SafeFallbackEncoder)))
+    return written(as_recorded(config_class()))
 
 
 @functools.cache

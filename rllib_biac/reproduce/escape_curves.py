@@ -48,10 +48,10 @@ def learn(run: str, env: str, variant: str, seed: int, steps: int, config: Row) 
 
 def _tables(algo: Any) -> dict[str, np.ndarray]:
     """Returns Q_1, Q_2 in the game's own units and pi_2, each (|A_1|, |A_2|), of the networks that learn."""
-    module, state = algo.learner_group._learner.module, torch.ones(1, 1)
-    follower = module[PLAYERS[1]].unwrapped()
+    team, state = algo.learner_team(), torch.ones(1, 1)
+    follower = team[PLAYERS[1]]
     with torch.no_grad():
-        q = module.q_tables(state)
+        q = team.q_tables(state)
         logits = follower.table(follower.actor(follower.encode(state)))
     tables = (q[PLAYERS[0]], q[PLAYERS[1]], logits.softmax(2))
     return dict(zip(("q1", "q2", "pi2"), (table[0].numpy() for table in tables), strict=True))

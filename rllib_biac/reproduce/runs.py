@@ -17,15 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import ray
-import torch
 
 from rllib_biac.experiments.clock import clock
-from rllib_biac.experiments.cluster import worker_env
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.pool import ray_for, run_each
 
 Row = dict[str, Any]
-RETRIES = 2  # after the death of a worker process
 PLAIN_PERIOD = 30.0  # s between lines if the output is not a terminal
 
 
@@ -95,66 +92,16 @@ def count_missing(runs: Iterable[Row], raw: Path) -> int:
     return len({_key(settings) for settings in runs} - done)
 
 
-@contextmanager
-def ray_for(cpus: int | None = None) -> Iterator[None]:
-    """Starts Ray on this machine while the context lasts. Uses a Ray that runs already and does not stop it."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray prints a warning between our lines
-    try:
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=worker_env(),
-        )
-        yield
-    finally:
-        ray.shutdown()
-
-
-@ray.remote(num_cpus=1, max_retries=RETRIES)
-def _run(function: Callable[..., Row], settings: Row) -> str:
-    torch.set_num_threads(1)
-    begin = time.process_time()
-    found = function(**settings)
-    spent = {"settings_keys": list(settings), "cpu_seconds": round(time.process_time() - begin, 2)}
-    # Encoded here, so that a result that is not JSON fails this run and not the study.
-    return json.dumps({**settings, **found, **spent}, allow_nan=False)
-
-
 def _finish(function: Callable[..., Row], todo: list[Row], cpus: int | None) -> Iterator[tuple[Row, str | None, str]]:
     """Yields settings, row (None where the run failed) and the reason of the failure, as runs end."""
-    slots = min(int(ray.cluster_resources().get("CPU", 1)), cpus or sys.maxsize)
-    waiting = list(reversed(todo))
-    pending: dict[Any, Row] = {}
     progress = _Progress(len(todo))
     progress.show(0)
     try:
-        while waiting or pending:
-            # Submit only what can run now: a submitted task that waits could not be taken back.
-            while waiting and len(pending) < slots:
-                settings = waiting.pop()
-                pending[_run.remote(function, settings)] = settings
-            (ready, *_), _ = ray.wait(list(pending))
-            settings = pending.pop(ready)
-            try:
-                row, reason = ray.get(ready), ""
-            except ray.exceptions.RayError as error:
-                row, reason = None, _reason(error)
-            yield settings, row, reason
-            progress.show(len(todo) - len(waiting) - len(pending))
+        for finished, ended in enumerate(run_each(function, todo, cpus), 1):
+            yield ended
+            progress.show(finished)
     finally:
         progress.end()
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return f"its worker process died, {1 + RETRIES} times over (killed, or out of memory)"
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
 
 
 class _Progress:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.experiments import reading
+from rllib_biac.learning.transitions import TERMINATED, TRUNCATED
 from rllib_biac.reproduce.runs import Row
 from rllib_biac.rllib.config_keys import build
 
@@ -107,14 +107,14 @@ def greedy(algo: Any, states: np.ndarray, observations: dict[str, np.ndarray], s
         algo: an algorithm of this library.
         states: (n, *state shape).
         observations: agent -> (n, *observation shape), of all agents.
-        seed: the seed for modules that draw actions even without exploration.
+        seed: the seed for teams that draw actions even without exploration.
 
     Returns:
         agent -> (n,) int64.
     """
-    module = algo.env_runner.module
+    team = algo.env_runner.module.team
     with torch.no_grad():
-        actions = module.act(
+        actions = team.act(
             torch.from_numpy(states),
             observations={agent: torch.from_numpy(rows) for agent, rows in observations.items()},
             generator=torch.Generator().manual_seed(seed),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rllib_biac.learning.transitions import ACTIONS
 from rllib_biac.envs.merge import rules
+from rllib_biac.learning.transitions import ACTIONS
 from rllib_biac.reproduce import merge_study
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.matrix_games import PLAYERS, equilibrium_of, game_of

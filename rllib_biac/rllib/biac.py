@@ -82,8 +82,8 @@ class BiACConfig(JointConfig):
     def rl_module(
         self,
         *,
-        leader_module_class: type | str = NotProvided,
-        follower_module_class: type | str = NotProvided,
+        leader_module_class: type | str | None = NotProvided,
+        follower_module_class: type | str | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets the networks."""

@@ -128,9 +128,17 @@ def is_healthy(group: EnvRunnerGroup, index: int) -> bool:
 
 
 def kill_runner(group: EnvRunnerGroup, index: int) -> None:
-    """Kills a remote runner, which Ray starts again. RLlib is told, else it would send requests to a dead actor."""
+    """Kills a remote runner, which Ray starts again. RLlib is told: else it would send requests to a dead actor."""
     ray.kill(group._worker_manager.actors()[index], no_restart=False)
     group._worker_manager.set_actor_state(index, healthy=False)
+
+
+def stop_runners(group: EnvRunnerGroup, timeout_s: float) -> None:
+    """Stops remote runners, and kills those that are busy or hang. RLlib's own `stop` waits for them without limit."""
+    runners = list(group._worker_manager.actors().values())
+    if runners:
+        ray.wait([runner.stop.remote() for runner in runners], num_returns=len(runners), timeout=timeout_s)
+    group._worker_manager.clear()
 
 
 def dropped_answers(group: EnvRunnerGroup) -> int | None:
@@ -169,27 +177,6 @@ def set_weights_number(owner: Any, number: int) -> None:
 def learner_index(learner: Learner) -> int:
     """Returns which of several learners this is, from 0. RLlib passes it to no method that we implement."""
     return learner._learner_index
-
-
-def set_learning_rates(learner: Learner, env_steps: int) -> None:
-    """Sets all learning rates to their schedules' values. RLlib does so before an update, but not after a restore."""
-    for optimizer, schedule in learner._optimizer_lr_schedules.items():
-        learner._set_optimizer_lr(optimizer, lr=float(schedule.update(timestep=env_steps)))
-
-
-def restore_optimizers(learner: Learner, state: dict[str, Any]) -> None:
-    """Restores all optimizers, as RLlib's own method does since Ray 2.56.
-
-    Ray 2.55 makes tensors of the numbers of parameters and of the settings too: no moment finds its parameter again,
-    and beta 0.9 becomes 0.8999999761581421.
-    """
-    from ray.rllib.utils.torch_utils import convert_to_torch_tensor
-
-    for name, optimizer in learner._named_optimizers.items():
-        if name in state:
-            saved = state[name]["state"]
-            moments = convert_to_torch_tensor(saved["state"], device=learner._device)
-            optimizer.load_state_dict(saved | {"state": moments})
 
 
 # Algorithms.

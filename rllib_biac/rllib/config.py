@@ -21,6 +21,7 @@ from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
+from rllib_biac.rllib import compat
 from rllib_biac.rllib.documented import documented
 from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
@@ -67,7 +68,7 @@ class JointConfig(AlgorithmConfig):
         return self.algorithm.settings(**values, model_config=self._networks())
 
     def _networks(self) -> dict[str, Any]:
-        given = self._model_config
+        given = compat.model_config(self)
         if given and not isinstance(given, Mapping):
             plain = vars(DefaultModelConfig())
             given = {key: value for key, value in vars(given).items() if key in MODEL_DEFAULTS or value != plain[key]}
@@ -156,7 +157,7 @@ class JointConfig(AlgorithmConfig):
         tau: float = NotProvided,
         target_network_update_freq: int = NotProvided,
         normalize_targets: bool = NotProvided,
-        normalizer_horizon: int = NotProvided,
+        normalizer_horizon: float = NotProvided,
         normalize_observations: bool = NotProvided,
         losses_class: Any = NotProvided,
         **kwargs: Any,
@@ -184,6 +185,19 @@ class JointConfig(AlgorithmConfig):
             normalize_observations=normalize_observations,
             losses_class=losses_class,
         )
+
+    @override(AlgorithmConfig)
+    @documented(Settings, "rl_module")
+    def rl_module(self, **kwargs: Any) -> Self:
+        """Sets the networks.
+
+        Args:
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        return super().rl_module(**kwargs)
 
     @override(AlgorithmConfig)
     def checkpointing(
@@ -259,13 +273,15 @@ class JointConfig(AlgorithmConfig):
     def validate(self) -> None:
         # RLlib advises once to switch its old API stack back on, on which nothing here runs: count that as said.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        if self._validate_config:
-            Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
-        super().validate()
-        if not self._validate_config:
+        if not compat.validates(self):
+            super().validate()
             return
+        compat.check()
         hierarchy = self.checked_hierarchy()
+        # Before RLlib's own checks, whose words are about its own runners and stacks.
         refuse_what_does_nothing(self, joint=issubclass(self.env_runner_cls, JointEnvRunner))
+        Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
+        super().validate()
         check_numbers(self)
         settings = self.settings()
         settings.check(hierarchy, max(self.num_learners, 1))

@@ -17,6 +17,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
 from rllib_biac.rllib.hints import did_you_mean
+from rllib_biac.rllib.refusals import refusal
 from rllib_biac.rllib.traps import trap
 
 
@@ -87,9 +88,6 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             found.append(((key,), f"unknown key.{did_you_mean(key, keys)}"))
             continue
         where = keys[key]
-        if text := _inert(key, where):
-            found.append(((key,), text))
-            continue
         try:
             fitted = fit(value, _hint_or_default(where, config))
         except (TypeError, ValueError) as error:
@@ -97,6 +95,9 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             continue
         if fitted is None and (key == "callbacks" or isinstance(getattr(config, key, None), dict)):
             found.append(((key,), "the value is missing; write one, or leave the key out."))
+            continue
+        if text := refusal(config, key, fitted):
+            found.append(((key,), text.removeprefix(f"{key}: ")))
             continue
         found += _nested_mistakes(key, fitted, keys)
         calls.setdefault(where.method, {})[where.parameter] = fitted
@@ -121,46 +122,6 @@ def _fails(config: AlgorithmConfig, method: str, key: str, arguments: dict[str, 
     except (ValueError, TypeError):
         return True
     return False
-
-
-# Settings of RLlib that nothing here reads.
-_OLD_STACK = "belongs to RLlib's old API stack and would silently do nothing; leave it out."
-_INERT_METHODS = {
-    "offline_data": "offline data is not supported; leave it out.",
-    "framework": "would silently do nothing: networks are stepped by torch as they are; leave it out.",
-    "python_environment": _OLD_STACK,
-}
-_INERT = (
-    "sample_collector",
-    "remote_worker_envs",
-    "remote_env_batch_wait_ms",
-    "preprocessor_pref",
-    "enable_tf1_exec_eagerly",
-    "sampler_perf_stats_ema_coef",
-    "use_worker_filter_stats",
-    "update_worker_filter_stats",
-    "fake_sampler",
-    "is_atari",
-    "clip_rewards",
-    "render_env",
-    "observation_fn",
-    "policy_map_capacity",
-    "policy_states_are_swappable",
-    "off_policy_estimation_methods",
-    "ope_split_batch_by_episode",
-    "keep_per_episode_custom_metrics",
-    "metrics_episode_collection_timeout_s",
-    "min_train_timesteps_per_iteration",
-    "export_native_model_files",
-    "checkpoint_trainable_policies_only",
-)
-
-
-def _inert(key: str, where: Key) -> str | None:
-    """Returns why a setting of RLlib would silently do nothing, None if it has an effect."""
-    if "offline" in key:
-        return _INERT_METHODS["offline_data"]
-    return _INERT_METHODS.get(where.method) or (_OLD_STACK if key in _INERT else None)
 
 
 def _nested_mistakes(key: str, value: Any, keys: dict[str, Key]) -> list[tuple[tuple[str, ...], str]]:

@@ -12,18 +12,23 @@ from rllib_biac.learning.settings import Settings
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+def own_fields(settings: type[Settings]) -> list[dataclasses.Field[Any]]:
+    """Returns the fields that a subclass adds to `Settings`, or has otherwise; of `Settings` itself all."""
+    common = {f.name: f for f in dataclasses.fields(Settings)} if settings is not Settings else {}
+    return [f for f in dataclasses.fields(settings) if common.get(f.name) is not f]
+
+
 def documented(settings: type[Settings], group: str = "training") -> Callable[[Method], Method]:
     """Makes a decorator that adds to a method's docstring what settings of that group do.
 
     Args:
-        settings: whose own fields, inherited ones left out.
+        settings: whose fields; those of a subclass that it has from `Settings` are left out.
         group: the method's name, as the fields say it.
     """
 
     def add(method: Method) -> Method:
         summary, _, rest = (method.__doc__ or "").partition("\n\n")
-        own = [f for f in dataclasses.fields(settings) if f.name in settings.__annotations__]
-        lines = [f"{f.name}: {f.metadata['doc']}" for f in own if f.metadata["group"] == group]
+        lines = [f"{f.name}: {f.metadata['doc']}" for f in own_fields(settings) if f.metadata["group"] == group]
         written = [line.strip() for line in _entries(rest)]
         wrapped = textwrap.TextWrapper(108, initial_indent="    ", subsequent_indent="        ")
         args = "\n".join(map(wrapped.fill, lines))

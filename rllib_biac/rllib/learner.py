@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
 from rllib_biac.learning.generators import process_generators, set_process_generators
 from rllib_biac.learning.trainer import Trainer
 from rllib_biac.learning.transitions import NEXT_STATE, START, STATE, TERMINATED, JointTransitions
+from rllib_biac.rllib import compat
 from rllib_biac.rllib.module import MemberModule, TeamModule
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
@@ -80,7 +81,7 @@ class JointLearner(TorchLearner):
     @override(TorchLearner)
     def build(self) -> None:
         super().build()
-        team = self.module.team.to(self._device)
+        team = self.module.team.to(self.device)
         self.trainer: Trainer = self.config.algorithm.build_trainer(
             team, seed=self.config.seed, num_learners=max(self.config.num_learners, 1)
         )
@@ -132,14 +133,14 @@ class JointLearner(TorchLearner):
         assert batch is not None, "a JointLearner learns from a batch of joint transitions"
         timesteps = timesteps or {}
         self.before_gradient_based_update(timesteps=timesteps)
-        self.trainer.learner_index = getattr(self, "_learner_index", None) or 0
+        self.trainer.learner_index = compat.learner_index(self) if self.distributed else 0
         self.trainer.train(
             as_rows(batch, self.trainer.team.agents),
             minibatch_size=minibatch_size,
             env_steps=timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME),
             report=report,
         )
-        self._weights_seq_no = self.trainer.num_updates  # so that how old weights are is counted in updates
+        compat.set_weights_number(self, self.trainer.num_updates)  # so that the age of weights counts in updates
         total = batch.env_steps()
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), total, reduce="sum")
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), total, reduce="lifetime_sum")
@@ -176,7 +177,7 @@ class JointLearner(TorchLearner):
     @override(TorchLearner)
     def set_state(self, state: Mapping[str, Any]) -> None:
         # RLlib loads weights only if they are newer than its own; a restored state always counts.
-        self._weights_seq_no = 0
+        compat.set_weights_number(self, 0)
         super().set_state(dict(state))
         if own := state.get(TRAINER):
             self.trainer.set_state(own)

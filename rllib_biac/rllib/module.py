@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule, MultiRLModuleSpec
@@ -58,7 +59,8 @@ class MemberModule(TorchRLModule):
         if missing := [name for name in own if name not in state]:
             raise ValueError(f"the state of {self.member.name} lacks {', '.join(missing)}; it has {', '.join(state)}.")
         for name, values in own.items():
-            values.copy_(torch.as_tensor(state[name]))
+            # What came through Ray's object store is read-only, which torch warns of.
+            values.copy_(torch.as_tensor(np.array(state[name])))
 
 
 class TeamModule(MultiRLModule):
@@ -142,7 +144,15 @@ def module_spec(
         for agent in spec.hierarchy.agents
     }
     if algorithm.team_for(spec).shares:
-        modules[SHARED] = RLModuleSpec(module_class=MemberModule, inference_only=inference_only, model_config={})
+        # It sees and does nothing itself. RLlib wants spaces of every module.
+        observation, action = spaces[spec.agents[0]]
+        modules[SHARED] = RLModuleSpec(
+            module_class=MemberModule,
+            observation_space=observation,
+            action_space=action,
+            inference_only=inference_only,
+            model_config={},
+        )
     return MultiRLModuleSpec(
         multi_rl_module_class=TeamModule,
         rl_module_specs=modules,

@@ -44,7 +44,6 @@ LEARNER = "ray.rllib.core.learner.torch.torch_learner.TorchLearner"
 LEARNER_GROUP = "ray.rllib.core.learner.learner_group.LearnerGroup"
 MODULE = "ray.rllib.core.rl_module.torch.TorchRLModule"
 MODULES = "ray.rllib.core.rl_module.multi_rl_module.MultiRLModule"
-INFERENCE = "ray.rllib.core.rl_module.apis.InferenceOnlyAPI"
 ENV = "ray.rllib.env.multi_agent_env.MultiAgentEnv"
 RUNNER = "ray.rllib.env.env_runner.EnvRunner"
 RUNNER_GROUP = "ray.rllib.env.env_runner_group.EnvRunnerGroup"
@@ -59,21 +58,20 @@ TRIAL = "ray.tune.experiment.Trial"
 ASHA = "ray.tune.schedulers.async_hyperband"
 
 # Ours. The tests import them by these paths.
-OUR_ALGORITHM = "rllib_biac.core.algorithm.JointAlgorithm"
-OUR_BIAC = "rllib_biac.algorithms.biac.biac.BiAC"
-OUR_CONFIG = "rllib_biac.core.config.JointConfig"
-OUR_BIAC_CONFIG = "rllib_biac.algorithms.biac.biac.BiACConfig"
-OUR_CONNECTOR = "rllib_biac.core.connector.JointTransitionsConnector"
-OUR_LEARNER = "rllib_biac.core.learner.JointLearner"
-OUR_MODULE = "rllib_biac.core.rl_module.JointRLModule"
-OUR_MODULES = "rllib_biac.core.rl_module.HierarchyModule"
-OUR_LEADER = "rllib_biac.algorithms.biac.biac_rl_module.BiACLeader"
-OUR_ENV = "rllib_biac.core.games.PettingZooMultiAgentEnv"
-OUR_RUNNER = "rllib_biac.core.env_runner.JointEnvRunner"
-OUR_STOCK_RUNNER = "rllib_biac.core.stock_env_runner.StockEnvRunner"
-OUR_APPLY = "rllib_biac.core.env_runner.HandsOverGameErrors"
-SAVE_AND_STOP = "rllib_biac.cli.progress.SaveAndStop"
-COMPARISON = "rllib_biac.cli.progress.Comparison"
+OUR_ALGORITHM = "rllib_biac.rllib.algorithm.JointAlgorithm"
+OUR_RESUMABLE = "rllib_biac.rllib.resumable.ResumableAlgorithm"
+OUR_CONFIG = "rllib_biac.rllib.config.JointConfig"
+OUR_BIAC_CONFIG = "rllib_biac.rllib.biac.BiACConfig"
+OUR_CONNECTOR = "rllib_biac.rllib.connector.JointTransitionsConnector"
+OUR_LEARNER = "rllib_biac.rllib.learner.JointLearner"
+OUR_MODULE = "rllib_biac.rllib.module.MemberModule"
+OUR_MODULES = "rllib_biac.rllib.module.TeamModule"
+OUR_ENV = "rllib_biac.rllib.multi_agent_env.PettingZooMultiAgentEnv"
+OUR_RUNNER = "rllib_biac.rllib.runner.JointEnvRunner"
+OUR_STOCK_RUNNER = "rllib_biac.rllib.stock_runner.StockEnvRunner"
+OUR_APPLY = "rllib_biac.rllib.faults.HandsOverGameErrors"
+SAVE_AND_STOP = "rllib_biac.experiments.callbacks.SaveAndStop"
+COMPARISON = "rllib_biac.experiments.callbacks.Comparison"
 
 _STATE = "self, components, *, not_components, **kwargs"
 
@@ -84,22 +82,23 @@ OVERRIDDEN: tuple[Row, ...] = (
     Row(ALGORITHM, "_evaluate_on_local_env_runner", "self, env_runner", "plays greedily", OUR_ALGORITHM),
     Row(ALGORITHM, "_create_local_replay_buffer_if_necessary", "self, config", "the replay of columns", OUR_ALGORITHM),
     Row(ALGORITHM, "_get_env_id_and_creator", "env_specifier, config", "games by id", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_default_config", "cls", "the config class", OUR_BIAC, run="tune"),
+    Row(ALGORITHM, "get_default_config", "cls", "the config class", OUR_ALGORITHM, run="tune"),
     Row(ALGORITHM, "reset_config", "self, new_config", "lets Tune reuse the process", OUR_ALGORITHM, run="tune"),
     Row(ALGORITHM, "stop", "self", "stops at once", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_state", _STATE, "exact resume", OUR_ALGORITHM),
-    Row(ALGORITHM, "set_state", "self, state", "exact resume", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_checkpointable_components", "self", "replay has files of its own", OUR_ALGORITHM),
-    Row(ALGORITHM, "get_metadata", "self", "a checkpoint says what it is", OUR_ALGORITHM),
+    Row(ALGORITHM, "cleanup", "self", "does not wait for runners that hang", OUR_ALGORITHM),
+    Row(ALGORITHM, "get_state", _STATE, "exact resume", OUR_RESUMABLE),
+    Row(ALGORITHM, "set_state", "self, state", "exact resume", OUR_RESUMABLE),
+    Row(ALGORITHM, "get_checkpointable_components", "self", "replay has files of its own", OUR_RESUMABLE),
+    Row(ALGORITHM, "get_metadata", "self", "a checkpoint says what it is", OUR_RESUMABLE),
     Row(
         ALGORITHM,
         "save_to_path",
         "self, path, *, state, filesystem, use_msgpack",
         "a checkpoint is whole or not there",
-        OUR_ALGORITHM,
+        OUR_RESUMABLE,
     ),
-    Row(ALGORITHM, "restore_from_path", "self, path, *args, **kwargs", "checks before it reads", OUR_ALGORITHM),
-    Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_ALGORITHM),
+    Row(ALGORITHM, "restore_from_path", "self, path, *args, **kwargs", "checks before it reads", OUR_RESUMABLE),
+    Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_RESUMABLE),
     Row(CONFIG, "environment", "self, env, *, ...", "`state` and games by id", OUR_CONFIG),
     Row(CONFIG, "env_runners", "self, *, env_runner_cls, ...", "our runners, epsilon", OUR_CONFIG),
     Row(CONFIG, "training", "self, *, gamma, lr, ...", "our settings", OUR_CONFIG),
@@ -108,7 +107,7 @@ OVERRIDDEN: tuple[Row, ...] = (
     Row(CONFIG, "validate", "self", "refuses what would do nothing", OUR_CONFIG),
     Row(CONFIG, "_model_config_auto_includes", "property", "our defaults", OUR_CONFIG, run="never"),
     Row(CONFIG, "get_default_rl_module_spec", "self", "RLlib asks for one module's spec", OUR_CONFIG, run="stock"),
-    Row(CONFIG, "get_default_learner_class", "self", "the learner class", OUR_BIAC_CONFIG),
+    Row(CONFIG, "get_default_learner_class", "self", "the learner class", OUR_CONFIG),
     Row(
         CONFIG,
         "get_multi_rl_module_spec",
@@ -124,12 +123,11 @@ OVERRIDDEN: tuple[Row, ...] = (
         OUR_CONNECTOR,
         run="stock",
     ),
-    Row(LEARNER, "build", "self", "makes stacked networks and generators", OUR_LEARNER),
+    Row(LEARNER, "build", "self", "makes the trainer", OUR_LEARNER),
     Row(LEARNER, "_make_modules_ddp_if_necessary", "self", "gradients are averaged by hand", OUR_LEARNER),
     Row(LEARNER, "_log_trainable_parameters", "self", "logged with the other metrics", OUR_LEARNER),
     Row(LEARNER, "rl_module_is_compatible", "self, module", "our modules", OUR_LEARNER, run="never"),
-    Row(LEARNER, "configure_optimizers", "self", "an optimizer per network", OUR_LEARNER),
-    Row(LEARNER, "compute_losses", "self, *, fwd_out, batch", "the losses", OUR_LEARNER, run="never"),
+    Row(LEARNER, "configure_optimizers", "self", "optimizers are the trainer's", OUR_LEARNER),
     Row(
         LEARNER,
         "compute_loss_for_module",
@@ -148,13 +146,11 @@ OVERRIDDEN: tuple[Row, ...] = (
     ),
     Row(LEARNER, "get_state", _STATE, "exact resume", OUR_LEARNER),
     Row(LEARNER, "set_state", "self, state", "exact resume", OUR_LEARNER),
-    Row(MODULE, "setup", "self", "networks see the state", OUR_MODULE),
     Row(MODULE, "get_state", "self, components, *, not_components, inference_only, **kwargs", "float64", OUR_MODULE),
     Row(MODULE, "set_state", "self, state", "keeps float64", OUR_MODULE),
     Row(MODULES, "setup", "self", "hands `inference_only` down", OUR_MODULES),
     Row(MODULES, "_forward_inference", "self, batch, **kwargs", "walks the hierarchy", OUR_MODULES, run="stock"),
     Row(MODULES, "_forward_exploration", "self, batch, **kwargs", "walks the hierarchy", OUR_MODULES, run="stock"),
-    Row(INFERENCE, "get_non_inference_attributes", "self", "what runners need not have", OUR_LEADER),
     Row(ENV, "reset", "self, *, seed, options", "a game for RLlib's own runner", OUR_ENV, run="stock"),
     Row(ENV, "step", "self, action_dict", "a game for RLlib's own runner", OUR_ENV, run="stock"),
     Row(RUNNER, "__init__", "self, *, config, **kwargs", "plays N games as arrays", OUR_RUNNER),
@@ -194,7 +190,6 @@ USED: tuple[Row, ...] = (
     Row("ray.tune.utils", "UtilMonitor", "start, delay", "stops at once"),
     Row(CONFIG, "_model_config", None, "the model config as given"),
     Row(CONFIG, "_validate_config", None, "validation may be switched off"),
-    Row(CONFIG, "_value_error", "self, errmsg", "refuses a setting"),
     Row(CONFIG, "_env_to_module_connector", None, "refused: it would do nothing"),
     Row(CONFIG, "_module_to_env_connector", None, "refused: it would do nothing"),
     Row(CONFIG, "_learner_connector", None, "refused: it would do nothing"),
@@ -203,17 +198,7 @@ USED: tuple[Row, ...] = (
     Row(CONFIG, "_torch_lr_scheduler_classes", None, "refused: it would do nothing"),
     Row(LEARNER, "_device", None, "where tensors lie"),
     Row(LEARNER, "_learner_index", None, "several learners draw each by itself"),
-    Row(LEARNER, "_optimizer_lr_schedules", None, "rates after a restore"),
-    Row(LEARNER, "_set_optimizer_lr", "optimizer, lr", "rates after a restore"),
-    Row(LEARNER, "_set_optimizer_state", "self, state", "Ray 2.55 loses the moments"),
     Row(LEARNER, "_weights_seq_no", None, "the age of weights in updates"),
-    Row(
-        LEARNER,
-        "register_optimizer",
-        "self, *, module_id, optimizer_name, optimizer, params, lr_or_lr_schedule",
-        "an optimizer per network",
-    ),
-    Row(LEARNER, "_named_optimizers", None, "restores optimizers"),
     Row(LEARNER_GROUP, "_learner", None, "weights are copied in place within one process"),
     Row(LEARNER_GROUP, "_workers", None, "names the learner that died"),
     Row(RUNNER, "_seed", None, "the seed of this runner"),
@@ -235,12 +220,12 @@ USED: tuple[Row, ...] = (
         "samples while it learns",
     ),
     Row(ACTORS, "actors", "self", "kills silent runners"),
+    Row(ACTORS, "clear", "self", "stops runners that hang"),
     Row(ACTORS, "is_actor_healthy", "self, actor_id", "kills silent runners"),
     Row(ACTORS, "set_actor_state", "self, actor_id, healthy", "kills silent runners"),
     Row(PARTS, "_check_component", "self, name, components, not_components", "which parts of a state are wanted"),
     Row(METRICS, "log_value", "self, key, value, *, reduce, window, ...", "metrics"),
     Row(METRICS, "aggregate", "self, stats_dicts, *, key", "metrics"),
-    Row("ray.rllib.core.models.torch.primitives", "TorchCNN", "*, input_dims, cnn_filter_specifiers, ...", "images"),
     Row("ray.train._internal.session", "_TrainingResult", "checkpoint, metrics", "mends a killed run's record"),
     Row(CHECKPOINTS, "_checkpoint_results", None, "mends a killed run's record"),
     Row(CHECKPOINTS, "_latest_checkpoint_result", None, "mends a killed run's record"),

@@ -15,6 +15,17 @@ from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
 from rllib_biac.rllib.multi_agent_env import is_rllib_env
 
+# What reading a damaged or foreign pickle may raise.
+_UNREADABLE = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 _MODULE = Path("learner_group") / "learner" / "rl_module"
 
 
@@ -34,7 +45,7 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
             made_by = pickle.load(file)
         (state,), _ = made_by["ctor_args_and_kwargs"]
         config_class = state["class"]
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, ImportError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{folder} is damaged: {checkpoints.MADE_BY} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")

@@ -1,4 +1,4 @@
-"""Settings of RLlib's that would silently do nothing here: one table, which validation and the tests go through."""
+"""What is refused: one table of settings that would silently do nothing, for Python and for experiment files alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils import force_list
 
@@ -17,55 +16,191 @@ from rllib_biac.learning.settings import check_number
 
 @dataclass(frozen=True)
 class Refused:
-    """A setting of RLlib's that would silently do nothing.
+    """A setting of RLlib's that would silently do nothing here, unless it has its default.
 
     Attributes:
-        key: the config's attribute.
+        key: its name, in experiment files and as a keyword of a config's method.
         instead: what to write instead.
-        joint_only: whether only the batched runner does not honour it.
+        joint_only: whether RLlib's own runner honours it.
+        attribute: the config's attribute, where that is not the key.
     """
 
     key: str
     instead: str
     joint_only: bool = False
+    attribute: str = ""
+
+    def sentence(self, value: Any) -> str:
+        """Returns the refusal of a value."""
+        return f"{self.key}: {value!r} would silently do nothing here: {self.instead}."
 
 
-USE_STOCK = "write env_runner_cls: stock to use RLlib's own runner, which honours it (and is slower)"
-
-# A setting stands here if changing it from RLlib's default would have no effect; `validate()` refuses the change.
-REFUSED: tuple[Refused, ...] = (
-    Refused("_env_to_module_connector", USE_STOCK, joint_only=True),
-    Refused("_module_to_env_connector", USE_STOCK, joint_only=True),
-    Refused("add_default_connectors_to_env_to_module_pipeline", USE_STOCK, joint_only=True),
-    Refused("add_default_connectors_to_module_to_env_pipeline", USE_STOCK, joint_only=True),
-    Refused(
-        "gym_env_vectorize_mode",
-        "games are stepped as arrays here; leave it out, or " + USE_STOCK,
-        joint_only=True,
+_USE_STOCK = "write env_runner_cls: stock to use RLlib's own runner, which honours it (and is slower)"
+_OFFLINE = "offline data is not supported; leave it out"
+_OLD_STACK = "it belongs to RLlib's old API stack; leave it out"
+_NEW_STACK_ONLY = "only the new API stack exists here; leave it out"
+_COMPILE = "networks are stepped by torch as they are; leave it out"
+_TABLE: dict[str, tuple[str, ...]] = {
+    "networks are stepped by torch; leave it out": ("framework", "eager_tracing", "eager_max_retraces"),
+    _NEW_STACK_ONLY: ("enable_rl_module_and_learner", "enable_env_runner_and_connector_v2"),
+    _COMPILE: (
+        "torch_compile_learner",
+        "torch_compile_learner_what_to_compile",
+        "torch_compile_learner_dynamo_mode",
+        "torch_compile_learner_dynamo_backend",
+        "torch_compile_worker",
+        "torch_compile_worker_dynamo_backend",
+        "torch_compile_worker_dynamo_mode",
     ),
-    Refused("batch_mode", "rows, not episodes, go into replay; leave it out, or " + USE_STOCK, joint_only=True),
-    Refused("episodes_to_numpy", "there are no episode objects; leave it out, or " + USE_STOCK, joint_only=True),
-    Refused("restart_failed_sub_environments", USE_STOCK, joint_only=True),
-    Refused("use_env_runner_state_server", USE_STOCK, joint_only=True),
-    Refused("count_steps_by", "steps are the game's, 'env_steps'; leave it out"),
-    Refused("compress_observations", "replay holds plain arrays; leave it out"),
-    Refused("_learner_connector", "agents are joined on the way into replay, not on the way out of it; leave it out"),
-    Refused("add_default_connectors_to_learner_pipeline", "no learner pipeline is used; leave it out"),
-    Refused("num_epochs", "write training_intensity: rows trained per row sampled"),
-    Refused("minibatch_size", "write train_batch_size_per_learner: rows of one update"),
-    Refused("shuffle_batch_per_epoch", "minibatches are drawn at random from replay; leave it out"),
-    Refused("policies_to_train", "all agents learn together; leave it out"),
-    Refused("algorithm_config_overrides_per_module", "write critic_lr or actor_lr as {agent: rate}"),
-    Refused("torch_compile_learner", "the update is stacked by hand; leave it out"),
-    Refused("torch_compile_worker", "leave it out"),
-    Refused("input_", "offline data is not supported"),
-    Refused("offline_data_class", "offline data is not supported"),
-    Refused("_torch_grad_scaler_class", "mixed precision is not supported"),
-    Refused("_torch_lr_scheduler_classes", "write lr as a schedule, [[step, rate], ...]"),
-    Refused("observation_filter", "write normalize_observations: true"),
-    Refused("train_batch_size", "write train_batch_size_per_learner: rows of one update"),
-    Refused("_rl_module_spec", "write model_config, or leader_module_class and follower_module_class"),
-    Refused("optimizer", "the optimizer is Adam; write lr, critic_lr, actor_lr, adam_epsilon"),
+    _OLD_STACK: (
+        "extra_python_environs_for_driver",
+        "extra_python_environs_for_worker",
+        "tf_session_args",
+        "local_tf_session_args",
+        "sample_collector",
+        "remote_worker_envs",
+        "remote_env_batch_wait_ms",
+        "preprocessor_pref",
+        "enable_tf1_exec_eagerly",
+        "sampler_perf_stats_ema_coef",
+        "use_worker_filter_stats",
+        "update_worker_filter_stats",
+        "fake_sampler",
+        "is_atari",
+        "render_env",
+        "observation_fn",
+        "policy_map_capacity",
+        "policy_states_are_swappable",
+        "off_policy_estimation_methods",
+        "ope_split_batch_by_episode",
+        "keep_per_episode_custom_metrics",
+        "metrics_episode_collection_timeout_s",
+        "min_train_timesteps_per_iteration",
+        "export_native_model_files",
+        "checkpoint_trainable_policies_only",
+    ),
+    _OFFLINE: (
+        "input_",
+        "offline_data_class",
+        "output",
+        "input_read_method",
+        "input_read_method_kwargs",
+        "input_read_schema",
+        "input_read_episodes",
+        "input_read_sample_batches",
+        "input_read_batch_size",
+        "input_filesystem",
+        "input_filesystem_kwargs",
+        "input_compress_columns",
+        "materialize_data",
+        "materialize_mapped_data",
+        "map_batches_kwargs",
+        "iter_batches_kwargs",
+        "ignore_final_observation",
+        "prelearner_class",
+        "prelearner_buffer_class",
+        "prelearner_buffer_kwargs",
+        "prelearner_module_synch_period",
+        "prelearner_use_recorded_module_states",
+        "dataset_num_iters_per_learner",
+        "dataset_num_iters_per_offline_eval_runner",
+        "input_config",
+        "actions_in_input_normalized",
+        "postprocess_inputs",
+        "shuffle_buffer_size",
+        "output_config",
+        "output_compress_columns",
+        "output_max_file_size",
+        "output_max_rows_per_file",
+        "output_write_remaining_data",
+        "output_write_method",
+        "output_write_method_kwargs",
+        "output_filesystem",
+        "output_filesystem_kwargs",
+        "output_write_episodes",
+        "offline_sampling",
+        "offline_evaluation_interval",
+        "num_offline_eval_runners",
+        "offline_evaluation_type",
+        "offline_eval_runner_class",
+        "offline_loss_for_module_fn",
+        "offline_eval_batch_size_per_runner",
+        "offline_eval_rl_module_inference_only",
+        "num_cpus_per_offline_eval_runner",
+        "num_gpus_per_offline_eval_runner",
+        "custom_resources_per_offline_eval_runner",
+        "offline_evaluation_timeout_s",
+        "max_requests_in_flight_per_offline_eval_runner",
+        "broadcast_offline_eval_runner_states",
+        "validate_offline_eval_runners_after_construction",
+        "restart_failed_offline_eval_runners",
+        "ignore_offline_eval_runner_failures",
+        "max_num_offline_eval_runner_restarts",
+        "offline_eval_runner_health_probe_timeout_s",
+        "offline_eval_runner_restore_timeout_s",
+    ),
+    "write num_gpus_per_learner": ("num_gpus",),
+    "steps are the game's, 'env_steps'; leave it out": ("count_steps_by",),
+    "replay holds plain arrays; leave it out": ("compress_observations",),
+    "agents are joined on the way into replay, not on the way out of it; leave it out": ("learner_connector",),
+    "no learner pipeline is used; leave it out": ("add_default_connectors_to_learner_pipeline",),
+    "write training_intensity: rows trained per row sampled": ("num_epochs",),
+    "write train_batch_size_per_learner: rows of one update": ("minibatch_size", "train_batch_size"),
+    "minibatches are drawn at random from replay; leave it out": ("shuffle_batch_per_epoch",),
+    "all agents learn together; leave it out": ("policies_to_train",),
+    "write critic_lr or actor_lr as {agent: rate}": ("algorithm_config_overrides_per_module",),
+    "mixed precision is not supported": ("torch_grad_scaler_class",),
+    "write lr as a schedule, [[step, rate], ...]": ("torch_lr_scheduler_classes",),
+    "write normalize_observations: true": ("observation_filter",),
+    "write model_config; BiAC also takes leader_module_class and follower_module_class": ("rl_module_spec",),
+    "the optimizer is Adam; write lr, critic_lr, actor_lr, adam_epsilon": ("optimizer",),
+    "rewards are learned from as they are, in any unit; leave it out": ("clip_rewards",),
+    "policies answer in the game's own units; leave it out": ("normalize_actions", "clip_actions"),
+    "the game says what its spaces are; leave it out": ("observation_space", "action_space", "action_mask_key"),
+    "trainers average gradients themselves; leave it out": ("torch_ddp_kwargs",),
+    "a loss that is not finite is reported as it is; leave it out": ("torch_skip_nan_gradients",),
+    "gradients are not logged; leave it out": ("log_gradients",),
+    "write the settings of an algorithm of your own": ("learner_config_dict",),
+    "one batch at a time is learned from; leave it out": (
+        "num_aggregator_actors_per_learner",
+        "max_requests_in_flight_per_aggregator_actor",
+        "max_requests_in_flight_per_learner",
+    ),
+}
+_JOINT_ONLY: dict[str, tuple[str, ...]] = {
+    _USE_STOCK: (
+        "env_to_module_connector",
+        "module_to_env_connector",
+        "add_default_connectors_to_env_to_module_pipeline",
+        "add_default_connectors_to_module_to_env_pipeline",
+        "restart_failed_sub_environments",
+        "use_env_runner_state_server",
+        "env_runner_state_server_max_concurrency",
+        "episode_lookback_horizon",
+        "merge_env_runner_states",
+        "broadcast_env_runner_states",
+        "disable_env_checking",
+    ),
+    "games are stepped as arrays here; leave it out, or " + _USE_STOCK: ("gym_env_vectorize_mode",),
+    "rows, not episodes, go into replay; leave it out, or " + _USE_STOCK: ("batch_mode",),
+    "there are no episode objects; leave it out, or " + _USE_STOCK: ("episodes_to_numpy",),
+}
+# Where a config's attribute has another name than the keyword that sets it.
+_ATTRIBUTES = {
+    "framework": "framework_str",
+    "env_to_module_connector": "_env_to_module_connector",
+    "module_to_env_connector": "_module_to_env_connector",
+    "learner_connector": "_learner_connector",
+    "torch_grad_scaler_class": "_torch_grad_scaler_class",
+    "torch_lr_scheduler_classes": "_torch_lr_scheduler_classes",
+    "rl_module_spec": "_rl_module_spec",
+    "is_atari": "_is_atari",
+}
+REFUSED: tuple[Refused, ...] = tuple(
+    Refused(key, instead, joint_only, _ATTRIBUTES.get(key, key))
+    for table, joint_only in ((_TABLE, False), (_JOINT_ONLY, True))
+    for instead, keys in table.items()
+    for key in keys
 )
 # Callbacks that hang on RLlib's episodes or environments, which the batched runner never makes.
 RUNNER_CALLBACKS = (
@@ -76,6 +211,14 @@ RUNNER_CALLBACKS = (
     "on_environment_created",
     "on_sample_end",
 )
+
+
+def refusal(config: Any, key: str, value: Any) -> str | None:
+    """Returns why a value of a setting is refused, whichever runner plays; None if it is not."""
+    row = next((row for row in REFUSED if row.key == key and not row.joint_only), None)
+    if row is None or value == getattr(type(config)(), row.attribute, None):
+        return None
+    return row.sentence(value)
 
 # Numbers of RLlib's: key, lowest, highest, whether the lowest itself is out, whether it is a whole number.
 NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
@@ -131,20 +274,18 @@ def refuse_what_does_nothing(config: Any, *, joint: bool) -> None:
     Raises:
         ValueError: naming the setting, and what to write instead.
     """
-    plain = AlgorithmConfig()
-    for refused in REFUSED:
-        if refused.joint_only and not joint:
+    plain = type(config)()
+    for row in REFUSED:
+        if row.joint_only and not joint:
             continue
-        if refused.key == "batch_mode" and config.in_evaluation:
+        if row.key == "batch_mode" and config.in_evaluation:
             continue  # RLlib sets it for evaluation by itself, where whole episodes are counted here too
-        value, default = getattr(config, refused.key, None), getattr(plain, refused.key, None)
-        if value != default:
-            raise ValueError(
-                f"{refused.key.removeprefix('_')}: {value!r} would silently do nothing here: {refused.instead}."
-            )
+        value, default = (getattr(each, row.attribute, None) for each in (config, plain))
+        if value is not default and value != default:
+            raise ValueError(row.sentence(value))
     if joint:
         for name in _runner_callbacks(config):
-            raise ValueError(f"callback {name} would never be called: {USE_STOCK}.")
+            raise ValueError(f"callback {name} would never be called: {_USE_STOCK}.")
     agents = list(Hierarchy(config.levels).agents)
     if config.policy_mapping_fn is not agent_is_module or list(config.policies) != agents:
         raise ValueError("multi_agent() would silently do nothing here: hierarchy says who plays; leave it out.")

@@ -11,10 +11,11 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.settings import Settings
 from rllib_biac.rllib.algorithm import JointAlgorithm
 from rllib_biac.rllib.config import JointConfig
-from rllib_biac.rllib.documented import documented
+from rllib_biac.rllib.documented import documented, own_fields
 
 
 def register(algorithm: Algorithm, module: str) -> type[JointAlgorithm]:
@@ -34,31 +35,30 @@ def register(algorithm: Algorithm, module: str) -> type[JointAlgorithm]:
         The algorithm's class.
     """
     config = _config_class(algorithm, module)
-    made = type(
+    return type(
         algorithm.name,
         (JointAlgorithm,),
         {"__module__": module, "__qualname__": algorithm.name, "config_class": config, "Config": config},
     )
-    config.default_algo_class = made
-    return made
 
 
 class _OwnConfig(JointConfig):
     """Config of an algorithm of one's own; its fluent methods know the algorithm's own settings."""
 
-    default_algo_class: type[JointAlgorithm]
-
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or self.default_algo_class)
+        # By name: Ray follows classes in the attributes of a class, and would go round between the two for ever.
+        super().__init__(algo_class=algo_class or load_object(f"{self.__module__}:{self.algorithm.name}"))
 
 
 def _config_class(algorithm: Algorithm, module: str) -> Any:
     # Found as an attribute of the algorithm, which is all that the module has of it.
     names = {"__module__": module, "__qualname__": f"{algorithm.name}.Config", "algorithm": algorithm}
     known = {f.name for f in dataclasses.fields(Settings)}
-    own = [f for f in dataclasses.fields(algorithm.settings) if f.name not in known]
+    own = own_fields(algorithm.settings)
     methods = {
-        group: _fluent(algorithm.settings, group, [f.name for f in own if f.metadata["group"] == group])
+        group: _fluent(
+            algorithm.settings, group, [f.name for f in own if f.metadata["group"] == group and f.name not in known]
+        )
         for group in {f.metadata["group"] for f in own}
     }
     return type(f"{algorithm.name}Config", (_OwnConfig,), names | methods)

@@ -39,6 +39,7 @@ from rllib_biac.learning.games import make_games, naming
 from rllib_biac.learning.generators import process_generators, set_process_generators
 from rllib_biac.learning.sampler import Sampler
 from rllib_biac.learning.transitions import JointTransitions
+from rllib_biac.rllib import compat
 from rllib_biac.rllib.faults import HandsOverGameErrors
 from rllib_biac.rllib.module import TeamModule
 from rllib_biac.rllib.multi_agent_env import module_spaces
@@ -77,7 +78,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         self._game_rng = np.random.default_rng(streams[0])
         self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
         self.num_envs = self.config.num_envs_per_env_runner
-        self._weights_seq_no = 0
+        compat.set_weights_number(self, 0)
         self._seconds_sampling = 0.0
         if self.worker_index or self.config.create_env_on_local_worker or self.config.num_env_runners == 0:
             self.make_env()
@@ -177,7 +178,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         for agent in sampler.games.possible_agents:
             log((NUM_AGENT_STEPS_SAMPLED, agent), sampler.steps, reduce="sum")
             log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, agent), sampler.steps, reduce="lifetime_sum")
-        log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        log(WEIGHTS_SEQ_NO, compat.weights_number(self), window=1)
         log(EPSILON, sampler.epsilon, window=1)
         log(SAMPLE_TIMER, self._seconds_sampling, reduce="sum")
         if sampler.finished.count:
@@ -215,11 +216,11 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         **kwargs: Any,
     ) -> dict[str, Any]:
         state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
-        if self._check_component(PLAY, components, not_components):
+        if compat.is_wanted(self, PLAY, components, not_components):
             state[PLAY] = self._play_state()
-        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+        if compat.is_wanted(self, COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
-            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+            state[WEIGHTS_SEQ_NO] = compat.weights_number(self)
         return state
 
     @override(Checkpointable)
@@ -227,7 +228,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         if COMPONENT_RL_MODULE in state:
             weights = state[COMPONENT_RL_MODULE]
             self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
-            self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+            compat.set_weights_number(self, state.get(WEIGHTS_SEQ_NO, 0))
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         # RLlib hands the state of one runner to others too, to restarted and to evaluating ones. What one plays is its

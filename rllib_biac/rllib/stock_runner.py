@@ -14,6 +14,7 @@ from ray.tune.registry import register_env
 
 from rllib_biac.learning.games import game_errors, naming
 from rllib_biac.learning.schedules import piecewise
+from rllib_biac.rllib import compat
 from rllib_biac.rllib.faults import HandsOverGameErrors
 from rllib_biac.rllib.multi_agent_env import is_rllib_env, rllib_env_creator
 from rllib_biac.rllib.runner import EPSILON, OUTCOME_SHARE
@@ -74,7 +75,7 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
 
     @override(EnvRunner)
     def get_metrics(self) -> dict[str, Any]:
-        for episode in self._done_episodes_for_metrics:
+        for episode in compat.finished_episodes(self):
             for own in episode.agent_episodes.values():
                 if outcome := own.get_infos(-1).get("outcome"):
                     self._outcomes.append(outcome)

@@ -51,8 +51,9 @@ def picked(values: Array, index: Array) -> Array:
     """
     if values.ndim > index.ndim + 1:
         return values[namespace(values).arange(values.shape[0]), index]
-    at = index[..., None]
-    return (np.take_along_axis(values, at, -1) if isinstance(values, np.ndarray) else values.gather(-1, at))[..., 0]
+    if isinstance(values, np.ndarray):
+        return np.take_along_axis(values, index[..., None], -1)[..., 0]
+    return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def concatenated(x: Array, actions: PerAgent, agents: Sequence[str]) -> Array:

@@ -6,16 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_biac import BiACConfig
-from rllib_biac.algorithms.biac.levels_learner import LevelsLearner
-from rllib_biac.algorithms.biac.levels_rl_module import LevelsModule
-from rllib_biac.core.play import load
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac.levels_losses import LevelsLosses
+from rllib_biac.algorithms.biac.levels_team import LevelsTeam
+from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.envs.stackelberg_duopoly_v0 import equilibrium
 from rllib_biac.equilibria import hierarchy_se
+from rllib_biac.evaluation import greedy
 from rllib_biac.execution import StackelbergPolicy
-from tests.core.games import Continuous, learner_of
+from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.networks import call_frozen
+from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.team import copy_weights
+from rllib_biac.walk import concatenated
+from tests.core.games import Continuous
+from tests.training import Run, train
 
 ONE = np.ones((1, 1), np.float32)
+TANH = MODEL_DEFAULTS | {"fcnet_hiddens": [32, 32], "fcnet_activation": "tanh"}
+# Training as a config without other settings has it.
+LEVELS = {"lr": 3e-3, "training_intensity": 16.0}
 
 
 def matrix_game(payoffs):
@@ -25,53 +35,33 @@ def matrix_game(payoffs):
     return {"rewards": payoffs[:, None].tolist(), "transitions": transitions.tolist()}
 
 
-def levels(hierarchy, **training):
-    return (
-        BiACConfig()
-        .hierarchy(hierarchy)
-        .training(**{"lr": 3e-3, "num_steps_sampled_before_learning_starts": 50} | training)
-        .env_runners(num_envs_per_env_runner=10)
-        .rl_module(model_config={"fcnet_hiddens": [32, 32]})
-        .reporting(min_sample_timesteps_per_iteration=500)
-        .debugging(seed=0, log_level="ERROR")
+def duopoly(steps, losses_class=None, lr=3e-3, **env_config):
+    """Trains two firms; rates fall towards the end, so that quantities stay where they are."""
+    return train(
+        BiAC,
+        "stackelberg_duopoly_v0",
+        [["firm_0"], ["firm_1"]],
+        steps,
+        env_config=env_config,
+        losses_class=losses_class,
+        lr=[[0, lr], [steps // 2, lr], [steps, 0.1 * lr]],
+        training_intensity=32.0,
+        epsilon=[[0, 1.0], [steps // 4, 1.0], [steps // 4 + 1, 0.1]],
+        model_config=TANH,
     )
 
 
-def duopoly(learner_class=None, **settings):
-    """Two firms; rates fall towards the end, so that quantities stay where they are."""
-    configured = (
-        levels([["firm_0"], ["firm_1"]], lr=[[0, 3e-3], [3000, 3e-3], [6000, 3e-4]], training_intensity=32)
-        .environment("stackelberg_duopoly_v0", env_config=settings)
-        .env_runners(epsilon=[[0, 1.0], [1500, 1.0], [1501, 0.1]])
-        .rl_module(model_config={"fcnet_hiddens": [32, 32], "fcnet_activation": "tanh"})
-    )
-    return configured.learners(learner_class=learner_class) if learner_class else configured
-
-
-def train(configured, steps):
-    algo = configured.build_algo()
-    for _ in range(steps // 500):
-        algo.train()
-    return algo
-
-
-def played(algo, state=ONE):
-    with torch.no_grad():
-        actions = algo.env_runner.module.act(torch.from_numpy(state))
-    return {agent: action.numpy() for agent, action in actions.items()}
-
-
-def joint(algo, agents):
-    actions = played(algo)
+def joint(run, agents):
+    actions = greedy(run.team, ONE)
     return tuple(int(actions[agent][0]) for agent in agents)
 
 
-def quantities(algo):
-    return np.concatenate([quantity.ravel() for quantity in played(algo).values()])
+def quantities(run):
+    return np.concatenate([quantity.ravel() for quantity in greedy(run.team, ONE).values()])
 
 
 @pytest.mark.parametrize("hierarchy", [[[0], [1], [2]], [[2], [0], [1]], [[0], [1, 2]], [[0, 1], [2]]])
-def test_three_players_end_at_the_exact_equilibrium(ray, hierarchy):
+def test_three_players_end_at_the_exact_equilibrium(hierarchy):
     """A random game of which the hierarchy has one clear equilibrium, found by enumeration."""
     for index in itertools.count():
         payoffs = np.random.default_rng([7, index]).normal(size=(3, 3, 3, 3))
@@ -80,106 +70,109 @@ def test_three_players_end_at_the_exact_equilibrium(ray, hierarchy):
         if all(subgame.sum() == _actions_above(level, hierarchy) for level, subgame in enumerate(exact.subgames)):
             break
     names = [f"player_{i}" for i in range(3)]
-    configured = levels([[names[i] for i in level] for level in hierarchy], actor_lr=1e-3)
-    algo = train(configured.environment("markov_game_v0", env_config=matrix_game(payoffs)), 5000)
-    assert type(algo.env_runner.module) is LevelsModule
-    assert joint(algo, names) == exact.optimistic
-    algo.stop()
+    named = [[names[i] for i in level] for level in hierarchy]
+    run = train(BiAC, "markov_game_v0", named, 5000, env_config=matrix_game(payoffs), actor_lr=1e-3, **LEVELS)
+    assert type(run.team) is LevelsTeam
+    assert joint(run, names) == exact.optimistic
 
 
 def _actions_above(level, hierarchy):
     return 3 ** sum(len(agents) for agents in hierarchy[:level])
 
 
-def test_one_walk_scores_all_of_an_agents_actions(ray):
+def test_one_walk_scores_all_of_an_agents_actions():
     """`score` against the walk written down for one action after the other."""
     names = ["player_0", "player_1", "player_2"]
     payoffs = np.random.default_rng(0).normal(size=(3, 2, 3, 4))
-    configured = levels([[name] for name in names]).environment("markov_game_v0", env_config=matrix_game(payoffs))
-    algo = configured.build_algo()
-    module = learner_of(algo).module
+    team = Run(BiAC, "markov_game_v0", [[name] for name in names], env_config=matrix_game(payoffs)).team
     x = torch.randn(5, 1)
     with torch.no_grad():
-        scores = module.score(x, {}, "player_0")
+        scores = team.score(x, {}, "player_0")
         for a0 in range(2):
             actions = {"player_0": torch.eye(2)[a0].expand(5, 2)}
             for name, size in (("player_1", 3), ("player_2", 4)):
-                logits = module.agent(name).actor(torch.cat([x, *actions.values()], 1))
+                logits = team[name].actor(torch.cat([x, *actions.values()], 1))
                 actions[name] = torch.eye(size)[logits.argmax(1)]
-            q = module.agent("player_0").critic(torch.cat([x, *actions.values()], 1)).squeeze(1)
+            q = team["player_0"].critic(torch.cat([x, *actions.values()], 1)).squeeze(1)
             torch.testing.assert_close(scores[:, a0], q)
-    algo.stop()
 
 
-@pytest.mark.parametrize("game", ["escape_v0", "maintain_v0"])
-def test_networks_that_take_actions_in_learn_what_those_that_answer_at_once_do(ray, game, monkeypatch):
-    monkeypatch.setattr("rllib_biac.algorithms.biac.biac._one_leads_one", lambda hierarchy: False)
-    algo = train(levels([["player_0"], ["player_1"]]).environment(game), 3000)
-    assert type(algo.env_runner.module) is LevelsModule
-    assert joint(algo, ["player_0", "player_1"]) == {"escape_v0": (2, 2), "maintain_v0": (0, 0)}[game]
-    algo.stop()
+@pytest.mark.parametrize(("game", "played"), [("escape_v0", (2, 2)), ("maintain_v0", (0, 0))])
+def test_networks_that_take_actions_in_learn_what_those_that_answer_at_once_do(game, played):
+    by_levels = Algorithm("BiAC", BiACSettings, LevelsTeam, LevelsLosses)
+    run = train(by_levels, game, [["player_0"], ["player_1"]], 3000, **LEVELS)
+    assert type(run.team) is LevelsTeam
+    assert joint(run, ["player_0", "player_1"]) == played
 
 
-class SimultaneousLearner(LevelsLearner):
+class SimultaneousLosses(LevelsLosses):
     """Eq. 22 with the actions below held fixed, as it can be read: no answer is felt by whoever it answers."""
 
-    def actor_loss(self, agent, batch):
-        answers = self.module.answers
-        self.module.answers = lambda *args, **kwargs: {
-            name: action if name in args[1] else action.detach() for name, action in answers(*args, **kwargs).items()
-        }
-        try:
-            return super().actor_loss(agent, batch)
-        finally:
-            del self.module.answers
+    def commitment_loss(self, agent, output, x, given, masks):
+        own, action = self.team[agent], output.tanh()
+        with torch.no_grad():
+            answered = self.team.play(x, masks).answered({**given, agent: action}, own.level + 1)
+        return -call_frozen(own.critic, concatenated(x, answered | {agent: action}, self.agents)).mean()
 
 
 @pytest.fixture(scope="module")
-def two_firms(ray):
+def two_firms():
     """Bi-AC, trained on the duopoly."""
-    algo = train(duopoly(), 6000)
-    yield algo
-    algo.stop()
+    return duopoly(3000, lr=6e-3)
 
 
 def test_answers_must_be_felt_by_the_leader(two_firms):
     """With the total derivative Stackelberg's (1/2, 1/4); with the answers held fixed Cournot's (1/3, 1/3)."""
     np.testing.assert_allclose(quantities(two_firms), equilibrium(2), atol=0.06)
-    algo = train(duopoly(SimultaneousLearner), 6000)
-    np.testing.assert_allclose(quantities(algo), [1 / 3, 1 / 3], atol=0.06)
-    algo.stop()
+    np.testing.assert_allclose(quantities(duopoly(3000, SimultaneousLosses, lr=6e-3)), [1 / 3, 1 / 3], atol=0.06)
 
 
-def test_a_leader_with_a_list_of_quantities_and_a_follower_with_any(ray):
-    algo = train(duopoly(discrete={"firm_0": 7}), 5000)
-    actions = played(algo)
+def test_the_leaders_gradient_is_the_total_derivative():
+    """Of the loss of its own action: finite differences through the follower's answer, and without the answer."""
+    for losses_class, felt in ((None, True), (SimultaneousLosses, False)):
+        run = Run(
+            BiAC, "stackelberg_duopoly_v0", [["firm_0"], ["firm_1"]], losses_class=losses_class, model_config=TANH
+        )
+        losses, x = run.trainer.losses, torch.ones(1, 1)
+        one, two = (run.team[agent] for agent in ("firm_0", "firm_1"))
+        output = torch.tensor([[0.3]], requires_grad=True)
+        (gradient,) = torch.autograd.grad(losses.commitment_loss("firm_0", output, x, {}, {}), output)
+
+        def worth(value, answer_to, one=one, two=two, x=x):
+            action, other = torch.tensor([[value]]).tanh(), torch.tensor([[answer_to]]).tanh()
+            answer = two.actor(torch.cat([x, other], 1)).tanh()
+            return one.critic(torch.cat([x, action, answer], 1)).item()
+
+        step = 1e-2
+        high, low = (worth(0.3 + d, 0.3 + d if felt else 0.3) for d in (step, -step))
+        assert -gradient.item() == pytest.approx((high - low) / (2 * step), rel=2e-2, abs=1e-4)
+
+
+def test_a_leader_with_a_list_of_quantities_and_a_follower_with_any():
+    actions = greedy(duopoly(5000, discrete={"firm_0": 7}).team, ONE)
     assert int(actions["firm_0"][0]) == 3  # 1/2
     np.testing.assert_allclose(actions["firm_1"].ravel(), [0.25], atol=0.06)
-    algo.stop()
 
 
-def test_a_leader_with_any_quantity_and_a_follower_with_a_list(ray):
+def test_a_leader_with_any_quantity_and_a_follower_with_a_list():
     """The follower's answers to what the leader offers are the best of its list; the leader reckons with them."""
-    algo = train(duopoly(discrete={"firm_1": 33}), 6000)
-    q0, q1 = float(played(algo)["firm_0"][0, 0]), int(played(algo)["firm_1"][0]) / 32
+    actions = greedy(duopoly(6000, discrete={"firm_1": 33}).team, ONE)
+    q0, q1 = float(actions["firm_0"][0, 0]), int(actions["firm_1"][0]) / 32
     assert abs(q1 - (1 - q0) / 2) < 0.05  # a best response, to within the grid and a little
     assert (1 - q0 - q1) * q0 > 0.11  # 1/8 at best; Cournot's 1/9 is less
-    algo.stop()
 
 
-def test_a_checkpoint_plays_as_what_was_saved(two_firms, tmp_path):
-    before = played(two_firms)
-    _, module = load(two_firms.save_to_path(str(tmp_path)))
-    with torch.no_grad():
-        after = module.act(torch.from_numpy(ONE))
-    for agent, action in before.items():
-        np.testing.assert_array_equal(action, after[agent].numpy())
+def test_what_plays_needs_no_more_than_what_is_kept_for_play(two_firms):
+    alone = LevelsTeam(two_firms.team.spec)
+    alone.drop_training_only()
+    copy_weights(two_firms.team, alone)
+    assert not hasattr(alone["firm_0"], "critic")
+    np.testing.assert_equal(greedy(alone, ONE), greedy(two_firms.team, ONE))
 
 
 def test_what_is_for_pairs_alone_is_refused_elsewhere():
-    configured = levels([["firm_0"], ["firm_1"]], response="sampled").environment("stackelberg_duopoly_v0")
     with pytest.raises(ValueError, match="response: 'sampled' is for one leader and one follower"):
-        configured.validate()
+        Run(BiAC, "stackelberg_duopoly_v0", [["firm_0"], ["firm_1"]], response="sampled")
 
 
 class TwoPeaks(Continuous):
@@ -191,39 +184,35 @@ class TwoPeaks(Continuous):
         return (float(peaks) - (a2 - a1) ** 2, -((a2 - a1) ** 2)), True, False
 
 
-def test_a_continuous_leader_by_soft_q_learning_finds_the_higher_peak(ray):
-    configured = levels([["one"], ["two"]], continuous_leader="soft_q", training_intensity=32).environment(TwoPeaks)
-    algo = train(configured.rl_module(model_config={"fcnet_hiddens": [32, 32], "fcnet_activation": "tanh"}), 4000)
+def test_a_continuous_leader_by_soft_q_learning_finds_the_higher_peak():
+    settings = {"continuous_leader": "soft_q", "lr": 3e-3, "training_intensity": 32.0, "model_config": TANH}
+    run = train(BiAC, TwoPeaks, [["one"], ["two"]], 4000, **settings)
     state = np.float32([[1.0, 0.0]])
-    actions = played(algo, state)
+    actions = greedy(run.team, state)
     assert abs(actions["one"].item() - 0.6) < 0.1
     assert abs(actions["two"].item() - actions["one"].item()) < 0.1
-    policy = StackelbergPolicy.from_module(algo.env_runner.module)
+    policy = StackelbergPolicy.from_module(run.team)
     for agent, action in actions.items():
         np.testing.assert_allclose(policy.agent(agent).act(state=state), action, atol=1e-5)
-    algo.stop()
 
 
-def test_the_value_of_a_state_is_soft_for_a_soft_leader(ray):
+def test_the_value_of_a_state_is_soft_for_a_soft_leader():
     """T log E exp(Q / T) over the actions tried, written out, with target networks; it lies between mean and best."""
-    configured = levels([["one"], ["two"]], continuous_leader="soft_q", normalize_targets=False)
-    algo = configured.environment(TwoPeaks).build_algo()
-    learner = learner_of(algo)
-    module, temperature = learner.module, 0.1
-    state = torch.randn(5, *module.agent("one").state_shape)
+    run = Run(BiAC, TwoPeaks, [["one"], ["two"]], continuous_leader="soft_q", normalize_targets=False)
+    team, temperature = run.team, 0.1
+    state = torch.randn(5, 2)
     rows = {("rewards", agent): torch.zeros(5) for agent in ("one", "two")}
     rows |= {"next_state": state, "terminated": torch.zeros(5, dtype=torch.bool)}
     with torch.no_grad():
-        tried, q = module.agent("one").tried, []
+        tried, q = team["one"].tried, []
         assert tried.shape == (64, 1) and tried.min() > -1.0 and tried.max() < 1.0
         for action in tried:
-            answers = module.answers(state, {"one": action.expand(5, 1)}, 1)
-            q.append(module.agent("one").critic_target(module.joint(state, answers)).squeeze(1))
+            answered = team.play(state).answered({"one": action.expand(5, 1)}, 1)
+            q.append(team["one"].critic_target(concatenated(state, answered, team.agents)).squeeze(1))
         soft = temperature * ((torch.stack(q, 1) / temperature).exp().mean(1)).log()
-    torch.testing.assert_close(learner.compute_targets(rows)["one"], 0.99 * soft, atol=1e-5, rtol=1e-4)
-    algo.stop()
+    torch.testing.assert_close(run.trainer.losses.compute_targets(rows)["one"], 0.99 * soft, atol=1e-5, rtol=1e-4)
 
 
 def test_soft_q_learning_is_refused_to_a_discrete_leader():
     with pytest.raises(ValueError, match="soft_q is for one leader with continuous actions"):
-        levels([["player_0"], ["player_1"]], continuous_leader="soft_q").environment("escape_v0").validate()
+        Run(BiAC, "escape_v0", [["player_0"], ["player_1"]], continuous_leader="soft_q")

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from rllib_biac.cli.progress import line, seconds_left
-from rllib_biac.core.best_response import Estimate, LearnedRegret
 from rllib_biac.equilibria import NashComparison
+from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.experiments.clock import clock
 
 
@@ -56,8 +56,8 @@ def played(monkeypatch):
     frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
     calls = []
 
-    def play(checkpoint, episodes, seed, render, on_observations, best_response, progress):
-        calls.append((checkpoint, episodes, seed, render, best_response))
+    def play(trained, *, episodes, seed, render, on_observations, best_response, progress):
+        calls.append((trained, episodes, seed, render, best_response))
         learned = {
             "main_0": LearnedRegret(False, Estimate(0.5, 0.25), Estimate(0.5, 0.25)),
             "auxiliary_0": LearnedRegret(True, Estimate(0.0, 0.0), Estimate(3.0, 0.125)),
@@ -73,7 +73,8 @@ def played(monkeypatch):
             learned_regret=learned if best_response else {},
         )
 
-    monkeypatch.setitem(sys.modules, "rllib_biac.core.play", SimpleNamespace(play=play))
+    monkeypatch.setattr("rllib_biac.evaluation.play", play)
+    monkeypatch.setattr("rllib_biac.rllib.reading.read_trained", str)
     return calls
 
 

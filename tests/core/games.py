@@ -1,4 +1,6 @@
-"""Tiny games that carry their exact answers, or break one rule, for the tests of core and of the algorithms."""
+"""Tiny games that carry their exact answers, or break one rule, for the tests of all rooms."""
+
+import zlib
 
 import numpy as np
 from gymnasium import spaces
@@ -232,6 +234,44 @@ def stock(configured):
     return configured.env_runners(env_runner_cls="stock")
 
 
+def sampler_of(env, hierarchy=None, *, num_games=10, env_config=None, algorithm=None, seed=0, window=100, **settings):
+    """A sampler whose team, Bi-AC's by default, has small random networks; nothing of Ray is needed for it."""
+    import torch
+
+    from rllib_biac.algorithms.biac import BiAC
+    from rllib_biac.learning.games import make_games
+    from rllib_biac.learning.hierarchy import Hierarchy
+    from rllib_biac.learning.sampler import Sampler
+    from rllib_biac.learning.settings import MODEL_DEFAULTS
+
+    algorithm = algorithm or BiAC
+    torch.manual_seed(seed)
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    games = make_games(env, num_games, rng, env_config or {})
+    one, two, *_ = games.possible_agents
+    model = MODEL_DEFAULTS | {"fcnet_hiddens": [32, 32]} | settings.pop("model_config", {})
+    sampler = Sampler(games, algorithm.settings(**settings, model_config=model), generator, window)
+    sampler.rng, sampler.generator = rng, generator
+    spec = sampler.state.team_spec(Hierarchy(hierarchy or [[one], [two]]), sampler.settings)
+    sampler.team = algorithm.build_team(spec)
+    return sampler
+
+
+def scripted(self, state, *, masks=None, **kwargs):
+    """Stands in for a team's `act`: actions that look random but follow from the state alone, allowed ones only."""
+    import torch
+
+    actions = {}
+    sizes = self[self.agents[0]].num_actions
+    for k, (agent, size) in enumerate(zip(self.agents, sizes, strict=True)):
+        drawn = []
+        for i, row in enumerate(state.numpy().astype(np.float32)):
+            allowed = np.flatnonzero(masks[agent][i].numpy()) if masks else np.arange(size)
+            drawn.append(allowed[zlib.crc32(row.tobytes() + bytes([k])) % len(allowed)])
+        actions[agent] = torch.tensor(drawn)
+    return actions
+
+
 def learner_of(algo):
     """The local learner."""
     return algo.learner_group._learner
@@ -241,10 +281,10 @@ def q_tables(algo, state):
     """Q_i(s, ., .) of both agents in raw units, agent -> (|A_1|, |A_2|)."""
     import torch
 
-    module = learner_of(algo).module
     x = torch.as_tensor(np.asarray(state))[None]
     with torch.no_grad():
-        return {agent: module[agent].q_values(x)[0].numpy() for agent in module.hierarchy.agents}
+        tables = learner_of(algo).module.team.q_tables(x)
+    return {agent: table[0].numpy() for agent, table in tables.items()}
 
 
 def greedy(algo, states, masks=None):
@@ -253,7 +293,7 @@ def greedy(algo, states, masks=None):
 
     states = torch.as_tensor(np.asarray(states))
     with torch.no_grad():
-        played = learner_of(algo).module.act(states, masks=masks)
+        played = learner_of(algo).module.team.act(states, masks=masks)
     return {agent: actions.numpy() for agent, actions in played.items()}
 
 

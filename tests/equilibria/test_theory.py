@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
+from rllib_biac.envs.merge.exact import merge_equilibrium
 from rllib_biac.equilibria import hierarchy_se, mixed_commitment, pure_nash, stackelberg
 from rllib_biac.equilibria.feedback import backup
-from rllib_biac.equilibria.merge import merge_equilibrium
 
 A, B, C = X, Y, Z = 0, 1, 2
 

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from rllib_biac.core.play import greedy, load
 from rllib_biac.envs import make_batched
+from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.rllib.reading import load
 from tests.core.games import config
 
 EPISODES = 20
@@ -54,7 +55,7 @@ def drive(decide):
 
 def test_processes_apart_play_as_one(checkpoint, tmp_path):
     path, living = checkpoint
-    _, module = load(path)
+    _, team = load(path)
     policy = StackelbergPolicy.load(path)
     policy.save(tmp_path / "merge.policy")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -70,7 +71,7 @@ def test_processes_apart_play_as_one(checkpoint, tmp_path):
         return {agent: int(car.stdout.readline()) for agent, car in cars.items()}
 
     def joint(state):
-        return {agent: int(action[0]) for agent, action in greedy(module, state[None]).items()}
+        return {agent: int(action[0]) for agent, action in greedy(team, state[None]).items()}
 
     try:
         trajectory = drive(apart)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rllib_biac.execution import StackelbergPolicy
-from tests.execution.modules import inputs_of, module_of, same
+from tests.execution.teams import inputs_of, same, team_of
 
 KINDS = [
     "tables",
@@ -27,9 +27,9 @@ ONNX_KINDS = [kind if kind == "vector between" else pytest.param(kind, marks=pyt
 @pytest.fixture(scope="module")
 def case(request):
     """A policy, what it sees by exported names, its actions by exported names, and their spaces."""
-    module = module_of(request.param)
-    policy = StackelbergPolicy.from_module(module)
-    state, observations, masks = inputs_of(module, 500)
+    team = team_of(request.param)
+    policy = StackelbergPolicy.from_module(team)
+    state, observations, masks = inputs_of(team, 500)
     named = {f"mask_{agent}": mask for agent, mask in (masks or {}).items()}
     if policy.description.play == "local":
         named |= {f"observation_{agent}": own.astype(np.float32) for agent, own in observations.items()}
@@ -37,7 +37,7 @@ def case(request):
     else:
         named["state"] = state
         joint = policy.act(state, masks=masks)
-    spaces = {f"action_{agent}": module[agent].unwrapped().action_space for agent in policy.agents}
+    spaces = {f"action_{agent}": team.spec.action_spaces[agent] for agent in policy.agents}
     return policy, named, {f"action_{agent}": action for agent, action in joint.items()}, spaces
 
 
@@ -96,7 +96,7 @@ def test_mistakes_are_named(case, tmp_path):
 
 
 def test_an_exported_program_runs_without_this_library(tmp_path):
-    policy = StackelbergPolicy.from_module(module_of("tables"))
+    policy = StackelbergPolicy.from_module(team_of("tables"))
     policy.export_torch(tmp_path / "merge.pt2")
     script = (
         "import sys, torch\n"

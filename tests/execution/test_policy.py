@@ -14,32 +14,33 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from rllib_biac.algorithms.biac.biac_rl_module import BiACLeader
-from rllib_biac.core.play import greedy
+from rllib_biac.algorithms.biac.team import BiACLeader
+from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
-from rllib_biac.execution.weights import load_weights, save_weights
-from tests.execution.modules import CASES, inputs_of, module_of, same
+from rllib_biac.files.weights import load_weights
+from rllib_biac.rllib.reading import save_team
+from tests.execution.teams import CASES, inputs_of, same, team_of
 
 MERGE = np.array([0.1, -0.4, 0.2, 0.0, -0.3, 0.9, 0.5, 0.0], np.float32)
 
 
-modules = functools.cache(module_of)
+teams = functools.cache(team_of)
 
 
 @pytest.fixture(scope="module")
 def merge():
-    return StackelbergPolicy.from_module(modules("tables"))
+    return StackelbergPolicy.from_module(teams("tables"))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_play_is_the_modules_play(tmp_path, case):
-    module = modules(case)
-    spaces = {agent: module[agent].unwrapped().action_space for agent in module.hierarchy.agents}
-    StackelbergPolicy.from_module(module).save(tmp_path / "saved")
+def test_play_is_the_teams_play(tmp_path, case):
+    team = teams(case)
+    spaces = {agent: team.spec.action_spaces[agent] for agent in team.agents}
+    StackelbergPolicy.from_module(team).save(tmp_path / "saved")
     policy = StackelbergPolicy.load(tmp_path / "saved")
     local = policy.description.play == "local"
-    state, observations, masks = inputs_of(module, 100 if "images" in case else 4000)
-    expected = greedy(module, state, observations, masks)
+    state, observations, masks = inputs_of(team, 100 if "images" in case else 4000)
+    expected = greedy(team, state, observations, masks)
     assert any(len(np.unique(action)) > 1 for action in expected.values()), "the test would show nothing"
 
     seen = {"observations": observations} if local else {"state": state}
@@ -110,7 +111,7 @@ def test_mistakes_are_named(merge):
         with pytest.raises(ValueError, match=message):
             call()
 
-    local = StackelbergPolicy.from_module(modules("local, IDQN"))
+    local = StackelbergPolicy.from_module(teams("local, IDQN"))
     both = {"one": [0.5], "two": [1.0, 0.0, 1.0, 0.0]}
     for call, message in (
         (lambda: local.act(np.zeros(3)), "act on their own observations, not on the state"),
@@ -123,23 +124,23 @@ def test_mistakes_are_named(merge):
         with pytest.raises(ValueError, match=message):
             call()
 
-    vectors = StackelbergPolicy.from_module(modules("vectors"))
+    vectors = StackelbergPolicy.from_module(teams("vectors"))
     with pytest.raises(ValueError, match="its actions are continuous"):
         vectors.act([1.0, 0.0], masks={"one": [True]})
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_of_all_networks_plays_too(tmp_path, case):
-    module = modules(case)
+    team = teams(case)
     file = tmp_path / "weights.safetensors"
-    save_weights(file, module, "BiAC")
-    expected, loaded = StackelbergPolicy.from_module(module), StackelbergPolicy.load(file)
+    save_team(file, team, "BiAC")
+    expected, loaded = StackelbergPolicy.from_module(team), StackelbergPolicy.load(file)
     assert json.dumps(asdict(loaded.description)) == json.dumps(asdict(expected.description))
     assert loaded.arrays.keys() == expected.arrays.keys()
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(loaded.arrays[name], array)
-    for agent, own in load_weights(file, module).items():
-        for name, tensor in module[agent].unwrapped().state_dict().items():
+    for agent, own in load_weights(file, team.weights()).items():
+        for name, tensor in team[agent].state_dict().items():
             assert own[name].shape == tensor.shape
             np.testing.assert_array_equal(own[name], tensor.numpy())
 
@@ -154,22 +155,22 @@ class OwnLeader(BiACLeader):
 
 
 def test_networks_of_the_users_own_are_refused(tmp_path):
-    module = module_of("tables", classes={"leader_module_class": OwnLeader})
+    team = team_of("tables", classes={"leader_module_class": OwnLeader})
     with pytest.raises(ValueError, match="the network of main_0 is a Own of your own"):
-        StackelbergPolicy.from_module(module)
-    save_weights(tmp_path / "weights.safetensors", module, "BiAC")  # to train on with
-    assert load_weights(tmp_path / "weights.safetensors", module).keys() == {"main_0", "auxiliary_0"}
+        StackelbergPolicy.from_module(team)
+    save_team(tmp_path / "weights.safetensors", team, "BiAC")  # to train on with
+    assert load_weights(tmp_path / "weights.safetensors", team.weights()).keys() == {"main_0", "auxiliary_0"}
     with pytest.raises(ValueError, match="none to play here: the network of main_0 is a Own of your own"):
         StackelbergPolicy.load(tmp_path / "weights.safetensors")
 
 
 def test_a_policy_is_a_copy():
-    module = module_of("tables, silu")
-    policy = StackelbergPolicy.from_module(module)
+    team = team_of("tables, silu")
+    policy = StackelbergPolicy.from_module(team)
     before = {name: array.copy() for name, array in policy.arrays.items()}
     with torch.no_grad():
-        for agent in module.hierarchy.agents:
-            for tensor in module[agent].unwrapped().state_dict().values():
+        for agent in team.agents:
+            for tensor in team[agent].state_dict().values():
                 tensor.add_(1.0)
     for name, array in policy.arrays.items():
         np.testing.assert_array_equal(array, before[name])

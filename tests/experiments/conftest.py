@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 
 from rllib_biac.cli.main import main
 from rllib_biac.experiments.resolve import Experiment
-from tests.experiments.stub import StubConfig
 
 
 @pytest.fixture
 def rllib(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs `rllib` with these arguments. `BiAC` and `IDQN` are stubs."""
-    monkeypatch.setattr("rllib_biac.algorithms.REGISTRY", {"BiAC": StubConfig, "IDQN": StubConfig}, raising=False)
+    stub = "tests.experiments.stub:StubAlgorithm"
+    monkeypatch.setattr("rllib_biac.rllib.registry.ALGORITHMS", {"BiAC": stub, "IDQN": stub})
     return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 

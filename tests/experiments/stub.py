@@ -66,6 +66,8 @@ class StubConfig(AlgorithmConfig):
 class StubAlgorithm(Algorithm):
     """Reports an iteration every `pause_s`."""
 
+    config_class = StubConfig
+
     @classmethod
     def get_default_config(cls) -> StubConfig:
         return StubConfig()

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from rllib_biac.algorithms.biac import BiACConfig
+from rllib_biac import BiACConfig
 from rllib_biac.experiments.checks import CHECKPOINT_KEYS
 from rllib_biac.experiments.metrics import METRICS
 from rllib_biac.experiments.reading import KEYS

@@ -7,9 +7,9 @@ from click.testing import CliRunner
 
 from rllib_biac.cli.evaluate import find
 from rllib_biac.cli.main import main
-from rllib_biac.core.checkpoints import METADATA
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resume import mend
+from rllib_biac.files.checkpoint import METADATA
 
 TEXT = """
 mine:

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from rllib_biac import BiAC
 from rllib_biac.cli.main import main
-from rllib_biac.core.checkpoints import is_whole
-from rllib_biac.core.replay_buffer import JointReplayBuffer
 from rllib_biac.envs.errors import GameError
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resume import KeepRecord, mend
+from rllib_biac.files.checkpoint import is_whole
+from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.core.exact import differing, state
 from tests.core.games import config
 from tests.faults.games import GoesWrongOnce
@@ -102,7 +102,7 @@ def test_a_checkpoint_for_which_there_is_no_room(ray, tmp_path, monkeypatch):
         def full(*args, **kwargs):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(JointReplayBuffer, "save_to_path", full)
+        patch.setattr(SavedReplayBuffer, "save_to_path", full)
         with pytest.raises(OSError, match="No space left"):
             algo.save_to_path(tmp_path / "saved")
     assert [path.name for path in tmp_path.iterdir()] == ["saved"] and is_whole(tmp_path / "saved")

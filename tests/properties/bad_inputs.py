@@ -14,8 +14,6 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from rllib_biac.algorithms import REGISTRY
-from rllib_biac.core.config import RUNNERS
 from rllib_biac.experiments import checks, reading
 from rllib_biac.experiments.checks import CHECKPOINT_KEYS
 from rllib_biac.experiments.metrics import METRICS
@@ -24,7 +22,9 @@ from rllib_biac.experiments.ranges import NAMES
 from rllib_biac.experiments.reading import KEYS
 from rllib_biac.experiments.resolve import DEFAULT_STORAGE, Experiment, resolve
 from rllib_biac.report.settings import written
+from rllib_biac.rllib.config import RUNNERS
 from rllib_biac.rllib.config_keys import keys_of
+from rllib_biac.rllib.registry import config_class
 from rllib_biac.rllib.traps import TRAPS, trap
 
 # What can become of an input. The last two are faults.
@@ -85,7 +85,7 @@ def unseen(document: Any, experiments: list[Experiment]) -> list[str]:
 
 def _unseen(settings: dict[str, Any], experiment: Experiment) -> Iterator[str]:
     configs = [trial.config for trial in experiment.trials]
-    algorithm = REGISTRY.get(settings["run"])
+    algorithm = config_class(settings["run"])
     if any(type(config) is not algorithm for config in configs):
         yield "run"
     samples = settings.get("num_samples", 1)
@@ -171,7 +171,7 @@ _SCALARS = st.one_of(
     st.sampled_from(["3", "1e-3", "true", "~", "max", "min", "asha", "pbt", "optuna", "BiAC", "escape_v0", "player_0"]),
     st.dates(),
 )
-_CONFIG_KEYS = sorted(keys_of(REGISTRY["BiAC"]))
+_CONFIG_KEYS = sorted(keys_of(config_class("BiAC")))
 _WORDS = st.one_of(
     st.sampled_from([*KEYS, *CHECKPOINT_KEYS, *METRICS, *NAMES, "grid_search", "type", "metric", "mode"]),
     st.sampled_from(_CONFIG_KEYS),

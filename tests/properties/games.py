@@ -137,10 +137,10 @@ def train(case: Case) -> str:
     Raises:
         Exception: whatever else happens, which is a fault.
     """
-    from rllib_biac.algorithms import REGISTRY
+    from rllib_biac.rllib.registry import config_class
 
     config = (
-        REGISTRY[case.algorithm]()
+        config_class(case.algorithm)()
         .environment(case.make, state=case.critics_see)
         .hierarchy([["one"], ["two"]] if case.algorithm == "BiAC" else [["one", "two"]])
         .training(num_steps_sampled_before_learning_starts=8, train_batch_size_per_learner=8)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rllib_biac.core.hierarchy import Hierarchy
-from rllib_biac.core.replay_buffer import JointReplayBuffer
-from tests.core.test_replay_buffer import rows
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.replay import JointReplayBuffer
+from tests.learning.test_replay import rows
 from tests.properties import bad_inputs
 from tests.properties.games import CASES, train
 

@@ -315,7 +315,7 @@ def test_a_game_that_draws_is_filmed(trained, monkeypatch):
     frames = [np.full((16, 90, 3), shade, np.uint8) for shade in range(0, 250, 50)]
 
     def play(*_: Any, **__: Any) -> Any:
-        from rllib_biac.core.play import Played
+        from rllib_biac.evaluation import Played
 
         return Played({}, [1], frames=frames)
 

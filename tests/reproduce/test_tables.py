@@ -72,14 +72,13 @@ def test_variants_change_what_they_say():
 
 def _released_targets(run):
     """Targets of 200 replayed steps of Escape, and their rewards."""
-    from rllib_biac.core.learner import as_multi_agent_batch
-
     settings = training.settings(run, "escape", "released", 0)
     with training.built(run, settings["env"], settings["config"], every=1000) as algo:
         training.train_until(algo, 1000)
-        learner = algo.learner_group._learner
-        rows = learner._to_tensors(as_multi_agent_batch(algo.local_replay_buffer.sample(200), matrix_games.PLAYERS))
-        return learner.compute_targets(rows), {player: rows["rewards", player] for player in matrix_games.PLAYERS}
+        trainer = algo.learner_group._learner.trainer
+        rows = trainer.as_tensors(algo.local_replay_buffer.sample(200).columns)
+        targets = trainer.losses.compute_targets(rows)
+        return targets, {player: rows["rewards", player] for player in matrix_games.PLAYERS}
 
 
 @pytest.mark.parametrize("run", ["HystereticDQN", "LenientDQN"])

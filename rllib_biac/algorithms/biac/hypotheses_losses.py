@@ -7,13 +7,13 @@ are drawn among the leader's policies, of which there are far fewer than of valu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from rllib_biac.algorithms.biac.fourier_policies import draw_policies, policy_actions
 from rllib_biac.algorithms.biac.hypotheses_team import HypothesesTeam
 from rllib_biac.algorithms.biac.losses import JOINT_ACTION, BiACLosses
 from rllib_biac.learning.losses import Measured, Rows
@@ -35,7 +35,6 @@ WATCHED = 0.75  # of a round: from here on it counts whether play still changes
 SETTLED = 0.05  # share of states in which play may then differ, on average, from what it was at first
 AHEAD = 0.01  # by how much a challenger must promise more than what is played, in spreads of Q-values
 REFERENCE_ROWS = 256  # states in which play is watched
-CANDIDATES = 8  # policies drawn, of which the one least like the others is committed to
 
 
 class HypothesesLosses(BiACLosses):
@@ -130,7 +129,7 @@ class HypothesesLosses(BiACLosses):
         committed = None
         if self._are_committed:
             mask1 = rows.get((NEXT_ACTION_MASK, self.leader))
-            committed = _fourier_actions(self._policies, rows[NEXT_STATE].flatten(1), mask1)  # (H - 1, rows)
+            committed = policy_actions(self._policies, rows[NEXT_STATE].flatten(1), mask1)  # (H - 1, rows)
         outputs = self.networks.forward(rows[NEXT_STATE])
         joint, _ = self.joint_play(outputs, rows, NEXT_ACTION_MASK, committed)  # (H, rows)
         next_q = self.networks.forward(rows[NEXT_STATE], target=True)
@@ -203,28 +202,10 @@ class HypothesesLosses(BiACLosses):
             self._watch(rows)
 
     def _commit(self, rows: Rows) -> None:
-        """Gives every challenger's leader a policy, each unlike the others in the states at hand.
-
-        An action's logit is a random Fourier feature of the state, cos(w · s + b): from one action everywhere, where w
-        is small, to an action of its own for every state, where w is large.
-        """
-        states, draw = rows[STATE].flatten(1), {"generator": self.generator, "device": self._device}
-        mask1 = rows.get((ACTION_MASK, self.leader))
-        num_actions = self.team[self.leader].num_actions[0]
-        kept: list[torch.Tensor] = []
-        policies = []
-        for _ in range(1, self.num_hypotheses):
-            scale = torch.exp2(torch.randint(-1, 5, (CANDIDATES, 1, 1), **draw))  # from 1/2 to 16
-            drawn = {
-                "w": scale * torch.randn(CANDIDATES, num_actions, states.shape[1], **draw),
-                "b": 2 * math.pi * torch.rand(CANDIDATES, num_actions, 1, **draw),
-            }
-            actions = _fourier_actions(drawn, states, mask1)  # (candidates, rows)
-            nearest = [(actions != other).float().mean(1) for other in kept]  # (candidates,) each
-            best = int(torch.stack(nearest).amin(0).argmax()) if kept else 0
-            kept.append(actions[best])
-            policies.append({name: values[best] for name, values in drawn.items()})
-        self._policies = {name: torch.stack([one[name] for one in policies]) for name in ("w", "b")}
+        """Gives every challenger's leader a policy, each unlike the others in the states at hand."""
+        mask1, num_actions = rows.get((ACTION_MASK, self.leader)), self.num_actions[0]
+        count, states = self.num_hypotheses - 1, rows[STATE].flatten(1)
+        self._policies = draw_policies(states, mask1, num_actions, count, self.generator)
         actors = self.team[self.follower].networks()
         for name in self._names("actor")[1:]:
             rescale_output(actors[name], torch.zeros(()), torch.zeros(()))
@@ -317,14 +298,6 @@ class HypothesesLosses(BiACLosses):
 
     def _as_tensors(self, arrays: Mapping[Any, Any]) -> dict[Any, torch.Tensor]:
         return {key: torch.as_tensor(array, device=self._device).clone() for key, array in arrays.items()}
-
-
-def _fourier_actions(
-    policies: Mapping[str, torch.Tensor], states: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Returns actions (n, batch) of n policies `w` (n, |A|, d), `b` (n, |A|, 1) in states (batch, d)."""
-    logits = torch.cos(policies["w"] @ states.T + policies["b"]).transpose(1, 2)  # (n, batch, |A|)
-    return best(logits, mask)
 
 
 def _as_arrays(tensors: Mapping[Any, torch.Tensor]) -> dict[Any, Any]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader, BiACTeam
 from rllib_biac.learning.networks import follow
 
@@ -24,6 +25,7 @@ class HypothesesLeader(BiACLeader):
         challengers_mean, challengers_std: buffers (num_hypotheses - 1,), the normalisers of their targets.
     """
 
+    settings: BiACSettings
     challengers_mean: torch.Tensor
     challengers_std: torch.Tensor
 

@@ -79,10 +79,12 @@ class BiACSettings(Settings):
         high=1.0,
         group="env_runners",
     )
-    leader_module_class: Any = setting(
+    leader_module_class: type | str | None = setting(
         None, "a subclass of `BiACLeader`, or its name as `package.module:Class`.", group="rl_module"
     )
-    follower_module_class: Any = setting(None, "a subclass of `BiACFollower`, or its name.", group="rl_module")
+    follower_module_class: type | str | None = setting(
+        None, "a subclass of `BiACFollower`, or its name.", group="rl_module"
+    )
 
     @property
     def uses_observations(self) -> bool:
@@ -97,11 +99,25 @@ class BiACSettings(Settings):
 
     def check(self, hierarchy: Hierarchy, num_learners: int = 1) -> None:
         super().check(hierarchy, num_learners)
+        self._check_company()
         if self.num_hypotheses > 1 and num_learners > 1:
             raise ValueError(
                 f"num_hypotheses: {self.num_hypotheses} are compared by one learner: write num_learners: 0 or 1, or "
                 "num_hypotheses: 1."
             )
+
+    def _check_company(self) -> None:
+        """Refuses settings that count for nothing without another one."""
+        plain = BiACSettings()
+        for key, counts, company in (
+            ("soft_q_temperature", self.continuous_leader == "soft_q", "continuous_leader: soft_q"),
+            ("num_leader_actions", self.continuous_leader == "soft_q", "continuous_leader: soft_q"),
+            ("updates_per_round", self.num_hypotheses > 1, "num_hypotheses: 2 or more"),
+        ):
+            if not counts and (value := getattr(self, key)) != getattr(plain, key):
+                raise ValueError(
+                    f"{key}: {value!r} would silently do nothing here: write {company} as well, or leave it out."
+                )
 
     def check_game(self, spec: Any) -> None:
         super().check_game(spec)

@@ -98,12 +98,13 @@ class TablePair(Team):
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         play = self.play(state, masks, generator)
+        if epsilon <= 0.0 and not given:
+            return walk(self.hierarchy.levels, play)
         coin = self.joint_coin(state, epsilon, generator)
-        sizes = dict(zip(self.agents, self[self.agents[0]].num_actions, strict=True))
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
             mask = masks[agent] if masks else None
-            explored = explore(greedy, epsilon, sizes[agent], mask=mask, generator=generator, coin=coin)
+            explored = explore(greedy, epsilon, self.sizes[agent], mask=mask, generator=generator, coin=coin)
             return given[agent] if given and agent in given else explored
 
         return walk(self.hierarchy.levels, play, take)
@@ -165,7 +166,7 @@ def _own_class(key: str, given: Any, base: type[Any]) -> type[Any]:
     if named is None:
         return base
     if not (isinstance(named, type) and issubclass(named, base)):
-        raise ValueError(f"{key}: {given!r} is no subclass of {base.__name__}.")
+        raise ValueError(f"{key}: {given!r} is no subclass of {base.__name__}: make it one.")
     return named
 
 

@@ -50,7 +50,7 @@ class TableAgent(Agent):
         count = int(self.count)
         # Buffers are copied from elsewhere, or loaded: what is known of them is brought up to date.
         known = len(self._rows)
-        if known and (count < known or self._rows.get(self.keys[known - 1].numpy().tobytes()) != known - 1):
+        if count < known or b"".join(self._rows) != self.keys[:known].numpy().tobytes():
             self._rows.clear()  # the states of another run
         for row in range(len(self._rows), count):
             self._rows[self.keys[row].numpy().tobytes()] = row

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.batched import BatchedMerge, Cars, command, drive, start
-from rllib_biac.equilibria.merge import NUM_ACTIONS, _checked, _expand, _solve
+from rllib_biac.envs.merge.exact import NUM_ACTIONS, _checked, _expand, _solve
 
 Policy = Callable[[np.ndarray], np.ndarray]  # observations of one agent (m, 9) float32 -> its actions (m,) int
 

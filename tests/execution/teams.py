@@ -1,11 +1,13 @@
-"""RLModules of every kind of play, with random weights and normalisers, made without Ray."""
+"""Teams of every kind of play, with random weights and normalisers."""
 
 import numpy as np
 import torch
 from gymnasium import spaces
 
-from rllib_biac.algorithms import REGISTRY
-from rllib_biac.core.games import StateReader, make_games
+from rllib_biac.learning.games import StateReader, make_games
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.rllib.registry import load_algorithm
 from tests.core.games import Apart, Continuous, Kinds, Masked, Navigation, Pictures, ThreePlayers, TwoStates
 
 
@@ -63,24 +65,21 @@ CASES = {
 }
 
 
-def module_of(case, settings=None, classes=None):
-    """Returns the RLModule of all agents, its numbers drawn at random, everything that play may depend on too."""
+def team_of(case, classes=None):
+    """Returns the team of all agents, its numbers drawn at random, everything that play may depend on too."""
     run, env, levels, how = CASES[case]
-    how = dict(how)
-    config = REGISTRY[run]().environment(env, state=how.pop("state", "env")).hierarchy(levels)
-    config.debugging(log_level="ERROR")
-    if "response" in how:
-        config.training(response=how.pop("response"))
-    config.rl_module(model_config={"fcnet_hiddens": [32, 24], **how}, **(classes or {}))
-    config.validate()
-    games = make_games(config.env, 1, np.random.default_rng(0), {})
-    module = config.get_multi_rl_module_spec(spaces=StateReader(games, config.state).module_spaces()).build()
+    algorithm = load_algorithm(run).config_class.algorithm
+    model = MODEL_DEFAULTS | {"fcnet_hiddens": [32, 24]} | {key: how[key] for key in how if key in MODEL_DEFAULTS}
+    others = {key: how[key] for key in how if key not in MODEL_DEFAULTS}
+    settings = algorithm.settings(model_config=model, **others, **(classes or {}))
+    games = make_games(env, 1, np.random.default_rng(0), {})
+    team = algorithm.build_team(StateReader(games, settings.state).team_spec(Hierarchy(levels), settings))
     games.close()
     generator = torch.Generator().manual_seed(7)
     shared = {}
     with torch.no_grad():
-        for agent in module.hierarchy.agents:
-            own = module[agent].unwrapped()
+        for agent in team.agents:
+            own = team[agent]
             for p in own.parameters():
                 scale = 2.0 * p[0].numel() ** -0.5 if p.ndim > 1 else 0.3
                 p.copy_(scale * torch.randn(p.shape, generator=generator))
@@ -93,13 +92,13 @@ def module_of(case, settings=None, classes=None):
                     continue
                 # Everybody normalises the state alike.
                 buffer.copy_(shared.setdefault(name, drawn) if name.startswith("state") else drawn)
-    return module
+    return team
 
 
-def inputs_of(module, rows, seed=0):
-    """Returns random states (rows, ...), observations and masks (None if the game has none), as `module.act` takes."""
+def inputs_of(team, rows, seed=0):
+    """Returns random states (rows, ...), observations and masks (None if the game has none), as `team.act` takes."""
     rng = np.random.default_rng(seed)
-    first = module[module.hierarchy.agents[0]].unwrapped()
+    spec = team.spec
 
     def draw(shape, of):
         if len(shape) == 3:
@@ -107,14 +106,13 @@ def inputs_of(module, rows, seed=0):
             return (lights * rng.random((rows, 1, 1, 1))).astype(np.uint8)
         return (2.0 * rng.normal(size=(rows, *shape)) + of).astype(np.float32)
 
-    state = draw(first.state_shape, 0.0)
+    state = draw(spec.state_space.shape, 0.0)
     observations, masks = {}, {}
-    for agent in module.hierarchy.agents:
-        own = module[agent].unwrapped()
-        if own.model_config["uses_observations"]:
-            observations[agent] = draw(own.observation_shape, 0.5)
-        if "action_mask" in own.observation_space.spaces:
-            size = int(own.action_space.n)
+    for agent in team.agents:
+        if spec.settings.uses_observations:
+            observations[agent] = draw(spec.observation_spaces[agent].shape, 0.5)
+        if spec.masked:
+            size = int(spec.action_spaces[agent].n)
             masks[agent] = rng.random((rows, size)) < 0.6
             masks[agent][np.arange(rows), rng.integers(size, size=rows)] = True
     return state, observations or None, masks or None

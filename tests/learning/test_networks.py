@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.core.networks import MLP, NetworkGroup, build_network, group_networks
+from rllib_biac.learning.networks import MLP, build_network
+from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
 
 def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu"):

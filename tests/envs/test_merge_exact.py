@@ -6,7 +6,7 @@ import pytest
 from rllib_biac.envs import make
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.batched import command, drive, start
-from rllib_biac.equilibria.merge import merge_equilibrium, outcome_shares, policy_outcomes
+from rllib_biac.envs.merge.exact import merge_equilibrium, outcome_shares, policy_outcomes
 
 EFFECTIVE = ([rules.IDLE, rules.FASTER, rules.SLOWER], [rules.LANE_LEFT, rules.IDLE, rules.FASTER, rules.SLOWER])
 

@@ -9,8 +9,8 @@ import pytest
 from rllib_biac.envs import make
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.batched import BatchedMerge, command, drive, start
-from rllib_biac.equilibria.merge import merge_equilibrium, policy_outcomes
-from rllib_biac.equilibria.merge_observed import (
+from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
+from rllib_biac.envs.merge.exact_observed import (
     MULTIPLIERS,
     _bracket,
     _Level,

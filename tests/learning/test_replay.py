@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rllib_biac.core.replay_buffer import JointReplayBuffer
-from rllib_biac.core.transitions import join
+from rllib_biac.learning.replay import JointReplayBuffer
+from rllib_biac.learning.transitions import join
 
 
 def rows(start, count, dtype=np.float32, agents=("one", "two")):

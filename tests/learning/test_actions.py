@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 
-from rllib_biac.core.actions import ActionCoder, masked
+from rllib_biac.learning.actions import ActionCoder
+from rllib_biac.walk import restrict
 
 BOXES = {
     "symmetric": spaces.Box(-1.0, 1.0, (3,), np.float32),
@@ -84,4 +85,4 @@ def test_forbidden_actions_get_nothing_however_good_they_look():
     assert mask[torch.arange(200), coder.decode(coder.act(output, mask))].all()
     (gradient,) = torch.autograd.grad(relaxed.square().sum(), output)
     assert gradient.isfinite().all() and (gradient[~mask] == 0).all()
-    assert torch.equal(masked(output, None), output)
+    assert torch.equal(restrict(output, None), output)

@@ -15,34 +15,37 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from rllib_biac.algorithms.biac.biac import BiAC
+from rllib_biac import BiAC
 from rllib_biac.cli.main import main
-from rllib_biac.core.checkpoints import METADATA, is_whole
-from rllib_biac.core.play import load, play
-from rllib_biac.core.replay_buffer import JointReplayBuffer
+from rllib_biac.files.checkpoint import METADATA, is_whole
+from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.rllib.reading import load, read_trained
+from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.core.exact import differing, state
 from tests.core.games import StateDecides, config, greedy, learner_of, stock
 
 SCRIPT = """
 import hashlib, torch
 torch.set_num_threads(1)
-from tests.core.games import config, learner_of
+from tests.core.games import config
 algo = config("maintain_v0").build_algo()
 algo.train()
-state = learner_of(algo).module["player_0"].state_dict()
-print("hash", hashlib.sha256(b"".join(v.numpy().tobytes() for v in state.values())).hexdigest())
+state = algo.learner_team().weights()["player_0"]
+print("hash", hashlib.sha256(b"".join(v.tobytes() for v in state.values())).hexdigest())
 """
 
 
+def team_weights(team):
+    return {f"{agent}/{key}": torch.as_tensor(v) for agent, own in team.weights().items() for key, v in own.items()}
+
+
 def weights(algo):
-    module = learner_of(algo).module
-    return {f"{a}/{k}": v.clone() for a in module.hierarchy.agents for k, v in module[a].state_dict().items()}
+    return team_weights(algo.learner_team())
 
 
 def runner_weights(algo):
-    module = algo.env_runner.module
-    return {f"{a}/{k}": v.clone() for a in module.hierarchy.agents for k, v in module[a].state_dict().items()}
+    return team_weights(algo.env_runner.module.team)
 
 
 def assert_same(one, other):
@@ -102,12 +105,7 @@ def test_a_restored_run_has_everything(ray, tmp_path, on):
     one, two = learner_of(algo), learner_of(restored)
     assert_same(weights(algo), weights(restored))
     assert_same(runner_weights(algo), runner_weights(restored))
-    for name, optimizer in one._named_optimizers.items():
-        states = [o.state[o.param_groups[0]["params"][0]] for o in (optimizer, two._named_optimizers[name])]
-        for key, value in states[0].items():
-            torch.testing.assert_close(value, states[1][key], rtol=0, atol=0)
-    for agent, moments in one._target_statistics.items():
-        assert moments.state() == two._target_statistics[agent].state()
+    np.testing.assert_equal(one.trainer.get_state(), two.trainer.get_state())
     assert restored.iteration == algo.iteration == 2
     a, b = (x.local_replay_buffer.sample(30).columns for x in (algo, restored))
     for key in a:
@@ -158,10 +156,10 @@ def saved(ray, tmp_path_factory):
 
 def test_play_of_a_checkpoint(saved):
     path, joint = saved
-    settings, module = load(path)
+    settings, team = load(path)
     assert settings.levels == [["player_0"], ["player_1"]]
-    assert {agent: int(a[0]) for agent, a in module.act(torch.ones(1, 1)).items()} == joint
-    played = play(path, episodes=3, seed=0)
+    assert {agent: int(a[0]) for agent, a in team.act(torch.ones(1, 1)).items()} == joint
+    played = play(read_trained(path), episodes=3, seed=0)
     assert played.lengths == [1] * 3
     assert list(played.outcomes.values()) == [3]
     assert list(played.outcomes) == ["ABC"[joint["player_0"]] + "-" + "XYZ"[joint["player_1"]]]
@@ -202,20 +200,9 @@ def test_checkpoints_of_other_versions(saved, tmp_path):
     for read in (load, BiAC.from_checkpoint):
         with pytest.raises(ValueError, match=r"made by a newer version of rllib_biac, 9\.9\.0: it has format 99"):
             read(copy)
-    # An older version wrote nothing of itself, replay with the rest, and no games.
+    # The first versions wrote nothing of themselves.
     del about["rllib_biac"]
     (copy / METADATA).write_text(json.dumps(about))
-    state = pickle.loads((copy / "algorithm_state.pkl").read_bytes())
-    own = state.pop("joint_algorithm")
-    rows = {"state": np.ones((70, 1), np.float32)}
-    buffer = {"columns": rows, "num_agents": 2, "num_added": 70, "rng": np.random.default_rng(5).bit_generator.state}
-    state["joint_replay_buffer"] = {"buffer": buffer} | {key: own[key] for key in ("rows_to_train", "env_steps")}
-    (copy / "algorithm_state.pkl").write_bytes(pickle.dumps(state))
-    shutil.rmtree(copy / "replay_buffer")
-    algo = BiAC.from_checkpoint(copy)
-    assert len(algo.local_replay_buffer) == 70 and algo._env_steps == 1000 and algo.iteration == 5
-    assert {agent: int(a[0]) for agent, a in greedy(algo, np.ones((1, 1), np.float32)).items()} == saved[1]
-    algo.stop()
     module = copy / "learner_group/learner/rl_module/player_0/module_state.pkl"
     module.write_bytes(pickle.dumps({}))
     (copy / "learner_group/learner/rl_module/class_and_ctor_args.pkl").write_bytes(b"unknown")
@@ -243,9 +230,9 @@ def test_an_older_state_in_a_live_algorithm(ray, on):
     assert any((then[key] != value).any() for key, value in weights(algo).items())
     algo.set_state(older)
     assert_same(then, weights(algo))
-    for module in (algo.env_runner.module, algo.eval_env_runner.module):
-        for agent in module.hierarchy.agents:
-            assert_same({k: then[f"{agent}/{k}"] for k in module[agent].state_dict()}, module[agent].state_dict())
+    for runner in (algo.env_runner, algo.eval_env_runner):
+        played = team_weights(runner.module.team)
+        assert_same({key: then[key] for key in played}, played)
     if on is not stock:
         assert differing(all_then, state(algo)) == {}
     assert algo.train()["training_iteration"] == 2
@@ -274,13 +261,13 @@ def test_without_its_buffer_a_restored_run_refills_it_first(ray, tmp_path):
 def save_and_be_killed_while_saving_again(folder):
     algo = config("escape_v0").build_algo()
     algo.save_to_path(folder)
-    written = JointReplayBuffer.save_to_path
+    written = SavedReplayBuffer.save_to_path
 
     def killed(*args, **kwargs):
         written(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    JointReplayBuffer.save_to_path = killed
+    SavedReplayBuffer.save_to_path = killed
     algo.train()
     algo.save_to_path(folder)
 
@@ -355,12 +342,12 @@ def test_weights_alone(ray, tmp_path, saved):
     for agent, actions in greedy(algo, starts).items():
         np.testing.assert_array_equal(played[agent], actions)
     # Where they learn on, a new unit of targets changes nothing of what they say; here they learn at a rate of 0.
-    modules, x = learner_of(other).module, torch.as_tensor(starts)
-    before = {agent: (float(modules[agent].q_std), modules[agent].q_values(x).detach()) for agent in played}
+    team, x = other.learner_team(), torch.as_tensor(starts)
+    before = {agent: (float(team[agent].q_std), team[agent].q_values(x).detach()) for agent in played}
     other.train()
     for agent, (unit, q) in before.items():
-        assert float(modules[agent].q_std) != unit
-        torch.testing.assert_close(modules[agent].q_values(x).detach(), q, rtol=1e-3, atol=1e-3)
+        assert float(team[agent].q_std) != unit
+        torch.testing.assert_close(team[agent].q_values(x).detach(), q, rtol=1e-3, atol=1e-3)
 
     exported = tmp_path / "exported.safetensors"
     result = CliRunner().invoke(main, ["export", saved[0], str(exported)])

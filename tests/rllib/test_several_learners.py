@@ -8,11 +8,12 @@ import torch
 import tree
 from torch import distributed
 
-from rllib_biac.algorithms import REGISTRY
-from rllib_biac.algorithms.dqn.dqn_learner import LENIENCY
-from rllib_biac.core.learner import as_multi_agent_batch, shares_of_minibatches
-from rllib_biac.core.transitions import JointTransitions
-from tests.core.games import Kinds, Masked, Navigation, TwoStates, config
+from rllib_biac import BiLevelQConfig
+from rllib_biac.algorithms.dqn.losses import LENIENCY
+from rllib_biac.learning.transitions import JointTransitions
+from rllib_biac.rllib.learner import shares_of_minibatches
+from rllib_biac.rllib.registry import ALGORITHMS, load_algorithm
+from tests.core.games import Kinds, Masked, Navigation, TwoStates, config, sampler_of
 
 NUM_CALLS, NUM_MINIBATCHES, SIZE = 3, 4, 32
 LEVELS, EQUALS = [["one"], ["two"]], [["one", "two"]]
@@ -37,8 +38,8 @@ class Rank:
         self.rank = rank
         distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 
-    def learn(self, configured, spec, calls):
-        return learn(configured, spec, calls, self.rank)
+    def learn(self, spec, calls, seed):
+        return learn(spec, calls, seed, num_learners=2, index=self.rank)
 
 
 @pytest.fixture(scope="module")
@@ -52,44 +53,43 @@ def ranks(ray):
         ray.kill(each)
 
 
-def learn(configured, spec, calls, index=0):
-    """Trains a Learner; returns its weights, optimizers and statistics, and the seed of its last call."""
-    learner = configured.get_default_learner_class()(config=configured, module_spec=spec)
-    learner._learner_index = index
-    learner.build()
+def learn(case, calls, seed=0, *, num_learners=1, index=0):
+    """Trains a team; returns its weights, optimizers and statistics, and the seed of its last call."""
+    run, spec = case
+    algorithm = load_algorithm(run).config_class.algorithm
+    torch.manual_seed(0 if seed is not None else index)
+    team = algorithm.build_team(spec)
+    trainer = algorithm.build_trainer(team, seed=seed, num_learners=num_learners)
+    trainer.learner_index = index
     for rows in calls:
-        batch = as_multi_agent_batch(rows, tuple(configured.policies))
-        learner.update(batch=batch, minibatch_size=len(rows) // NUM_MINIBATCHES)
-    state = learner.get_state()
-    own = state["joint_learner"]
+        trainer.train(rows.columns, minibatch_size=len(rows) // NUM_MINIBATCHES)
+    own = trainer.get_state()
+    # What was measured is each learner's own.
     inputs = {str(key): moments for key, moments in own["inputs"].items()}
-    parts = {"rl_module": state["rl_module"], "optimizer": state["optimizer"]}
-    parts |= {"targets": own["targets"], "inputs": inputs, "num_updates": own["num_updates"]}
-    return dict(tree.flatten_with_path(parts)), learner.generator.initial_seed()
+    parts = {"weights": team.weights(), "inputs": inputs, "losses": own["losses"]}
+    return dict(tree.flatten_with_path(parts)), trainer.generator.initial_seed()
 
 
-def case(name, seed=0, **more):
-    """A config, its modules, and the rows of each call, in the columns that the algorithm learns from."""
+def case_of(name, **more):
+    """An algorithm and what its team is built from, and the rows of each call, in the columns that it learns from."""
     game, levels, settings = CASES[name]
-    configured = REGISTRY[name.partition(",")[0]]()
-    configured.environment(game).hierarchy(levels).training(**settings | more).debugging(seed=seed)
-    configured.env_runners(num_envs_per_env_runner=16, epsilon=1.0).rl_module(model_config={"fcnet_hiddens": [16, 16]})
-    configured.validate()
-    runner = configured.env_runner_cls(config=configured, worker_index=0)
+    run = name.partition(",")[0]
+    algorithm = load_algorithm(run).config_class.algorithm
+    settings = settings | more | {"epsilon": 1.0, "model_config": {"fcnet_hiddens": [16, 16]}}
+    sampler = sampler_of(game, levels, num_games=16, algorithm=algorithm, **settings)
     num_rows = NUM_MINIBATCHES * SIZE  # a multiple of the games that are played at once
-    calls = [runner.sample(num_timesteps=num_rows)[0] for _ in range(NUM_CALLS)]
+    calls = [sampler.sample(num_rows) for _ in range(NUM_CALLS)]
     if name == "LenientDQN":
         rng = np.random.default_rng(0)
         for rows in calls:
             rows.columns.update({(LENIENCY, agent): rng.integers(2, size=num_rows) * 1.0 for agent in levels[0]})
-    return configured, configured.get_multi_rl_module_spec(spaces=runner.get_spaces()), calls
+    return (run, sampler.team.spec), calls
 
 
-def together(ray, ranks, configured, spec, calls):
+def together(ray, ranks, case, calls, seed=0):
     """What both learners hold in the end, each having had its share of the minibatches."""
-    configured = configured.copy(copy_frozen=False).learners(num_learners=2)
     shares = [shares_of_minibatches(rows, NUM_MINIBATCHES, 2) for rows in calls]
-    return ray.get([rank.learn.remote(configured, spec, [own[i] for own in shares]) for i, rank in enumerate(ranks)])
+    return ray.get([rank.learn.remote(case, [own[i] for own in shares], seed) for i, rank in enumerate(ranks)])
 
 
 def assert_near(one, other, **tolerance):
@@ -100,22 +100,24 @@ def assert_near(one, other, **tolerance):
 
 
 def test_every_algorithm_has_a_case():
-    assert {name.partition(",")[0] for name in CASES} == REGISTRY.keys() - {"BiLevelQ"}
+    assert {name.partition(",")[0] for name in CASES} == ALGORITHMS.keys() - {"BiLevelQ"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_learners_are_one_on_the_joined_minibatches(ray, ranks, name):
-    one, _ = learn(*case(name))
-    (first, _), (second, _) = together(ray, ranks, *case(name))
+    case, calls = case_of(name)
+    one, _ = learn(case, calls)
+    (first, _), (second, _) = together(ray, ranks, case, calls)
     assert_near(first, second, rtol=0.0)
     assert_near(one, first, rtol=1e-3, atol=2e-5)
-    fresh, _ = learn(*case(name)[:2], [])
-    weights = [key for key in fresh if key[0] == "rl_module" and key[-1].startswith("critic")]
+    fresh, _ = learn(case, [])
+    weights = [key for key in fresh if key[0] == "weights" and key[2].startswith("critic")]
     assert max(np.abs(one[key] - fresh[key]).max() for key in weights) > 1e-3
 
 
 def test_draws_are_each_learners_own_and_come_again(ray, ranks):
-    runs = [together(ray, ranks, *case("BiAC", actor_loss="gumbel_softmax", response="sampled")) for _ in range(2)]
+    case, calls = case_of("BiAC", actor_loss="gumbel_softmax", response="sampled")
+    runs = [together(ray, ranks, case, calls) for _ in range(2)]
     (first, seed), (second, other_seed) = runs[0]
     assert seed != other_seed
     assert_near(first, second, rtol=0.0)
@@ -123,12 +125,12 @@ def test_draws_are_each_learners_own_and_come_again(ray, ranks):
 
 
 def test_without_a_seed_all_start_alike(ray, ranks):
-    (first, _), (second, _) = together(ray, ranks, *case("BiAC", seed=None))
+    (first, _), (second, _) = together(ray, ranks, *case_of("BiAC"), seed=None)
     assert_near(first, second, rtol=0.0)
 
 
 def test_a_table_is_not_shared():
-    settings = REGISTRY["BiLevelQ"]().environment("escape_v0").hierarchy([["player_0"], ["player_1"]])
+    settings = BiLevelQConfig().environment("escape_v0").hierarchy([["player_0"], ["player_1"]])
     with pytest.raises(ValueError, match="num_learners: 2: a table takes"):
         settings.learners(num_learners=2).validate()
 
@@ -143,7 +145,7 @@ def trained(num_learners, rows_each):
     state = algo.learner_group.get_state()["learner"]
     algo.stop()
     assert result["learners"]["__all_modules__"]["num_updates_lifetime"] > 50
-    return dict(tree.flatten_with_path({key: state[key] for key in ("rl_module", "optimizer")}))
+    return dict(tree.flatten_with_path({"rl_module": state["rl_module"], "losses": state["trainer"]["losses"]}))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The losses of the algorithms of equals against plain torch loops written from their papers' equations."""
+"""The losses of peers against plain torch loops written from their papers' equations."""
 
 import copy
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_biac.algorithms.dqn.dqn_learner import LENIENCY
+from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
+from rllib_biac.algorithms.dqn.losses import LENIENCY
 from rllib_biac.algorithms.dqn.temperatures import Temperatures
-from rllib_biac.core.actions import ActionCoder
-from rllib_biac.core.learner import as_multi_agent_batch
-from rllib_biac.core.transitions import join
-from tests.algorithms.test_baselines import assert_same, baseline, differ, weights
-from tests.core.games import Kinds, Masked, learner_of
+from rllib_biac.algorithms.maddpg import MADDPG, MATD3
+from rllib_biac.learning.actions import ActionCoder
+from rllib_biac.learning.transitions import join
+from tests.core.games import Kinds, Masked
+from tests.training import Run, differ, train
 
 GAMMA, TAU, LR, HYSTERESIS = 0.9, 0.1, 3e-3, 0.3
 AGENTS = ("one", "two")
@@ -49,6 +50,10 @@ def transitions(count, seed=0, *, actions, masked=False, leniency=None):
     return rows
 
 
+def name_of(value):
+    return getattr(value, "name", None)
+
+
 def choices(size):
     return lambda rng, count: rng.integers(size, size=count)
 
@@ -57,21 +62,16 @@ def vectors(rng, count):
     return rng.uniform(LOW, HIGH, (count, 2)).astype(np.float32)
 
 
-def build(name, game, **training):
-    """An algorithm whose target networks differ from the online ones."""
-    settings = {"gamma": GAMMA, "tau": TAU, "lr": LR, "normalize_targets": False} | training
-    algo = baseline(name, game, **settings).build_algo()
+def build(algorithm, game, **settings):
+    """A run whose target networks differ from the online ones."""
+    settings = {"gamma": GAMMA, "tau": TAU, "lr": LR, "normalize_targets": False} | settings
+    run = Run(algorithm, game, [AGENTS], **settings)
     with torch.no_grad():
         for agent in AGENTS:
-            for target in learner_of(algo).module[agent].target_networks().values():
+            for target in run.team[agent].target_networks().values():
                 for p in target.parameters():
                     p.add_(0.1 * torch.randn_like(p))
-    return algo
-
-
-def update(algo, rows, size):
-    learner = learner_of(algo)
-    return learner.update(batch=as_multi_agent_batch(rows, learner.agents), minibatch_size=size)
+    return run
 
 
 def as_tensors(rows):
@@ -104,35 +104,36 @@ def plain_td_error(c, agent, critic, target):
     return torch.stack(errors)
 
 
-def counts(name, c, agent, error):
+def counts(algorithm, c, agent, error):
     """How much each row counts, by the papers."""
-    if name == "HystereticDQN":  # alpha where the error is not negative, beta else: Matignon et al. 2007
+    if algorithm is HystereticDQN:  # alpha where the error is not negative, beta else: Matignon et al. 2007
         return torch.tensor([1.0 if e >= 0 else HYSTERESIS for e in error])
-    if name == "LenientDQN":  # leniency is 0 or 1 here, so that nothing is left to chance: Palmer et al. 2018
+    if algorithm is LenientDQN:  # leniency is 0 or 1 here, so that nothing is left to chance: Palmer et al. 2018
         return torch.tensor(
             [1.0 if e > 0 or lenient == 0 else 0.0 for e, lenient in zip(error, c[LENIENCY, agent], strict=True)]
         )
     return torch.ones(len(error))
 
 
-OWN = {"IDQN": {}, "HystereticDQN": {"hysteresis": HYSTERESIS}, "LenientDQN": {}}
+OWN = {IDQN: {}, HystereticDQN: {"hysteresis": HYSTERESIS}, LenientDQN: {}}
+Q_LEARNERS = pytest.mark.parametrize("algorithm", OWN, ids=name_of)
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("name", OWN)
-def test_q_learners_update_as_their_papers_say_step_by_step(ray, name, masked):
-    algo = build(name, Masked, **OWN[name])
-    module = learner_of(algo).module
-    critics = {a: copy.deepcopy(module[a].critic) for a in AGENTS}
-    targets = {a: copy.deepcopy(module[a].critic_target) for a in AGENTS}
+@Q_LEARNERS
+def test_q_learners_update_as_their_papers_say_step_by_step(algorithm, masked):
+    run = build(algorithm, Masked, **OWN[algorithm])
+    team = run.team
+    critics = {a: copy.deepcopy(team[a].critic) for a in AGENTS}
+    targets = {a: copy.deepcopy(team[a].critic_target) for a in AGENTS}
     optimizers = {a: torch.optim.Adam(critics[a].parameters(), lr=LR) for a in AGENTS}
-    coin = (lambda rng, n: rng.integers(2, size=n)) if name == "LenientDQN" else None
+    coin = (lambda rng, n: rng.integers(2, size=n)) if algorithm is LenientDQN else None
     rows = transitions(48, actions=[choices(3)] * 2, masked=masked, leniency=coin)
-    result = update(algo, rows, 16)
+    result = run.update(rows, 16)
     for c in minibatches(rows, 16):
         for agent in AGENTS:
             error = plain_td_error(c, agent, critics[agent], targets[agent])
-            loss = (counts(name, c, agent, error) * error.square()).mean()
+            loss = (counts(algorithm, c, agent, error) * error.square()).mean()
             optimizers[agent].zero_grad()
             loss.backward()
             optimizers[agent].step()
@@ -140,54 +141,49 @@ def test_q_learners_update_as_their_papers_say_step_by_step(ray, name, masked):
                 for p, t in zip(critics[agent].parameters(), targets[agent].parameters(), strict=True):
                     t.mul_(1 - TAU).add_(TAU * p)
     for agent in AGENTS:
-        assert_close(module[agent].critic, critics[agent])
-        assert_close(module[agent].critic_target, targets[agent])
-    assert result["two"]["qf_loss"].peek() == pytest.approx(loss.item(), rel=1e-3)
-    algo.stop()
+        assert_close(team[agent].critic, critics[agent])
+        assert_close(team[agent].critic_target, targets[agent])
+    assert result["two", "qf_loss"] == pytest.approx(loss.item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_errors_of_normalised_targets_count_the_same(ray, name):
-    algo = build(name, Masked, normalize_targets=True, **OWN[name])
-    module = learner_of(algo).module["one"]
-    critic, target = copy.deepcopy(module.critic), copy.deepcopy(module.critic_target)
-    coin = (lambda rng, n: rng.integers(2, size=n)) if name == "LenientDQN" else None
+@Q_LEARNERS
+def test_errors_of_normalised_targets_count_the_same(algorithm):
+    run = build(algorithm, Masked, normalize_targets=True, **OWN[algorithm])
+    agent = run.team["one"]
+    critic, target = copy.deepcopy(agent.critic), copy.deepcopy(agent.critic_target)
+    coin = (lambda rng, n: rng.integers(2, size=n)) if algorithm is LenientDQN else None
     rows = transitions(64, actions=[choices(3)] * 2, leniency=coin)
     c = as_tensors(rows)
-    loss = update(algo, rows, 64)["one"]["qf_loss"].peek()
+    loss = run.update(rows, 64)["one", "qf_loss"]
     q = critic(c["obs", "one"]).gather(1, c["actions", "one"][:, None])[:, 0]
     y = plain_td_error(c, "one", critic, target) + q
     mean, std = y.mean(), y.std(correction=0)
-    assert (module.q_mean.item(), module.q_std.item()) == pytest.approx((mean.item(), std.item()), rel=1e-4)
+    assert (agent.q_mean.item(), agent.q_std.item()) == pytest.approx((mean.item(), std.item()), rel=1e-4)
     # From now on networks answer in units of that spread.
     y = plain_td_error(c, "one", critic, lambda o: std * target(o) + mean) + q
     error = (y - mean) / std - q
-    assert loss == pytest.approx((counts(name, c, "one", error) * error.square()).mean().item(), rel=1e-3)
-    algo.stop()
+    assert loss == pytest.approx((counts(algorithm, c, "one", error) * error.square()).mean().item(), rel=1e-3)
 
 
-def test_bad_surprises_are_forgiven_as_often_as_leniency_says_and_good_ones_never(ray):
-    learner = learner_of(algo := build("LenientDQN", Masked))
+def test_bad_surprises_are_forgiven_as_often_as_leniency_says_and_good_ones_never():
+    losses = build(LenientDQN, Masked).trainer.losses
     leniency = torch.tensor([0.0, 0.3, 0.8, 1.0]).repeat_interleave(5000)
     for error, expected in ((-1.0, [1.0, 0.7, 0.2, 0.0]), (1.0, [1.0] * 4)):
-        weight = learner.weight("one", torch.full((20_000,), error), {(LENIENCY, "one"): leniency})
+        weight = losses.weight("one", torch.full((20_000,), error), {(LENIENCY, "one"): leniency})
         assert set(weight.unique().tolist()) <= {0.0, 1.0}
         torch.testing.assert_close(weight.view(4, -1).mean(1), torch.tensor(expected), atol=0.03, rtol=0)
-    algo.stop()
 
 
-def test_what_is_forgiven_altogether_moves_no_network(ray):
-    algo = build("LenientDQN", Masked)
+def test_what_is_forgiven_altogether_moves_no_network():
+    run = build(LenientDQN, Masked)
     rows = transitions(32, actions=[choices(3)] * 2, leniency=lambda rng, n: np.ones(n))
     for agent in AGENTS:
         rows.columns["rewards", agent][:] = -100.0
-    before = weights(algo)
-    update(algo, rows, 16)
-    assert_same(
-        {key: value for key, value in before.items() if "critic.l" in key},
-        {key: value for key, value in weights(algo).items() if "critic.l" in key},
-    )
-    algo.stop()
+    before = run.weights()
+    run.update(rows, 16)
+    after = run.weights()
+    assert not differ(*({key: value for key, value in each.items() if "critic.l" in key} for each in (before, after)))
+    assert any("critic.l" in key for key in before)
 
 
 # Temperatures.
@@ -239,16 +235,24 @@ def test_a_restored_table_goes_on_as_the_one_it_came_from():
     np.testing.assert_array_equal(table.leniency(*steps[1]), other.leniency(*steps[1]))
 
 
-def test_each_row_in_replay_has_the_leniency_of_the_time_it_was_played(ray):
+def test_each_row_in_replay_has_the_leniency_of_the_time_it_was_played():
     """With an action that is tried every time, and nothing to see, leniency falls by the decay from row to row."""
     settings = {"temperature_decay": 0.9, "leniency_moderation": 2.0}
-    algo = baseline("LenientDQN", "matrix_game_v0", ("player_0", "player_1"), **settings)
-    algo = algo.environment("matrix_game_v0", env_config={"payoffs": [[[1, 0]], [[1, 0]]]})
-    algo = algo.reporting(min_sample_timesteps_per_iteration=20).build_algo()
-    algo.train()
-    held = algo.local_replay_buffer.columns[LENIENCY, "player_0"][:20]
+    game = {"env_config": {"payoffs": [[[1, 0]], [[1, 0]]]}}
+    run = train(LenientDQN, "matrix_game_v0", [["player_0", "player_1"]], 20, **game, **settings)
+    held = run.replay.columns[LENIENCY, "player_0"][:20]
     np.testing.assert_allclose(held, leniency_of(0.9 ** np.arange(20)), rtol=1e-4)
-    algo.stop()
+
+
+def test_leniency_that_is_restored_wears_off_from_where_it_was():
+    game = {"env_config": {"payoffs": [[[1, 0]], [[1, 0]]]}, "temperature_decay": 0.9}
+    runs = [train(LenientDQN, "matrix_game_v0", [["player_0", "player_1"]], 20, seed=seed, **game) for seed in (0, 1)]
+    one, other = (run.own_columns for run in runs)
+    rows = runs[0].sampler.sample(10)
+    other.set_state(one.get_state())
+    for agent in ("player_0", "player_1"):
+        expected = one(rows).columns[LENIENCY, agent]
+        np.testing.assert_array_equal(other(rows).columns[LENIENCY, agent], expected)
 
 
 # MADDPG and MATD3.
@@ -257,11 +261,11 @@ def test_each_row_in_replay_has_the_leniency_of_the_time_it_was_played(ray):
 class PlainMADDPG:
     """Lowe et al. 2017, Eqs. 5 and 6, one discrete and one continuous action; `twins` as in Ackermann et al. 2019."""
 
-    def __init__(self, module, twins, delay):
+    def __init__(self, team, twins, delay):
         self.delay, self.updates = delay, 0
         names = ["critic", "critic_twin"] if twins else ["critic"]
         copies = {
-            (a, name): (copy.deepcopy(getattr(module[a], name)), copy.deepcopy(getattr(module[a], f"{name}_target")))
+            (a, name): (copy.deepcopy(getattr(team[a], name)), copy.deepcopy(getattr(team[a], f"{name}_target")))
             for a in AGENTS
             for name in [*names, "actor"]
         }
@@ -320,25 +324,24 @@ def without_noise(self, output, temperature, mask=None, generator=None):
     return output.softmax(1) if self.discrete else output.tanh()
 
 
-@pytest.mark.parametrize(("name", "twins", "delay"), [("MADDPG", False, 1), ("MATD3", True, 2)])
-def test_actor_critics_update_as_their_papers_say_step_by_step(ray, monkeypatch, name, twins, delay):
+@pytest.mark.parametrize(("algorithm", "twins", "delay"), [(MADDPG, False, 1), (MATD3, True, 2)], ids=name_of)
+def test_actor_critics_update_as_their_papers_say_step_by_step(monkeypatch, algorithm, twins, delay):
     """Own actions flow through the critic, others' are the replayed ones; critics learn nothing from actors' losses."""
     monkeypatch.setattr(ActionCoder, "relax", without_noise)
-    algo = build(name, Kinds, **({"target_noise": 0.0} if twins else {}))
-    module = learner_of(algo).module
-    plain = PlainMADDPG(module, twins, delay)
+    run = build(algorithm, Kinds, **({"target_noise": 0.0} if twins else {}))
+    team = run.team
+    plain = PlainMADDPG(team, twins, delay)
     for call in range(2):
         rows = transitions(5 * 16, seed=call, actions=[choices(2), vectors])
-        update(algo, rows, 16)
+        run.update(rows, 16)
         for c in minibatches(rows, 16):
             plain.step(c)
     for (agent, network), expected in plain.nets.items():
-        assert_close(getattr(module[agent], network), expected)
-        assert_close(getattr(module[agent], f"{network}_target"), plain.targets[agent, network])
-    algo.stop()
+        assert_close(getattr(team[agent], network), expected)
+        assert_close(getattr(team[agent], f"{network}_target"), plain.targets[agent, network])
 
 
-def test_relaxed_actions_in_the_actors_loss_are_gumbel_softmax_samples_of_allowed_actions(ray, monkeypatch):
+def test_relaxed_actions_in_the_actors_loss_are_gumbel_softmax_samples_of_allowed_actions(monkeypatch):
     seen = []
     relax = ActionCoder.relax
 
@@ -347,56 +350,53 @@ def test_relaxed_actions_in_the_actors_loss_are_gumbel_softmax_samples_of_allowe
         return seen[-1][0]
 
     monkeypatch.setattr(ActionCoder, "relax", spied)
-    algo = build("MADDPG", Masked, gumbel_temperature=0.7)
-    update(algo, transitions(64, actions=[choices(3)] * 2, masked=True), 64)
+    run = build(MADDPG, Masked, gumbel_temperature=0.7)
+    run.update(transitions(64, actions=[choices(3)] * 2, masked=True), 64)
     assert len(seen) == 2
     for relaxed, mask, temperature in seen:
         assert temperature == 0.7 and (relaxed[~mask] == 0).all() and relaxed.isfinite().all()
         assert ((relaxed > 0) & (relaxed < 1)).any()
-    assert all(value.isfinite().all() for value in weights(algo).values())
-    algo.stop()
+    assert all(value.isfinite().all() for value in run.weights().values())
 
 
-def test_actors_and_targets_move_only_with_every_so_many_updates_of_the_critics(ray):
-    algo = build("MATD3", Kinds, policy_delay=3, target_network_update_freq=3)
+def test_actors_and_targets_move_only_with_every_so_many_updates_of_the_critics():
+    run = build(MATD3, Kinds, policy_delay=3, target_network_update_freq=3)
     moved = {"actor.": [], "_target.": [], "critic.": [], "critic_twin.": []}
     for k in range(6):
-        before = weights(algo)
-        update(algo, transitions(16, seed=k, actions=[choices(2), vectors]), 16)
-        after = weights(algo)
+        before = run.weights()
+        run.update(transitions(16, seed=k, actions=[choices(2), vectors]), 16)
+        after = run.weights()
         for part, seen in moved.items():
             seen.append(differ(*({key: v for key, v in each.items() if part in key} for each in (before, after))))
     assert moved["actor."] == moved["_target."] == [False, False, True] * 2
     assert moved["critic."] == moved["critic_twin."] == [True] * 6
-    algo.stop()
 
 
-def test_noise_on_continuous_target_actions_is_clipped_and_so_are_they(ray):
-    learner = learner_of(algo := build("MATD3", Kinds, target_noise=0.2, target_noise_clip=0.3))
+def test_noise_on_continuous_target_actions_is_clipped_and_so_are_they():
+    losses = build(MATD3, Kinds, target_noise=0.2, target_noise_clip=0.3).trainer.losses
     output = torch.tensor([0.0, 5.0]).repeat(20_000, 1)  # tanh: 0 and nearly 1
-    middle, edge = learner.next_action("two", output, {}).T
+    middle, edge = losses.next_action("two", output, {}).T
     assert middle.abs().max().item() == pytest.approx(0.3) and edge.max() == 1.0 and edge.min() >= 0.699
     assert (middle.abs() > 0.299).float().mean().item() == pytest.approx(0.134, abs=0.01)  # beyond 1.5 deviations
     assert (edge == 1.0).float().mean().item() == pytest.approx(0.5, abs=0.02)
-    algo.stop()
 
 
-@pytest.mark.parametrize("name", ["MADDPG", "MATD3"])
-def test_statistics_of_targets_leave_the_values_of_all_critics_alone(ray, name):
-    algo = build(name, Kinds, normalize_targets=True)
-    module = learner_of(algo).module["two"]
-    update(algo, transitions(64, actions=[choices(2), vectors]), 64)
+@pytest.mark.parametrize("algorithm", [MADDPG, MATD3], ids=name_of)
+def test_statistics_of_targets_leave_the_values_of_all_critics_alone(algorithm):
+    run = build(algorithm, Kinds, normalize_targets=True)
+    own = run.team["two"]
+    run.update(transitions(64, actions=[choices(2), vectors]), 64)
     x = torch.randn(20, 6)
-    critics = [net for kind, net in [*module.networks().items(), *module.target_networks().items()] if "critic" in kind]
-    before = [module.q_std * critic(x) + module.q_mean for critic in critics]
-    assert len(critics) == (4 if name == "MATD3" else 2)
+    critics = [
+        net for nets in (own.networks(), own.target_networks()) for kind, net in nets.items() if "critic" in kind
+    ]
+    before = [own.raw(critic(x)) for critic in critics]
+    assert len(critics) == (4 if algorithm is MATD3 else 2)
     rows = transitions(64, seed=1, actions=[choices(2), vectors])
     for agent in AGENTS:
         rows.columns["rewards", agent] *= 50.0
-    learner = learner_of(algo)
-    std = module.q_std.item()
-    learner._normalise_targets(learner._to_tensors(as_multi_agent_batch(rows, learner.agents)))
-    assert module.q_std.item() > 3 * std
+    std = own.q_std.item()
+    run.trainer.losses.normalise_targets(run.minibatch(rows))
+    assert own.q_std.item() > 3 * std
     for critic, value in zip(critics, before, strict=True):
-        torch.testing.assert_close(module.q_std * critic(x) + module.q_mean, value, rtol=1e-3, atol=1e-2)
-    algo.stop()
+        torch.testing.assert_close(own.raw(critic(x)), value, rtol=1e-3, atol=1e-2)

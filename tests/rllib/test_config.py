@@ -8,7 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_biac import BiACConfig, IDQNConfig
-from rllib_biac.core.refused import REFUSED, RUNNER_CALLBACKS
+from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
 from tests.core.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
 
@@ -102,7 +102,7 @@ def test_other_callbacks_pass():
         ("num_learners", -1),
         ("leader_module_class", "nowhere:Class"),
         ("leader_module_class", int),
-        ("follower_module_class", "rllib_biac.algorithms.biac.biac_rl_module:BiACLeader"),
+        ("follower_module_class", "rllib_biac.algorithms.biac.team:BiACLeader"),
     ],
 )
 def test_bad_values_are_named(key, value):
