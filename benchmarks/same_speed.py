@@ -136,8 +136,8 @@ def main() -> int:
         slower |= high >= 1.05
         rows.append(f"| {name} | {mean:.3f} | {low:.3f} to {high:.3f} |")
     head = (
-        f"# Same speed\n\nCPU time of {second or 'the working tree'} over that of {first}, {args.pairs} alternating pairs "
-        "of fresh processes, one thread. Below 1: the second is faster.\n\n"
+        f"# Same speed\n\nCPU time of {second or 'the working tree'} over that of {first}, {args.pairs} alternating "
+        "pairs of fresh processes, one thread. Below 1: the second is faster.\n\n"
         "| case | ratio | 95% interval |\n| --- | ---: | ---: |\n"
     )
     command = f"\n\nMade by `python benchmarks/same_speed.py {' '.join(args.revisions)} --pairs {args.pairs}`.\n"

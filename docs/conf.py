@@ -33,7 +33,21 @@ MENU = {
     "Reference": ["api"],
 }
 # The public modules, in the order of the API reference.
-MODULES = ["rllib_biac", "rllib_biac.execution", "rllib_biac.equilibria", "rllib_biac.envs"]
+MODULES = [
+    "rllib_biac",
+    "rllib_biac.execution",
+    "rllib_biac.equilibria",
+    "rllib_biac.envs",
+    "rllib_biac.evaluation",
+    "rllib_biac.walk",
+    "rllib_biac.learning.algorithm",
+    "rllib_biac.learning.settings",
+    "rllib_biac.learning.team",
+    "rllib_biac.learning.losses",
+    "rllib_biac.learning.trainer",
+    "rllib_biac.learning.sampler",
+    "rllib_biac.rllib.register",
+]
 
 # The package imports algorithms when they are asked for; autodoc lists only what is there.
 vars(rllib_biac).update({name: getattr(rllib_biac, name) for name in rllib_biac.__all__})

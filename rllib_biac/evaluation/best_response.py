@@ -18,7 +18,7 @@ import torch
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.actions import ActionCoder
+from rllib_biac.learning.actions import ActionCoder, action_size
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.replay import JointReplayBuffer
@@ -135,7 +135,8 @@ def _commitments(play: TrainedPlay, above: list[str]) -> list[Tensors]:
     if not above:
         return [{}]
     if all(isinstance(space, gym.spaces.Discrete) for space in spaces):
-        joint = list(itertools.islice(itertools.product(*(range(int(space.n)) for space in spaces)), COMMITMENTS + 1))
+        every = itertools.product(*(range(action_size(space)) for space in spaces))
+        joint = list(itertools.islice(every, COMMITMENTS + 1))
         if len(joint) <= COMMITMENTS:
             everywhere = [[torch.full((STARTS,), action) for action in actions] for actions in joint]
             return [{}, *(dict(zip(above, actions, strict=True)) for actions in everywhere)]

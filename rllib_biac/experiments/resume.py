@@ -108,7 +108,7 @@ def make_ready(experiment: Experiment) -> bool:
 def _refuse_old(folder: Path) -> None:
     from rllib_biac.files.checkpoint import check_current, is_whole
 
-    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"))):
+    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"), reverse=True)):
         try:
             check_current(checkpoint)
         except ValueError as error:
@@ -140,7 +140,13 @@ def mend(folder: Path) -> None:
             os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
-    mended = [_mended(folder, Trial, *saved) for saved in trials]
+    try:
+        mended = [_mended(folder, Trial, *saved) for saved in trials]
+    except ImportError as error:
+        raise Mistake(
+            f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). If an "
+            "older version of rllib_biac began this run, run it without --resume."
+        ) from error
     if mended == [tuple(saved) for saved in trials]:
         return
     written = record.with_name(f".{record.name}.mended")

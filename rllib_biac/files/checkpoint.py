@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from rllib_biac.files import inert
 
 # Raised whenever older versions of the library could not read what is written, or newer ones what was. Version 0.1.0
 # wrote format 2.
@@ -136,27 +137,14 @@ def check_own(folder: Path) -> str:
     Raises:
         ValueError: if the file is damaged, or it was another library's algorithm or one of the user's own.
     """
-    try:
-        with open(folder / MADE_BY, "rb") as file:
-            _FirstName(file).load()
-    except _Found as found:
-        module, name = found.args
-    except Exception as error:  # a damaged pickle may raise anything
-        raise ValueError(f"{folder} is damaged: {MADE_BY} cannot be read ({error!r}).") from error
-    else:
-        raise ValueError(f"{folder} is damaged: {MADE_BY} names no class.")
-    if module.partition(".")[0] != _OWN:
-        raise ValueError(f"{folder} was made by {name}, not by an algorithm of rllib_biac.")
-    return str(name)
-
-
-class _Found(Exception):
-    """The first name in a pickle: its module and itself."""
-
-
-class _FirstName(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        raise _Found(module, name)
+    # Tune derives a class from the algorithm's, and cloudpickle writes it as a whole.
+    names = [(module, name) for module, name in inert.names(folder / MADE_BY) if "cloudpickle" not in module]
+    if not names:
+        raise ValueError(f"{folder} is damaged: {MADE_BY} cannot be read.")
+    for module, name in names:
+        if module.startswith(f"{_OWN}.algorithms."):
+            return name
+    raise ValueError(f"{folder} was made by {names[0][1]}, not by an algorithm of rllib_biac.")
 
 
 def is_whole(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.learning.schedules import rate
+from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.settings import Settings, kind_of
 
 Key = tuple[str, str]  # (agent, network name)
@@ -26,7 +26,7 @@ class Adams:
         settings: say the learning rates, how often which networks move, and epsilon.
 
     Attributes:
-        rates: (agent, network name) -> the learning rate now.
+        rates: (agent, network name) -> the learning rate of the latest call.
         state: (agent, network name) -> `step` (), and `exp_avg`, `exp_avg_sq` (parameters,).
     """
 
@@ -37,19 +37,14 @@ class Adams:
             for key, row in rows.items()
         }
         self.rates: dict[Key, float] = {}
-        self.set_rates(0)
-        self.rates = {
-            key: own if isinstance(settings.network_lr(*key), int | float) else float(np.float32(own))
-            for key, own in self.rates.items()
-        }
         self._plan: list[tuple[Any, ...]] = []
 
-    def set_rates(self, env_steps: int) -> None:
-        """Reads the learning rates off their schedules."""
-        self.rates = {key: rate(self._settings.network_lr(*key), env_steps) for key in self._rows}
+    def plan(self, env_steps: int) -> None:
+        """Reads the rates off their schedules, and finds which networks step together.
 
-    def plan(self) -> None:
-        """Finds which networks step together. To be called after rates or states changed, before `step`."""
+        To be called before the steps of a call, as rates and states may have changed since the last one.
+        """
+        self.rates = {key: piecewise(self._settings.network_lr(*key), env_steps) for key in self._rows}
         alike: dict[tuple[int, float], list[Key]] = {}
         for key in self._rows:
             alike.setdefault((self._settings.update_period(kind_of(key[1])), self.rates[key]), []).append(key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 Schedule = float | list[list[float]]
@@ -15,13 +13,3 @@ def piecewise(schedule: Schedule, t: float) -> float:
         return float(schedule)
     steps, values = zip(*schedule, strict=True)
     return float(np.interp(t, steps, values))
-
-
-def rate(schedule: Schedule, t: float) -> float:
-    """Evaluates a learning rate's schedule as RLlib does."""
-    if isinstance(schedule, int | float):
-        return float(schedule)
-    for (left, one), (right, other) in itertools.pairwise(schedule):
-        if left <= t < right:
-            return one + float(t - left) / (right - left) * (other - one)
-    return float(schedule[-1][1])

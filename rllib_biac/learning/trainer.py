@@ -105,7 +105,6 @@ class Trainer:
             self.generator.set_state(drawn)  # how often one reports changes nothing
         for key, value in measured.items():
             self.reported.setdefault(key, []).append(value.detach().item())
-        self.optimizers.set_rates(self.env_steps)
 
     def as_tensors(self, rows: Mapping[Hashable, np.ndarray]) -> Rows:
         """Returns columns on the team's device."""
@@ -117,7 +116,7 @@ class Trainer:
         self._normalise_inputs(rows)
         self.losses.normalise_targets(rows)
         rows |= self.losses.more_columns(rows)
-        self.optimizers.plan()
+        self.optimizers.plan(self.env_steps)
         measured: Measured = {}
         minibatches = list(zip(*(column.split(size) for column in rows.values()), strict=True))
         for k, columns in enumerate(minibatches, 1):
@@ -190,8 +189,6 @@ class Trainer:
             self.input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)
         self.reported = copy.deepcopy(state["reported"])
         self.losses.set_state(state["losses"])
-        # A restored trial may have been given other rates than it was saved with.
-        self.optimizers.set_rates(self.env_steps)
 
     def take_over_weights(self) -> None:
         """Goes on from weights that came alone, learned in the units of the normalisers beside them.

@@ -209,7 +209,7 @@ class JointAlgorithm(ResumableAlgorithm):
         late = compat.dropped_answers(group) if group else 0
         with self._deaths_of_learners():
             results = super().evaluate(*args, **kwargs)
-        if group and (late is None or compat.dropped_answers(group) > late):
+        if group and (late is None or compat.dropped_answers(group) != late):
             ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         team = self._local_team
         exact = regret(Trained(team, self.config.env, self.config.env_config)) if team else None

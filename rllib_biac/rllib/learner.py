@@ -144,8 +144,6 @@ class JointLearner(TorchLearner):
         total = batch.env_steps()
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED), total, reduce="sum")
         self.metrics.log_value((ALL_MODULES, NUM_ENV_STEPS_TRAINED_LIFETIME), total, reduce="lifetime_sum")
-        for (name, network), rate in self.trainer.optimizers.rates.items():
-            self.metrics.log_value((name, f"{network}_learning_rate"), rate, reduce="mean")
         self.after_gradient_based_update(timesteps=timesteps)
         return self._flush() if report else {}
 
@@ -161,6 +159,8 @@ class JointLearner(TorchLearner):
             networks = member.networks().values()
             trained = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
             self.metrics.log_value((name, NUM_TRAINABLE_PARAMETERS), trained, window=1)
+        for (name, network), rate in self.trainer.optimizers.rates.items():
+            self.metrics.log_value((name, f"{network}_learning_rate"), rate, window=1)
         for key, value in self.trainer.take_report().items():
             self.metrics.log_value(key, value, window=1)
         self.metrics.log_value((ALL_MODULES, NUM_UPDATES_LIFETIME), self.trainer.num_updates, window=1)

@@ -29,7 +29,7 @@ def is_rllib_env(env: Any) -> bool:
 def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Space, gym.Space]]:
     """Returns what every agent's module sees and does: agent -> (Dict observation space, action space)."""
     masked = games.action_masks() is not None
-    spaces = {}
+    spaces: dict[str, tuple[gym.Space, gym.Space]] = {}
     for agent in games.possible_agents:
         parts = {OBSERVATION: games.observation_spaces[agent], STATE: state_space}
         if masked:

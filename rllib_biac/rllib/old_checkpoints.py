@@ -7,7 +7,6 @@ Nothing else that a file names is imported or called.
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from rllib_biac.files import inert
 from rllib_biac.files.checkpoint import MADE_BY, check_own
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.hierarchy import Hierarchy
@@ -43,34 +43,6 @@ _LOADED = {
 }
 # What is in these is not needed: old classes, and the generators of spaces that somebody sampled from.
 _REPLACED = ("rllib_biac.", "ray.rllib.", "numpy.random.")
-
-
-class _StandIn:
-    """Takes the place of an object that is not needed. It keeps the state that it is given, and does nothing.
-
-    Attributes:
-        state: that state.
-    """
-
-    state: Any = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Reader(pickle.Unpickler):
-    """Loads numbers and spaces, and stand-ins of old classes. It refuses all other names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")  # as NumPy 1 calls it
-        if (module, name) in _LOADED:
-            return super().find_class(module, name)
-        if module.startswith(_REPLACED):
-            return type(name, (_StandIn,), {"__module__": module})
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which the networks of this library do not need")
 
 
 def load_networks(folder: Path) -> tuple[str, Team]:
@@ -101,8 +73,7 @@ def load_networks(folder: Path) -> tuple[str, Team]:
 
 
 def _read(path: Path) -> Any:
-    with open(path, "rb") as file:
-        return _Reader(file).load()
+    return inert.read(path, loaded=_LOADED, replaced=_REPLACED)
 
 
 def _spec(built_from: Mapping[str, Any], settings: type[Settings]) -> TeamSpec:

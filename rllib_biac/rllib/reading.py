@@ -45,6 +45,11 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
             made_by = pickle.load(file)
         (state,), _ = made_by["ctor_args_and_kwargs"]
         config_class = state["class"]
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{folder} was made with the module {error.name!r}, which Python does not find: call this from the folder "
+            "that holds it, or name that folder in PYTHONPATH."
+        ) from error
     except _UNREADABLE as error:
         raise ValueError(f"{folder} is damaged: {checkpoints.MADE_BY} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):

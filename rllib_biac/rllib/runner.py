@@ -64,6 +64,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
 
     sampler: Sampler | None = None
     module: TeamModule
+    num_env_steps_sampled_lifetime: int
 
     @override(EnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.evaluation import Trained, greedy_on_observations, play
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.transitions import NEXT_OBS, OBS
-from tests.core.games import Probe
+from tests.games import Probe
 from tests.training import Run, checked, train
 
 LEADS = [["one"], ["two"]]

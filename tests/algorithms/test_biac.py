@@ -7,7 +7,7 @@ import torch
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
 from rllib_biac.learning.settings import MODEL_DEFAULTS
-from tests.core.games import Endless, EndsByRule, Masked, Pictures, RareReward, StateDecides, TwoStates
+from tests.games import Endless, EndsByRule, Masked, Pictures, RareReward, StateDecides, TwoStates
 from tests.training import train
 
 LEVELS = [["one"], ["two"]]

@@ -12,7 +12,7 @@ from rllib_biac.algorithms.biac.losses import BiACLosses
 from rllib_biac.evaluation import greedy
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.transitions import join
-from tests.core.games import Masked, TwoStates
+from tests.games import Masked, TwoStates
 from tests.training import Run, train
 
 GAMMA, TAU, LR, ENTROPY = 0.9, 0.1, 3e-3, 0.05

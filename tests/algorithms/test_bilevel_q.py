@@ -11,7 +11,7 @@ from rllib_biac.equilibria import MarkovGame, feedback_se, stackelberg
 from rllib_biac.evaluation import Trained, greedy, regret
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.learning.team import copy_weights
-from tests.core.games import Masked, TwoStates
+from tests.games import Masked, TwoStates
 from tests.training import Run, checked
 
 PLAYERS = ("player_0", "player_1")

@@ -14,7 +14,7 @@ from rllib_biac.evaluation import greedy
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.team import copy_weights
 from rllib_biac.learning.transitions import ACTION_MASK
-from tests.core.games import Masked
+from tests.games import Masked
 from tests.training import Run, checked
 
 PLAYERS = ("player_0", "player_1")

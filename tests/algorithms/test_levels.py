@@ -19,7 +19,7 @@ from rllib_biac.learning.networks import call_frozen
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.learning.team import copy_weights
 from rllib_biac.walk import concatenated
-from tests.core.games import Continuous
+from tests.games import Continuous
 from tests.training import Run, train
 
 ONE = np.ones((1, 1), np.float32)

@@ -7,7 +7,7 @@ import torch
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
 from rllib_biac.learning.settings import MODEL_DEFAULTS
-from tests.core.games import (
+from tests.games import (
     Apart,
     Continuous,
     Endless,

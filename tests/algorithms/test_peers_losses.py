@@ -12,7 +12,7 @@ from rllib_biac.algorithms.dqn.temperatures import Temperatures
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
 from rllib_biac.learning.actions import ActionCoder
 from rllib_biac.learning.transitions import join
-from tests.core.games import Kinds, Masked
+from tests.games import Kinds, Masked
 from tests.training import Run, differ, train
 
 GAMMA, TAU, LR, HYSTERESIS = 0.9, 0.1, 3e-3, 0.3

@@ -5,7 +5,7 @@ import pytest
 
 from rllib_biac.envs import game_ids, make_batched
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
-from tests.core.games import TwoStates
+from tests.games import TwoStates
 
 NUM_GAMES = 20
 SETTINGS = {

@@ -15,7 +15,7 @@ from rllib_biac.evaluation import Trained, regret
 from rllib_biac.evaluation.best_response import learned_regret
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.hierarchy import Hierarchy
-from tests.core.games import Masked
+from tests.games import Masked
 from tests.training import Run, train
 
 PLAYERS = ("player_0", "player_1")

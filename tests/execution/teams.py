@@ -8,7 +8,7 @@ from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.rllib.registry import load_algorithm
-from tests.core.games import Apart, Continuous, Kinds, Masked, Navigation, Pictures, ThreePlayers, TwoStates
+from tests.games import Apart, Continuous, Kinds, Masked, Navigation, Pictures, ThreePlayers, TwoStates
 
 
 class Three(ThreePlayers):

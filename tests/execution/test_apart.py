@@ -11,7 +11,7 @@ from rllib_biac.envs import make_batched
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.rllib.reading import load
-from tests.core.games import config
+from tests.games import config
 
 EPISODES = 20
 

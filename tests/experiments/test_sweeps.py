@@ -16,7 +16,7 @@ from rllib_biac.experiments import checks, ranges, reading, schedulers
 from rllib_biac.experiments.callbacks import Comparison
 from rllib_biac.experiments.resolve import resolve
 from rllib_biac.report import write_report
-from tests.core.games import config, learner_of
+from tests.games import config, learner_of
 
 GOOD = "run: BiAC, env: matrix_game_v0"
 SAMPLERS = {
@@ -355,7 +355,8 @@ def test_a_restored_trial_trains_with_its_new_settings(ray, tmp_path):
     result = taker.train()
     assert result["env_runners"]["epsilon"] == 0.25
     rows = 32.0 * (taker._env_steps - steps)
-    assert learner.trainer.num_updates - updates == pytest.approx(rows / taker.config.train_batch_size_per_learner, abs=1)
+    expected = rows / taker.config.train_batch_size_per_learner
+    assert learner.trainer.num_updates - updates == pytest.approx(expected, abs=1)
     for algorithm in (donor, taker):
         algorithm.stop()
 

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from tests.core.games import TwoStates
+from tests.games import TwoStates
 
 
 class GoesWrongOnce(TwoStates):

@@ -16,9 +16,9 @@ from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resume import KeepRecord, mend
 from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib.replay import SavedReplayBuffer
-from tests.core.exact import differing, state
-from tests.core.games import config
+from tests.exact import differing, state
 from tests.faults.games import GoesWrongOnce
+from tests.games import config
 
 
 def two_runners(fault, folder, **more):

@@ -8,7 +8,7 @@ import torch
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.episodes import FinishedEpisodes
-from tests.core.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
+from tests.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
 
 FAULTS = {
     "observation": r"observation of agent 'two' .*step 3",

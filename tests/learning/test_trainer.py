@@ -14,7 +14,7 @@ from rllib_biac.learning.optimizers import BETAS
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.rllib.registry import ALGORITHMS
 from tests.algorithms.test_biac_losses import LR, build, transitions
-from tests.core.games import Apart, Kinds, Masked, Pictures, ThreePlayers, TwoStates
+from tests.games import Apart, Kinds, Masked, Pictures, ThreePlayers, TwoStates
 from tests.training import Run, differ
 
 # Targets.

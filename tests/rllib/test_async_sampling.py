@@ -5,7 +5,7 @@ import time
 import pytest
 
 from rllib_biac.rllib.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME, SAMPLING_LAG
-from tests.core.games import config
+from tests.games import config
 
 
 @pytest.fixture(scope="module")

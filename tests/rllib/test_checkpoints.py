@@ -22,13 +22,13 @@ from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.files.checkpoint import METADATA, is_whole
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.replay import SavedReplayBuffer
-from tests.core.exact import differing, state
-from tests.core.games import StateDecides, config, greedy, learner_of, stock
+from tests.exact import differing, state
+from tests.games import StateDecides, config, greedy, learner_of, stock
 
 SCRIPT = """
 import hashlib, torch
 torch.set_num_threads(1)
-from tests.core.games import config
+from tests.games import config
 algo = config("maintain_v0").build_algo()
 algo.train()
 state = algo.learner_team().weights()["player_0"]

@@ -18,7 +18,7 @@ from rllib_biac.learning.peers import PeersSettings
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.registry import ALGORITHMS, config_class, load_algorithm
-from tests.core.exact import differing, numbers, state
+from tests.exact import differing, numbers, state
 
 EVERY = pytest.mark.parametrize("name", ALGORITHMS)
 PLAYERS = ("player_0", "player_1")

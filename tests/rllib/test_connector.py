@@ -7,7 +7,7 @@ import torch
 from rllib_biac.algorithms.biac.team import BiACTeam
 from rllib_biac.rllib.connector import JointTransitionsConnector
 from rllib_biac.rllib.stock_runner import StockEnvRunner
-from tests.core.games import Endless, Masked, Stateless, TwoStates, config, scripted, stock
+from tests.games import Endless, Masked, Stateless, TwoStates, config, scripted, stock
 
 
 def by_call(counts):

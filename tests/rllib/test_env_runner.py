@@ -7,7 +7,7 @@ import pytest
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.rllib.runner import JointEnvRunner
-from tests.core.games import Broken, config, stock
+from tests.games import Broken, config, stock
 
 FAULTS = {
     "observation": r"observation of agent 'two' .*step 3",

@@ -4,8 +4,8 @@ import pytest
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_biac import LenientDQNConfig
-from tests.core.exact import differing, numbers, state
-from tests.core.games import config
+from tests.exact import differing, numbers, state
+from tests.games import config
 
 N = 2
 

@@ -18,7 +18,7 @@ from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resume import mend
-from rllib_biac.files.checkpoint import MADE_BY, METADATA, check, check_current
+from rllib_biac.files.checkpoint import MADE_BY, METADATA, check, check_current, check_own
 from rllib_biac.files.weights import load_weights
 from rllib_biac.learning.team import as_tensors
 from rllib_biac.rllib.biac import BiAC
@@ -153,6 +153,14 @@ def test_runs_are_not_resumed(tmp_path):
     assert record.read_text() == "what 0.1.0 wrote"
 
 
+def test_runs_without_checkpoints_are_not_resumed(tmp_path):
+    config = {"_type": "CLOUDPICKLE_FALLBACK", "value": b"crllib_biac.core.config\nagent_is_module\n.".hex()}
+    trials = [[json.dumps({"config": config}), "{}"]]
+    (tmp_path / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": trials}))
+    with pytest.raises(Mistake, match=r"No module named 'rllib_biac.core'.*run it without --resume"):
+        mend(tmp_path)
+
+
 def test_commands_say_so():
     folder = FOLDER / "biac" / "checkpoint"
     result = CliRunner().invoke(main, ["evaluate", str(folder)])
@@ -184,13 +192,21 @@ def test_nothing_is_executed(old, tmp_path, function, args):
     args = tuple(arg.format(harm=str(harm)) if isinstance(arg, str) else arg for arg in args)
     for name in (MODULES / "main_0" / STATE, MODULES / MADE_BY):
         rewrite(old, name, pickle.dumps({"class": 1, "critic": Hostile(function, *args)}))
-        with pytest.raises(ValueError, match=r"its networks cannot be read .* do not need"):
+        with pytest.raises(ValueError, match=r"its networks cannot be read .* which is not needed here"):
             load_networks(old)
     rewrite(old, MADE_BY, pickle.dumps({"class": Hostile(function, *args)}))
     for road in (load_networks, load, BiAC.from_checkpoint):
         with pytest.raises(ValueError, match=f"was made by {function.__name__}, not by an algorithm of rllib_biac"):
             road(old)
     assert not any(tmp_path.glob("harm*"))
+
+
+def test_checkpoints_of_tune(old):
+    """Tune derives a class from the algorithm's, which cloudpickle writes as a whole."""
+    named = b"crllib_biac.algorithms.dqn.dqn\nLenientDQN\n"
+    derived = b"(S'class'\ncray.cloudpickle.cloudpickle\n_make_skeleton_class\n((" + named + b"ltRd."
+    rewrite(old, MADE_BY, derived)
+    assert check_own(old) == "LenientDQN"
 
 
 def test_old_classes_are_never_called(old):
@@ -206,12 +222,10 @@ def test_damage_is_named(old):
     rewrite(old, MODULES / "main_0" / STATE, pickle.dumps({k: v for k, v in state.items() if k != "q_mean"}))
     with pytest.raises(ValueError, match=r"its networks cannot be read .*q_mean"):
         load_networks(old)
-    rewrite(old, MADE_BY, pickle.dumps({"class": 1}))
-    with pytest.raises(ValueError, match=f"is damaged: {MADE_BY} names no class"):
-        load_networks(old)
-    rewrite(old, MADE_BY, b"")
-    with pytest.raises(ValueError, match=f"is damaged: {MADE_BY} cannot be read"):
-        load_networks(old)
+    for content in (b"", pickle.dumps({"class": 1})):
+        rewrite(old, MADE_BY, content)
+        with pytest.raises(ValueError, match=f"is damaged: {MADE_BY} cannot be read"):
+            load_networks(old)
     (old / MADE_BY).unlink()
     with pytest.raises(ValueError, match=f"is damaged: {MADE_BY} is missing"):
         load_networks(old)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_biac.algorithms.dqn.losses import IDQNLosses
 from rllib_biac.algorithms.dqn.team import DQNTeam
@@ -43,8 +43,6 @@ Heir = register(Algorithm("Heir", HeirSettings, MADDPG.team, MADDPG.losses), __n
 
 CONFIGS = {name: load_algorithm(name).config_class for name in ALGORITHMS}
 CONFIGS |= {cls.__name__: cls.config_class for cls in (Own, Heir)}
-SETTINGS = [(name, f) for name, config in CONFIGS.items() for f in dataclasses.fields(config.algorithm.settings)]
-each_setting = pytest.mark.parametrize(("name", "field"), SETTINGS, ids=lambda x: getattr(x, "name", x))
 each_config = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -90,46 +88,53 @@ def another(field, hint):
     return default + 1 if isinstance(default, int) else default / 2 + 0.0625
 
 
-@each_setting
-def test_a_setting_is_an_attribute_with_the_same_default(name, field):
-    config = CONFIGS[name]()
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-    assert getattr(config.settings(), field.name) == default
-    if field.name != "model_config":  # RLlib holds it elsewhere
-        assert getattr(config, field.name) == default
+def fields_of(config_class):
+    return dataclasses.fields(config_class.algorithm.settings)
 
 
-@each_setting
-def test_a_setting_is_a_keyword_of_its_method_alone(name, field):
-    methods = fluent_methods(CONFIGS[name], field.name)
-    assert {method for _, method in methods} == {field.metadata["group"]}
-    assert keys_of(CONFIGS[name])[field.name].method == field.metadata["group"]
+@each_config
+def test_settings_are_attributes_with_the_same_defaults(config_class):
+    config = config_class()
+    for field in fields_of(config_class):
+        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+        assert getattr(config.settings(), field.name) == default, field.name
+        if field.name != "model_config":  # RLlib holds it elsewhere
+            assert getattr(config, field.name) == default, field.name
 
 
-@each_setting
-def test_a_setting_has_the_same_type(name, field):
-    config_class = CONFIGS[name]
-    for owner, method in ours(fluent_methods(config_class, field.name))[:1]:
-        declared = typing.get_type_hints(vars(owner)[method])[field.name]
-        assert declared == typing.get_type_hints(config_class.algorithm.settings)[field.name]
+@each_config
+def test_each_setting_is_a_keyword_of_its_method_alone(config_class):
+    keys = keys_of(config_class)
+    for field in fields_of(config_class):
+        methods = {method for _, method in fluent_methods(config_class, field.name)}
+        assert methods == {keys[field.name].method} == {field.metadata["group"]}, field.name
 
 
-@each_setting
-def test_a_setting_is_explained_where_it_is_set(name, field):
-    told = [vars(owner).get(field.metadata["group"]) for owner in CONFIGS[name].__mro__ if owner is not AlgorithmConfig]
-    docs = [words(method.__doc__ or "") for method in told if method]
-    assert any(f"{field.name}: {words(field.metadata['doc'])}" in doc for doc in docs)
+@each_config
+def test_settings_have_the_same_types(config_class):
+    hints = typing.get_type_hints(config_class.algorithm.settings)
+    for field in fields_of(config_class):
+        for owner, method in ours(fluent_methods(config_class, field.name))[:1]:
+            assert typing.get_type_hints(vars(owner)[method])[field.name] == hints[field.name], field.name
+
+
+@each_config
+def test_settings_are_explained_where_they_are_set(config_class):
+    for field in fields_of(config_class):
+        told = [vars(owner).get(field.metadata["group"]) for owner in config_class.__mro__]
+        docs = [words(method.__doc__ or "") for method in told if method]
+        assert any(f"{field.name}: {words(field.metadata['doc'])}" in doc for doc in docs), field.name
 
 
 @each_config
 def test_settings_go_into_the_config_and_come_back(config_class):
     settings = config_class.algorithm.settings
     hints = typing.get_type_hints(settings)
-    given = {field.name: another(field, hints[field.name]) for field in dataclasses.fields(settings)}
+    given = {field.name: another(field, hints[field.name]) for field in fields_of(config_class)}
     plain = config_class().settings()
     assert all(value != getattr(plain, name) for name, value in given.items())
     config = config_class()
-    for field in dataclasses.fields(settings):
+    for field in fields_of(config_class):
         assert getattr(config, field.metadata["group"])(**{field.name: given[field.name]}) is config
     assert config.settings() == settings(**given)
     assert config.copy(copy_frozen=False).settings() == settings(**given)
@@ -144,7 +149,7 @@ def test_defaults_are_accepted(config_class):
 
 @each_config
 def test_a_fluent_method_says_what_it_takes_and_returns(config_class):
-    for name in {field.metadata["group"] for field in dataclasses.fields(config_class.algorithm.settings)}:
+    for name in {field.metadata["group"] for field in fields_of(config_class)}:
         doc = getattr(config_class, name).__doc__
         assert doc.index("Args:") < doc.index("Returns:")
         assert max(map(len, doc.splitlines())) <= 120 or not ours([(config_class, name)])

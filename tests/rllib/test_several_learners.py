@@ -13,7 +13,7 @@ from rllib_biac.algorithms.dqn.losses import LENIENCY
 from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib.learner import shares_of_minibatches
 from rllib_biac.rllib.registry import ALGORITHMS, load_algorithm
-from tests.core.games import Kinds, Masked, Navigation, TwoStates, config, sampler_of
+from tests.games import Kinds, Masked, Navigation, TwoStates, config, sampler_of
 
 NUM_CALLS, NUM_MINIBATCHES, SIZE = 3, 4, 32
 LEVELS, EQUALS = [["one"], ["two"]], [["one", "two"]]

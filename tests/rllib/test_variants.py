@@ -6,7 +6,7 @@ import torch
 
 from rllib_biac import BiACConfig, BiLevelQConfig
 from rllib_biac.rllib.reading import load
-from tests.core.games import Masked, TwoStates, config, learner_of, stock
+from tests.games import Masked, TwoStates, config, learner_of, stock
 
 
 def test_several_hypotheses_know_where_games_start_on_rllibs_own_runner(ray):

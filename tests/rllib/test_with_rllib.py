@@ -9,7 +9,7 @@ from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader
 from rllib_biac.experiments.metrics import unreported
 from rllib_biac.learning.networks import MLP
 from rllib_biac.rllib.connector import JointTransitionsConnector
-from tests.core.games import Apart, Endless, Masked, TwoStates, config, greedy, q_tables, scripted, stock
+from tests.games import Apart, Endless, Masked, TwoStates, config, greedy, q_tables, scripted, stock
 
 
 class WideLeader(BiACLeader):
