@@ -204,7 +204,7 @@ def test_its_networks_are_exported_and_loaded(trained, tmp_path):
 @pytest.mark.slow
 def test_another_process_goes_on_exactly(tmp_path):
     go_on = """
-        from tests.core.exact import state
+        from tests.exact import state
         for _ in range(2):
             algo.train()
         print(json.dumps({path: repr(value) for path, value in state(algo).items()}))

@@ -13,7 +13,7 @@ from rllib_biac.algorithms.bilevel_q.settings import BiLevelQSettings
 from rllib_biac.algorithms.dqn.settings import IDQNSettings
 from rllib_biac.algorithms.maddpg.settings import MADDPGSettings
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.schedules import piecewise, rate
+from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings, kind_of, setting
 from rllib_biac.learning.team import TeamSpec
 
@@ -254,5 +254,4 @@ def test_every_setting_says_what_it_does(field):
 def test_schedules_are_interpolated_and_held_at_both_ends():
     schedule = [[0, 1.0], [10, 0.5], [30, 0.1]]
     assert [piecewise(schedule, t) for t in (0, 5, 10, 20, 30, 99)] == pytest.approx([1.0, 0.75, 0.5, 0.3, 0.1, 0.1])
-    assert [rate(schedule, t) for t in (0, 5, 10, 20, 30, 99)] == pytest.approx([1.0, 0.75, 0.5, 0.3, 0.1, 0.1])
-    assert piecewise(0.25, 7) == rate(0.25, 7) == 0.25
+    assert piecewise(0.25, 7) == 0.25
