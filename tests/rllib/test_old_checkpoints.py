@@ -141,6 +141,16 @@ def test_training_does_not_go_on(road):
     assert str(refused.value) == SENTENCE.format(folder)
 
 
+def test_before_formats_were_numbered(old):
+    about = json.loads((old / METADATA).read_text())
+    del about["rllib_biac"]
+    (old / METADATA).write_text(json.dumps(about))
+    assert check(old)["format"] == 1 and load_networks(old)[0] == "BiAC"
+    with pytest.raises(ValueError) as refused:
+        load(old)
+    assert str(refused.value) == SENTENCE.format(old)
+
+
 def test_runs_are_not_resumed(tmp_path):
     folder = tmp_path / "run" / "trial"
     saved = Path(shutil.copytree(FOLDER / "biac" / "checkpoint", folder / "checkpoint_000001"))
