@@ -106,8 +106,10 @@ def _load(dotted: str) -> Any:
 def _parameters(function: Callable[..., Any]) -> str:
     """Returns a function's parameters without annotations and defaults, as `self, path, *, state, **kwargs`."""
     plain = []
-    for parameter in inspect.signature(function).parameters.values():
-        plain.append(parameter.replace(annotation=parameter.empty, default=parameter.empty))
+    # Ray wraps the methods of a class that became an actor, and adds this parameter.
+    for parameter in inspect.signature(inspect.unwrap(function)).parameters.values():
+        if parameter.name != "_ray_trace_ctx":
+            plain.append(parameter.replace(annotation=parameter.empty, default=parameter.empty))
     return str(inspect.Signature(plain)).strip("()").replace("/, ", "")
 
 
