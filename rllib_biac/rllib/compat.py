@@ -229,6 +229,14 @@ def validates(config: Any) -> bool:
     return config._validate_config
 
 
+def leave_states_alone(config: Any, alone: bool) -> None:
+    """Says whether runners' states are left alone. RLlib would wait 10 s in every iteration for a runner that is busy.
+
+    Requests of asynchronous sampling carry all that a runner has to know.
+    """
+    config._dont_auto_sync_env_runner_states = alone
+
+
 # Tune.
 
 

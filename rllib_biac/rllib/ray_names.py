@@ -189,6 +189,7 @@ USED: tuple[Row, ...] = (
     Row(ALGORITHM, "_trial_info", None, "a reused process keeps its trial"),
     Row("ray.tune.utils", "UtilMonitor", "start, delay", "stops at once"),
     Row(CONFIG, "_model_config", None, "the model config as given"),
+    Row(CONFIG, "_dont_auto_sync_env_runner_states", None, "does not wait for busy runners"),
     Row(CONFIG, "_validate_config", None, "validation may be switched off"),
     Row(CONFIG, "_env_to_module_connector", None, "refused: it would do nothing"),
     Row(CONFIG, "_module_to_env_connector", None, "refused: it would do nothing"),
