@@ -76,8 +76,8 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
         if not hasattr(config, "to_dict"):
             yield ("config",), f"expected a mapping of settings, not a {kind_of(config)}."
         return
-    for key, value in config.items():
-        if instead := trap("config", key, value):
+    for key in config:
+        if instead := trap("config", key):
             yield ("config", key), f"{instead}."
     for path, text in (*ranges.mistakes(config), *_unusable_numbers(config)):
         yield ("config", *path), text

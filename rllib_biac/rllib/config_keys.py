@@ -82,8 +82,6 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
     found: list[tuple[tuple[str, ...], str]] = []
     calls: dict[str, dict[str, Any]] = {}
     for key, value in settings.items():
-        if trap("config", key) and not trap("config", key, value):
-            continue  # An old key with a value that holds anyway.
         if key not in keys:
             found.append(((key,), f"unknown key.{did_you_mean(key, keys)}"))
             continue

@@ -1,9 +1,12 @@
-"""The one table of words from older RLlib files that today's RLlib would accept and then ignore, or fail on late."""
+"""Words of older RLlib files that nobody knows any more, and what to write instead.
+
+What today's RLlib knows, and what would silently do nothing here, is in `refusals`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Section = Literal["experiment", "config", "stop"]
 
@@ -16,13 +19,11 @@ class Trap:
         section: where in an experiment the word stands.
         key: the word.
         instead: what to write instead, a clause that completes "`key`: ...".
-        allowed: values with which the word is harmless, so that files which say so keep working.
     """
 
     section: Section
     key: str
     instead: str
-    allowed: tuple[Any, ...] = ()
 
 
 _RETURN = "env_runners/episode_return"
@@ -58,15 +59,6 @@ TRAPS: tuple[Trap, ...] = (
     Trap("config", "multi_agent", _HIERARCHY),
     Trap("config", "policies", _HIERARCHY),
     Trap("config", "policy_mapping_fn", _HIERARCHY),
-    Trap("config", "framework", "only torch is supported; leave it out", allowed=("torch",)),
-    Trap("config", "framework_str", "only torch is supported; leave it out", allowed=("torch",)),
-    Trap("config", "enable_rl_module_and_learner", "only the new API stack exists here; leave it out", allowed=(True,)),
-    Trap(
-        "config",
-        "enable_env_runner_and_connector_v2",
-        "only the new API stack exists here; leave it out",
-        allowed=(True,),
-    ),
     Trap("config", "num_workers", "write `num_env_runners`"),
     Trap("config", "num_rollout_workers", "write `num_env_runners`"),
     Trap("config", "create_env_on_local_worker", "write `create_local_env_runner`"),
@@ -76,7 +68,6 @@ TRAPS: tuple[Trap, ...] = (
     Trap("config", "num_cpus_for_driver", "write `num_cpus_for_main_process`"),
     Trap("config", "evaluation_num_workers", "write `evaluation_num_env_runners`"),
     Trap("config", "evaluation_num_episodes", "write `evaluation_duration`"),
-    Trap("config", "num_gpus", _GPUS, allowed=(0,)),
     Trap("config", "num_learner_workers", "write `num_learners`"),
     Trap("config", "num_gpus_per_learner_worker", _GPUS),
     Trap("config", "num_sgd_iter", "write `num_epochs`"),
@@ -111,9 +102,6 @@ TRAPS: tuple[Trap, ...] = (
 )
 
 
-def trap(section: Section, key: object, value: object = None) -> str | None:
-    """Returns what to write instead of `key`, or None if it is no trap (or harmless with this value)."""
-    for row in TRAPS:
-        if (row.section, row.key) == (section, key) and value not in row.allowed:
-            return row.instead
-    return None
+def trap(section: Section, key: object) -> str | None:
+    """Returns what to write instead of `key`, or None if it is no trap."""
+    return next((row.instead for row in TRAPS if (row.section, row.key) == (section, key)), None)
