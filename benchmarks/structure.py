@@ -89,8 +89,9 @@ def build():
 
 def run():
     team.act(state)
-    trainer.train(join(agents, **columns).columns)
+    trainer.train(rows)
 
+rows = join(agents, **columns).columns
 team, trainer = traced(building, build)
 traced(entered, run)
 """
@@ -120,10 +121,11 @@ config = BiACConfig().environment(Game).hierarchy([["one"], ["two"]]).env_runner
 algo = traced(building, config.build_algo)
 learner = algo.learner_group._learner
 
+batch = as_multi_agent_batch(join(agents, **columns), learner.agents)
+
 def run():
     with torch.no_grad():
         learner.module.act(state)
-    batch = as_multi_agent_batch(join(agents, **columns), learner.agents)
     learner.update(batch=batch, minibatch_size=64)
 
 traced(entered, run)
