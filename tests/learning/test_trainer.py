@@ -62,8 +62,9 @@ def test_gradients_are_clipped_network_by_network(grad_clip_by):
 def test_steps_of_all_networks_at_once_equal_each_networks_own_adam():
     runs = [build(critic_lr=1e-2, actor_lr={"two": 1e-3}) for _ in range(2)]
     plain = runs[1].trainer
+    rates = {("one", "critic"): 1e-2, ("two", "critic"): 1e-2, ("two", "actor"): 1e-3}
     adams = {
-        key: torch.optim.Adam([row], lr=plain.optimizers.rates[key], betas=BETAS, eps=1e-8, fused=True)
+        key: torch.optim.Adam([row], lr=rates[key], betas=BETAS, eps=1e-8, fused=True)
         for key, row in plain.networks.rows().items()
     }
     plain.optimizers.step = lambda num_updates: [adam.step() for adam in adams.values()]
