@@ -28,7 +28,7 @@ def vector(low, high, size=1):
 class OneStep(MultiAgentEnv):
     """A game of one step. Subclasses say what agents do and what they are paid."""
 
-    agents = possible_agents = ["mid", "ann"]
+    agents = possible_agents = ["mid", "ann"]  # noqa: RUF012
     doing = {"mid": vector(-0.5, 0.1), "ann": vector(0.0, 3.0)}  # noqa: RUF012
     seeing = vector(-1.0, 1.0)
 
@@ -105,7 +105,8 @@ def test_continuous_actions_reach_an_rllib_game_and_it_is_learned(ray, game, bes
         seen = np.unique([np.asarray(actions[agent]) for actions in env.taken])
         assert len(seen) == space.n if isinstance(space, spaces.Discrete) else len(seen) > 50
     rows = algo.local_replay_buffer.sample(200).columns  # what was learned from is what was paid
-    paid = [game.pay(env, float(m), float(a)) for m, a in zip(rows["actions", "mid"], rows["actions", "ann"], strict=True)]
+    taken = zip(rows["actions", "mid"].ravel().tolist(), rows["actions", "ann"].ravel().tolist(), strict=True)
+    paid = [game.pay(env, mid, ann) for mid, ann in taken]
     for agent in game.doing:
         np.testing.assert_allclose(rows["rewards", agent], [each[agent] for each in paid], atol=1e-5)
     algo.train()
@@ -172,7 +173,9 @@ class NumberedOfRLlib(MultiAgentEnv):
 
 
 def trained(env, runner, remote, iterations=2):
-    settings = config(env, LEVELS, lr=3e-3, gamma=0.95, tau=0.05).env_runners(env_runner_cls=runner, num_env_runners=int(remote))
+    settings = config(env, LEVELS, lr=3e-3, gamma=0.95, tau=0.05).env_runners(
+        env_runner_cls=runner, num_env_runners=int(remote)
+    )
     algo = settings.env_runners(create_local_env_runner=not remote).build_algo()
     for _ in range(iterations):
         algo.train()
@@ -232,9 +235,11 @@ def test_as_much_is_learned_without_a_local_runner(ray, runner):
     for remote in (False, True):
         algo = trained(Numbered, runner, remote, iterations=5)
         team = algo.learner_team()
-        assert {agent: played.tolist() for agent, played in team.act(states).items()} == dict.fromkeys(ORDER, [1, 1])
+        assert {agent: played.tolist() for agent, played in team.act(states).items()} == {
+            agent: [1, 1] for agent in ORDER
+        }
         with torch.no_grad():
-            values.append(team["zed"].raw(team["zed"].critic(team["zed"].encode(states))).amax(1))
+            values.append(team["zed"].raw(team.score(team.encode(states), {}, "zed")).amax(1))
         algo.stop()
     torch.testing.assert_close(values[0], values[1], atol=0.15, rtol=0.0)
     torch.testing.assert_close(values[0], torch.tensor([1.95, 1.0]), atol=0.15, rtol=0.0)
@@ -248,7 +253,8 @@ found = []
 for env, runner, remote in ((NumberedOfRLlib, "stock", True), (Numbered, "joint", False)):
     algo = trained(env, runner, remote)
     weights = algo.learner_team().weights()
-    found.append([algo.learner_team().spec.agents, list(weights), float(sum(v.sum() for o in weights.values() for v in o.values()))])
+    # What a remote runner plays depends on when its weights come; who is who does not.
+    found.append([algo.learner_team().spec.agents, list(weights), algo._connector.agents])
     algo.stop()
 print(json.dumps(found))
 """
@@ -352,7 +358,7 @@ def test_the_joint_runner_refuses_rllibs_games():
 def test_normalised_actions_are_refused(runner):
     game = Numbered if runner == "joint" else OneStep
     settings = config(game, LEVELS if game is Numbered else [["ann"], ["mid"]]).env_runners(env_runner_cls=runner)
-    with pytest.raises(ValueError, match="normalize_actions: True .* in the game's own units"):
+    with pytest.raises(ValueError, match=r"normalize_actions: True .* in the game's own units"):
         settings.environment(normalize_actions=True).validate()
 
 
