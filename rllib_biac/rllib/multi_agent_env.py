@@ -47,13 +47,13 @@ def spaces_of(env: MultiAgentEnv) -> dict[str, tuple[gym.Space, gym.Space]]:
     name = type(env).__name__
     if not env.possible_agents:
         raise ValueError(f"{name} names no agents; set `possible_agents` in its __init__, in the game's own order.")
-    spaces = {}
+    spaces: dict[str, tuple[gym.Space, gym.Space]] = {}
     for agent in env.possible_agents:
         if not isinstance(agent, str):
             raise ValueError(f"{name} names an agent {agent!r}: write strings, such as {f'agent_{agent}'!r}.")
         try:
             seen, done = env.get_observation_space(agent), env.get_action_space(agent)
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             seen, done = None, None
         if seen is None or done is None:
             raise ValueError(
@@ -72,7 +72,7 @@ def spaces_of(env: MultiAgentEnv) -> dict[str, tuple[gym.Space, gym.Space]]:
 def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Space, gym.Space]]:
     """Returns what every agent's module sees and does: agent -> (Dict observation space, action space)."""
     masked = games.action_masks() is not None
-    spaces = {}
+    spaces: dict[str, tuple[gym.Space, gym.Space]] = {}
     for agent in games.possible_agents:
         parts = {OBSERVATION: games.observation_spaces[agent], STATE: state_space}
         if masked:
