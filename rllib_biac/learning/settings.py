@@ -130,6 +130,9 @@ class Settings:
         MODEL_DEFAULTS, "of the networks: `fcnet_hiddens`, `fcnet_activation`, `conv_filters`.", group="rl_module"
     )
 
+    def __post_init__(self) -> None:
+        self.model_config = {**MODEL_DEFAULTS, **self.model_config}
+
     # What an algorithm says about itself.
 
     @classmethod

@@ -21,11 +21,12 @@ from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
+from rllib_biac.learning.team import TeamSpec
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.documented import documented
 from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
-from rllib_biac.rllib.multi_agent_env import is_rllib_env, team_spec
+from rllib_biac.rllib.multi_agent_env import is_rllib_env, make_rllib_env, spaces_of, team_spec
 from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
@@ -72,7 +73,7 @@ class JointConfig(AlgorithmConfig):
         if given and not isinstance(given, Mapping):
             plain = vars(DefaultModelConfig())
             given = {key: value for key, value in vars(given).items() if key in MODEL_DEFAULTS or value != plain[key]}
-        return {**MODEL_DEFAULTS, **(given or {})}
+        return dict(given or {})
 
     def hierarchy(self, levels: list[list[str]]) -> Self:
         """Sets who leads whom.
@@ -288,18 +289,26 @@ class JointConfig(AlgorithmConfig):
         settings.check(hierarchy, max(self.num_learners, 1))
         if self.env is None:
             raise ValueError("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
+        spec = self._game_spec(hierarchy, settings)
+        self.algorithm.team_for(spec)
+        self.algorithm.losses_for(spec)
+
+    def _game_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
+        """Makes the game once, to see what a team for it is built from."""
         if is_rllib_env(self.env):
-            self._validate_rllib_env()
-            return
+            self._refuse_for_rllib_env()
+            env = make_rllib_env(self.env, self.env_config)
+            try:
+                return team_spec(spaces_of(env), hierarchy, settings)
+            finally:
+                env.close()
         games = make_games(self.env, 1, np.random.default_rng(0), dict(self.env_config))
         try:
-            spec = StateReader(games, self.state).team_spec(hierarchy, settings)
-            self.algorithm.team_for(spec)
-            self.algorithm.losses_for(spec)
+            return StateReader(games, self.state).team_spec(hierarchy, settings)
         finally:
             games.close()
 
-    def _validate_rllib_env(self) -> None:
+    def _refuse_for_rllib_env(self) -> None:
         if issubclass(self.env_runner_cls, JointEnvRunner):
             raise ValueError(f"{self.env.__name__} is an RLlib MultiAgentEnv: write env_runner_cls: stock.")
         if self.state == "env":

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.utils.annotations import override
@@ -20,10 +21,52 @@ from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE
 
+# What RLlib puts beside the agents' spaces.
+RLLIB_ENTRIES = (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES)
+
 
 def is_rllib_env(env: Any) -> bool:
     """Tells whether `env` is one of RLlib's own multi-agent environments, which only the stock runner can play."""
     return isinstance(env, type) and issubclass(env, MultiAgentEnv)
+
+
+def make_rllib_env(env: type[MultiAgentEnv], kwargs: Mapping[str, Any]) -> MultiAgentEnv:
+    """Makes one of RLlib's multi-agent environments, as a runner does."""
+    return env(EnvContext(dict(kwargs), worker_index=0))  # type: ignore[call-arg]
+
+
+def spaces_of(env: MultiAgentEnv) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """Returns what every agent of an RLlib `MultiAgentEnv` sees and does, in the game's own order.
+
+    Returns:
+        agent -> (observation space, action space).
+
+    Raises:
+        ValueError: if the environment names no agents, an agent has no spaces, or what it sees is no Box.
+    """
+    name = type(env).__name__
+    if not env.possible_agents:
+        raise ValueError(f"{name} names no agents; set `possible_agents` in its __init__, in the game's own order.")
+    spaces: dict[str, tuple[gym.Space, gym.Space]] = {}
+    for agent in env.possible_agents:
+        if not isinstance(agent, str):
+            raise ValueError(f"{name} names an agent {agent!r}: write strings, such as {f'agent_{agent}'!r}.")
+        try:
+            seen, done = env.get_observation_space(agent), env.get_action_space(agent)
+        except (AttributeError, KeyError, TypeError):
+            seen, done = None, None
+        if seen is None or done is None:
+            raise ValueError(
+                f"{name} has no spaces of agent {agent!r}; set `observation_spaces` and `action_spaces` in its "
+                "__init__, agent -> space."
+            )
+        if not isinstance(seen, gym.spaces.Box) or not seen.shape:
+            raise ValueError(
+                f"agent {agent!r}: observation space {seen}: RLlib's runner hands on what it sees as it is; write a "
+                "Box of one or more dimensions (`gymnasium.spaces.flatten_space` and `flatten` make one)."
+            )
+        spaces[agent] = (seen, done)
+    return spaces
 
 
 def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Space, gym.Space]]:
@@ -46,8 +89,12 @@ def team_spec(spaces: Mapping[str, tuple[gym.Space, gym.Space]], hierarchy: Hier
             Observation spaces are those of `module_spaces`, or of another `MultiAgentEnv`.
         hierarchy: who leads whom.
         settings: the algorithm's.
+
+    Raises:
+        ValueError: if the hierarchy and the game name different agents.
     """
-    agents = tuple(agent for agent in spaces if agent in hierarchy.agents)
+    agents = tuple(agent for agent in spaces if agent not in RLLIB_ENTRIES)
+    hierarchy.check_against(agents)
     seen = {agent: spaces[agent][0] for agent in agents}
     first = seen[agents[0]]
     if isinstance(first, gym.spaces.Dict):
@@ -130,5 +177,5 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
 def rllib_env_creator(env: Game, source: str) -> Callable[[EnvContext], MultiAgentEnv]:
     """Returns what RLlib's stock runner calls to make one game; `env_config` is handed to the game."""
     if is_rllib_env(env):
-        return lambda context: env(context)  # type: ignore[operator]
+        return env  # type: ignore[return-value]
     return lambda context: PettingZooMultiAgentEnv(env, source, dict(context))

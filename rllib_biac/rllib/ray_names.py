@@ -168,6 +168,7 @@ OVERRIDDEN: tuple[Row, ...] = (
     Row(STOCK_RUNNER, "__init__", "self, config, **kwargs", "remembers outcomes", OUR_STOCK_RUNNER, run="stock"),
     Row(STOCK_RUNNER, "make_env", "self", "games by id", OUR_STOCK_RUNNER, run="stock"),
     Row(STOCK_RUNNER, "make_module", "self", "exploration has a seed", OUR_STOCK_RUNNER, run="stock"),
+    Row(STOCK_RUNNER, "get_spaces", "self", "agents in the game's own order", OUR_STOCK_RUNNER, run="stock"),
     Row(STOCK_RUNNER, "_try_env_reset", "self, *, seed, options", "names games' errors", OUR_STOCK_RUNNER, run="stock"),
     Row(STOCK_RUNNER, "_try_env_step", "self, actions", "names games' errors", OUR_STOCK_RUNNER, run="stock"),
     Row(STOCK_RUNNER, "get_metrics", "self", "reports outcomes", OUR_STOCK_RUNNER, run="stock"),

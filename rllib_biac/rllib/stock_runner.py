@@ -42,6 +42,15 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         super().make_env()
 
     @override(EnvRunner)
+    def get_spaces(self) -> dict[str, Any]:
+        spaces = super().get_spaces()
+        if self.env is None:
+            return spaces
+        # gymnasium's Dict sorts agents by name; the joint state has them in the game's own order.
+        own = {agent: spaces.pop(agent) for agent in self.env.envs[0].unwrapped.possible_agents}
+        return spaces | own
+
+    @override(EnvRunner)
     def _try_env_reset(self, **kwargs: Any) -> Any:
         with naming(self.config.env):
             return _as_game_error(super()._try_env_reset, "reset()", **kwargs)
