@@ -60,7 +60,15 @@ def quantities(run):
     return np.concatenate([quantity.ravel() for quantity in greedy(run.team, ONE).values()])
 
 
-@pytest.mark.parametrize("hierarchy", [[[0], [1], [2]], [[2], [0], [1]], [[0], [1, 2]], [[0, 1], [2]]])
+@pytest.mark.parametrize(
+    "hierarchy",
+    [
+        [[0], [1], [2]],
+        pytest.param([[2], [0], [1]], marks=pytest.mark.slow),
+        pytest.param([[0], [1, 2]], marks=pytest.mark.slow),
+        [[0, 1], [2]],
+    ],
+)
 def test_three_players_end_at_the_exact_equilibrium(hierarchy):
     """A random game of which the hierarchy has one clear equilibrium, found by enumeration."""
     for index in itertools.count():

@@ -24,6 +24,7 @@ def one_ray(ray):
     """The command uses a Ray that is there already."""
 
 
+@pytest.mark.slow
 def test_a_file_with_a_sweep_and_a_failure(rllib, write, tmp_path):
     text = f"""
 sweep: {{{ENV}, stop: {{num_env_steps_sampled_lifetime: 300}}, config: {{lr: {{grid_search: [0.1, 0.2]}}}}}}
@@ -83,6 +84,7 @@ def test_nothing_to_resume(rllib, write, tmp_path):
     assert "nothing to resume" in result.output
 
 
+@pytest.mark.slow
 def test_a_real_algorithm_reports_what_a_stop_criterion_may_name(write, tmp_path):
     text = """
 real:

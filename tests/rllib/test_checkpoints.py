@@ -296,6 +296,7 @@ def test_a_checkpoint_takes_the_place_of_another_and_of_nothing_else(ray, tmp_pa
     algo.stop()
 
 
+@pytest.mark.slow
 def test_other_numbers_of_runners_and_games_that_restart_are_said(ray, tmp_path, caplog):
     algo = config(StateDecides).env_runners(num_env_runners=1).build_algo()
     algo.train()
