@@ -116,6 +116,7 @@ def test_images():
     assert joint["one"].tolist() == [0, 1] and joint["two"].tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_highway_merge_short():
     """All of six seeds have it by then, five by half of that."""
     settings = {"lr": 1e-3, "gamma": 0.99, "training_intensity": 32.0, "epsilon": [[0, 1.0], [4000, 0.1]]}
