@@ -222,6 +222,14 @@ def test_a_new_trainer_goes_on_from_state_and_weights_bit_for_bit(case):
     assert differ(run.weights(), before)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(name):
+    algorithm, env, hierarchy, settings = GOES_ON[name]
+    first, same, other = (Run(algorithm, env, hierarchy, seed=seed, **settings).train(120) for seed in (0, 0, 1))
+    assert not differ(first.weights(), same.weights())
+    assert differ(first.weights(), other.weights())
+
+
 def test_pairs_and_levels_are_of_the_kinds_they_should_be():
     for case in ("BiAC", "BiAC levels", "BiAC soft_q"):
         *game, settings = GOES_ON[case]
