@@ -23,6 +23,7 @@ default_role = "code"  # docstrings write `name`, as Markdown does
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True  # attributes with defaults would be described twice
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}
 
 # The pages in the order of the menu.
