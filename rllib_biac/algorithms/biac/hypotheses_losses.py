@@ -19,15 +19,7 @@ from rllib_biac.algorithms.biac.losses import JOINT_ACTION, BiACLosses
 from rllib_biac.learning.losses import Measured, Rows
 from rllib_biac.learning.normalisers import RunningMoments, renormalise, rescale_output
 from rllib_biac.learning.stacked import Outputs
-from rllib_biac.learning.transitions import (
-    ACTION_MASK,
-    NEXT_ACTION_MASK,
-    NEXT_STATE,
-    REWARDS,
-    START,
-    STATE,
-    TERMINATED,
-)
+from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, START, STATE, TERMINATED
 from rllib_biac.walk import best, picked, restrict
 
 COMMITTED = 0.5  # of a round: challengers' leaders keep to the policies they were given; then they are free
