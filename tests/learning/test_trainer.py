@@ -57,6 +57,15 @@ def test_gradients_are_clipped_network_by_network(grad_clip_by):
     assert grad.shape[0] == 3
     size = grad.abs().amax(1) if grad_clip_by == "value" else grad.norm(dim=1)
     assert (size <= 0.01 + 1e-6).all() and (size[:2] > 0.0099).all()
+    assert (grad < 0.0).any() and (grad > 0.0).any()
+
+
+def test_how_often_one_reports_changes_nothing():
+    runs = [Run(BiAC, TwoStates, LEADS, response="sampled").train(60) for _ in range(2)]
+    for step in range(3):
+        for run, report in zip(runs, (True, False), strict=True):
+            run.trainer.train(run.replay.sample(64).columns, minibatch_size=32, env_steps=60 + step, report=report)
+    assert not differ(runs[0].weights(), runs[1].weights())
 
 
 def test_steps_of_all_networks_at_once_equal_each_networks_own_adam():
