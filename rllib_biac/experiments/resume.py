@@ -106,9 +106,11 @@ def make_ready(experiment: Experiment) -> bool:
 
 
 def _refuse_old(folder: Path) -> None:
-    from rllib_biac.files.checkpoint import check_current, is_whole
+    from rllib_biac.files.checkpoint import MADE_BY, check_current, is_whole
 
     for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"), reverse=True)):
+        if not (checkpoint / MADE_BY).is_file():
+            continue  # no algorithm of RLlib's made it
         try:
             check_current(checkpoint)
         except ValueError as error:

@@ -137,6 +137,8 @@ def check_own(folder: Path) -> str:
     Raises:
         ValueError: if the file is damaged, or it was another library's algorithm or one of the user's own.
     """
+    if not (folder / MADE_BY).is_file():
+        raise ValueError(f"{folder} is damaged: {MADE_BY} is missing.")
     # Tune derives a class from the algorithm's, and cloudpickle writes it as a whole.
     names = [(module, name) for module, name in inert.names(folder / MADE_BY) if "cloudpickle" not in module]
     if not names:
