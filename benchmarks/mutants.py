@@ -272,7 +272,7 @@ def run(mutant: Mutant, found: dict[str, Any], copy: Path, stamp: int) -> dict[s
     finally:
         shutil.copy2(ROOT / mutant.file, path)
     text = output.read_text(encoding="utf-8", errors="replace").splitlines()
-    by = next((line.removeprefix("FAILED ") for line in text if line.startswith(("FAILED ", "ERROR "))), "")
+    by = next((line.split(" ", 1)[1] for line in text if line.startswith(("FAILED ", "ERROR "))), "")
     by = by.split(" - ")[0]
     result = asdict(mutant) | {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - started, 1)}
     return result | {"tests": len(mutant.tests)}

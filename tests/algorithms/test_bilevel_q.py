@@ -48,6 +48,9 @@ def update(q, state, a1, a2, rewards, next_state, terminated, alpha, gamma):
 def test_every_update_is_that_of_the_plain_tables():
     run = tables("two_state_v0", gamma=0.9).train(500)
     one, two = (run.team[player] for player in PLAYERS)
+    for own in (one, two):
+        own.q[:2].normal_(generator=torch.Generator().manual_seed(own.q.shape[1]))
+    two.q[:2].neg_()  # what is best for the one is worst for the other
     plain = np.stack([own.q[:2].numpy() for own in (one, two)])  # state 0 and what comes after the end
     rows = run.replay.sample(60)
     run.update(rows)

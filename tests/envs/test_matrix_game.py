@@ -53,6 +53,11 @@ def test_scale_and_shift():
     np.testing.assert_allclose(make("maintain_v0", scale=0.1).payoffs, 0.1 * MAINTAIN)
 
 
+def test_payoffs_are_read_only():
+    with pytest.raises(ValueError, match="read-only"):
+        make("matrix_game_v0", payoffs=PAYOFFS_3P).payoffs[0] = 0
+
+
 def test_any_number_of_players_and_actions():
     assert make("matrix_game_v0", payoffs=[[1, 2, 3]]).possible_agents == ["player_0"]
     game = make("matrix_game_v0", payoffs=PAYOFFS_3P.tolist())
