@@ -220,6 +220,7 @@ def refusal(config: Any, key: str, value: Any) -> str | None:
         return None
     return row.sentence(value)
 
+
 # Numbers of RLlib's: key, lowest, highest, whether the lowest itself is out, whether it is a whole number.
 NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("num_envs_per_env_runner", 1, np.inf, False, True),
