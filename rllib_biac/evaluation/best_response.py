@@ -307,7 +307,7 @@ class Deviator:
         size = int(np.prod(play.state.space.shape or ())) + sum(play.coders[name].size for name in above)
         seen = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         spec = TeamSpec(Hierarchy([[agent]]), (agent,), {agent: seen}, {agent: space}, seen, False, settings)
-        self._settings, self._team = settings, BiAC.build_team(spec)
+        self._settings, self._team = settings, BiAC.build_team(spec, seed=seed)
         self._trainer = BiAC.build_trainer(self._team, seed=seed)
         self._buffer = JointReplayBuffer(max(steps, 64), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)

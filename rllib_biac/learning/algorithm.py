@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.settings import Settings
@@ -56,9 +58,19 @@ class Algorithm:
             raise ValueError(f"losses_class: {given!r} is no subclass of rllib_biac.learning.losses.Losses.")
         return named
 
-    def build_team(self, spec: TeamSpec) -> Team:
-        """Builds the team of a game."""
-        return self.team_for(spec)(spec)
+    def build_team(self, spec: TeamSpec, *, seed: int | None = None) -> Team:
+        """Builds the team of a game.
+
+        Args:
+            spec: of the game and the hierarchy.
+            seed: of the initial weights; by default PyTorch's own generator draws them.
+        """
+        team = self.team_for(spec)
+        if seed is None:
+            return team(spec)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return team(spec)
 
     def build_trainer(self, team: Team, *, seed: int | None = None, num_learners: int = 1) -> Trainer:
         """Builds what trains a team; arguments as for `Trainer`."""

@@ -82,6 +82,17 @@ def test_learned_regrets_of_small_games_are_the_exact_ones(env, hierarchy, seed)
     assert leader.played.value == leader.worst.value == pytest.approx(exact.worst_leader_regret)
 
 
+def test_the_same_seed_measures_the_same_whatever_else_was_drawn():
+    trained = untrained("maintain_v0", [["player_0"], ["player_1"]], 0)
+    measured = []
+    for others in range(2):
+        torch.manual_seed(others)
+        drawn = torch.get_rng_state()
+        measured.append(learned_regret(trained, 60, seed=0))
+        assert torch.equal(torch.get_rng_state(), drawn)
+    assert measured[0] == measured[1]
+
+
 def test_peers_are_measured_as_leader_and_follower():
     trained = untrained("maintain_v0", [list(PLAYERS)], 1, IDQN)
     exact = regret(trained)
