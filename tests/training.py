@@ -1,6 +1,7 @@
 """Training without Ray, for tests: a sampler, a replay buffer and a trainer in one loop."""
 
 import pickle
+import random
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ def checked(algorithm, hierarchy, *, num_learners=1, **settings):
     own = algorithm.settings(**settings)
     own.check(Hierarchy(hierarchy), num_learners)
     return own
+
+
+def shared_generators():
+    """Returns where the generators stand that everybody in a process shares."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()
 
 
 class Run:
@@ -53,7 +59,11 @@ class Run:
         self.rows_to_train = 0.0
 
     def train(self, steps):
-        """Plays so many env steps, and learns from replay in between; returns itself."""
+        """Plays so many env steps, and learns from replay in between; returns itself.
+
+        Only generators of its own are drawn from: what else a program draws changes no run.
+        """
+        shared = shared_generators()
         size, played = self.settings.train_batch_size_per_learner, 0
         while played < steps:
             rows = self.sampler.sample(self.sampler.num_games)
@@ -66,6 +76,7 @@ class Run:
                 self.rows_to_train -= updates * size
                 drawn = self.replay.sample(updates * size)
                 self.trainer.train(drawn.columns, minibatch_size=size, env_steps=self.sampler.env_steps, report=False)
+        np.testing.assert_equal(shared_generators(), shared)
         return self
 
     def update(self, rows, size=None):
