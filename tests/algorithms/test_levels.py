@@ -162,6 +162,7 @@ def test_a_leader_with_a_list_of_quantities_and_a_follower_with_any():
     np.testing.assert_allclose(actions["firm_1"].ravel(), [0.25], atol=0.06)
 
 
+@pytest.mark.slow
 def test_a_leader_with_any_quantity_and_a_follower_with_a_list():
     """The follower's answers to what the leader offers are the best of its list; the leader reckons with them."""
     actions = greedy(duopoly(6000, discrete={"firm_1": 33}).team, ONE)

@@ -187,6 +187,7 @@ def test_plain_independent_learners_do_not(table):
     assert paid_after_training(IDQN, table, 0) < np.max(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @each(CONTINUOUS)
 def test_actor_critics_cooperate_by_vectors(algorithm, seed):

@@ -276,6 +276,7 @@ maintain:
     return place / "maintain"
 
 
+@pytest.mark.slow
 def test_a_real_run(trained):
     told = page(trained)
     assert "Who leads player_1 → player_0" in told

@@ -28,6 +28,7 @@ def reproduce(*arguments):
     return CliRunner().invoke(main, ["reproduce", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_all_that_is_written(tmp_path):
     out = tmp_path / "my results"
     result = reproduce("squares", "--seeds", 2, "--out", out)
@@ -115,6 +116,7 @@ def test_interrupt_and_go_on(tmp_path, ctrl_c):
     assert f"{done + 1} runs, {done} of them done before" in resumed.output
 
 
+@pytest.mark.slow
 def test_table2_end_to_end(tmp_path, monkeypatch):
     def few(seeds):
         return [run for run in matrix_games.runs("escape", seeds, ("BiAC",)) if run["variant"] == "main"]

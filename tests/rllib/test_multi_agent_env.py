@@ -204,6 +204,7 @@ def watch(runner):
     return np.concatenate(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remote", [False, True], ids=["local", "remote_only"])
 @pytest.mark.parametrize(
     ("env", "runner"),
@@ -228,6 +229,7 @@ def test_all_know_the_agents_in_the_games_own_order(ray, env, runner, remote):
     algo.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", ["joint", "stock"])
 def test_as_much_is_learned_without_a_local_runner(ray, runner):
     states = torch.tensor([[1.0, time, 2.0, time, 3.0, time] for time in (0.0, 1.0)])

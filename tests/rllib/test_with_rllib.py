@@ -22,6 +22,7 @@ class WideFollower(BiACFollower):
         return MLP([self.state_shape[0], 40, int(np.prod(self.num_actions))])
 
 
+@pytest.mark.slow
 def test_a_remote_learner_learns(ray):
     algo = config().learners(num_learners=1).build_algo()
     results = [algo.train() for _ in range(2)]
