@@ -60,13 +60,16 @@ def exact_play(trained: Trained) -> ExactPlay | None:
         return None
     try:
         rewards, transitions, states = game.tables()
-        # In such games every agent sees the state.
-        seen = dict.fromkeys(agents, states)
-        state = states if team.settings.state == "env" else joint_state(seen, agents)
+        exact = MarkovGame(rewards, transitions, team.settings.gamma)
+    except (ValueError, NotImplementedError):  # no tables that exact answers know of
+        return None
+    # In such games every agent sees the state.
+    seen = dict.fromkeys(agents, states)
+    state = states if team.settings.state == "env" else joint_state(seen, agents)
+    try:
         with torch.no_grad():
             answers = team.responses(torch.from_numpy(state), as_tensors(seen)).numpy()  # (|S|, |A_1|)
-        exact = MarkovGame(rewards, transitions, team.settings.gamma)
-    except (ValueError, NotImplementedError):  # no tables that exact answers know of, or no answers one by one
+    except NotImplementedError:  # no answers one by one
         return None
     leads = greedy(team, state, seen)[agents[0]]
     leader = game.possible_agents.index(agents[0])
