@@ -1,16 +1,30 @@
-"""From a game's name to the game: `merge_v0`, or a third-party factory as `package.module:factory`."""
+"""From a game's name to the game: an id (`merge_v0`), `package.module:factory`, or a gymnasium id (`highway-v0`)."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
+import inspect
 import pkgutil
+import re
+import traceback
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame
+
+FORMS = "'package.module:factory', or a gymnasium id such as 'module:Name-v0'"
+# What a module of PettingZoo's calls its game, best first: turns only where there is no parallel form.
+IN_MODULES = ("parallel_env", "env", "raw_env")
+# Packages of games of several agents that gymnasium knows only once they are imported.
+REGISTERING = ("highway_env", "lbforaging", "rware", "multigrid")
 
 
 def game_ids() -> list[str]:
@@ -19,55 +33,138 @@ def game_ids() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name.rpartition("_v")[2].isdigit())
 
 
-def _module_or_factory(game: str) -> Any:
-    if ":" not in game:
-        if game in (ids := game_ids()):
-            return importlib.import_module(f"rllib_biac.envs.{game}")
+def factory_of(game: str) -> Callable[..., Any]:
+    """Returns what makes the game of a name; what it makes may be of any make that `adapt` knows.
+
+    Args:
+        game: an id of `game_ids()`; `package.module:factory`, where the factory is a function, a class, or a module
+            with `parallel_env`, `env` or `raw_env`; such a module alone; or a gymnasium id, which ends in -v and a
+            number, also as gymnasium's own `module:Name-v0`.
+
+    Raises:
+        ValueError: if there is no such game, module or factory.
+    """
+    if game in (ids := game_ids()):
+        return importlib.import_module(f"rllib_biac.envs.{game}").parallel_env
+    if re.search(r"-v\d+$", game):
+        return lambda **kwargs: _make_gymnasium(game, kwargs)
+    module_name, colon, attribute = game.partition(":")
+    if not colon and "." not in game:
         near = difflib.get_close_matches(game, ids, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown game {game!r}. {hint}Games here: {', '.join(ids)}. Write your own as {FORMS}.")
+    found: Any = _imported(game, module_name)
+    if colon:
+        found = _attribute(game, found, attribute)
+    if isinstance(found, ModuleType):
+        makers = [maker for name in IN_MODULES if callable(maker := getattr(found, name, None))]
+        if not makers:
+            raise ValueError(
+                f"game {game!r}: module {found.__name__!r} has none of {', '.join(IN_MODULES)}; "
+                "write package.module:factory."
+            )
+        found = makers[0]
+    if not callable(found):
         raise ValueError(
-            f"unknown game {game!r}. {hint}Games here: {', '.join(ids)}. Write your own as 'package.module:factory'."
+            f"game {game!r}: {attribute!r} of {module_name!r} is {type(found).__name__}, one object for all copies; "
+            "write package.module:factory, with a function or a class that makes a new one at each call."
         )
-    module_name, _, attribute = game.partition(":")
+    return lambda **kwargs: _call(game, found, kwargs)
+
+
+def _attribute(game: str, module: ModuleType, attribute: str) -> Any:
+    if hasattr(module, attribute):
+        return getattr(module, attribute)
+    if attribute.isidentifier() and hasattr(module, "__path__") and _exists(f"{module.__name__}.{attribute}"):
+        return _imported(game, f"{module.__name__}.{attribute}")
+    near = difflib.get_close_matches(attribute, dir(module), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "; write package.module:factory."
+    raise ValueError(f"game {game!r}: {module.__name__!r} has no callable {attribute!r}{hint}")
+
+
+def _exists(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _imported(game: str, name: str) -> ModuleType:
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"game {game!r}: cannot import {module_name!r} ({error}); is it installed?") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise ValueError(f"game {game!r}: {module_name!r} has no callable {attribute!r}; write package.module:factory.")
-    return factory
+        return importlib.import_module(name)
+    except Exception as error:  # a module may raise anything
+        raise ValueError(f"game {game!r}: cannot import {name!r}: {_why(name, error)}") from error
+
+
+def _why(name: str, error: BaseException) -> str:
+    """Says which module fails innermost, of all that an import goes through."""
+    first = error
+    while isinstance(cause := first.__cause__ or first.__context__, ImportError):
+        first = cause
+    frames = [f for f in traceback.extract_tb(first.__traceback__) if not f.filename.startswith("<frozen")]
+    inside = frames and frames[-1].filename != __file__
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if inside else ""
+    if isinstance(first, ModuleNotFoundError) and first.name:
+        needs = "" if name == first.name or name.startswith(f"{first.name}.") else f", which {place} needs,"
+        return f"module {first.name!r}{needs} is not installed or not on Python's path."
+    return f"{type(first).__name__}: {first}{f' ({place})' if place else ''}."
+
+
+def _make_gymnasium(game: str, kwargs: dict[str, Any]) -> Any:
+    module, _, name = game.rpartition(":")
+    # Some packages register their games only when they are imported; without a module, those that are installed are.
+    for registering in [module] if module else [None, *filter(_exists, REGISTERING)]:
+        if registering:
+            _imported(game, registering)
+        try:
+            gym.spec(name)
+        except gym.error.Error as error:
+            unknown = error
+            continue
+        return gym.make(name, disable_env_checker=True, **kwargs)  # the checker wants one number as the reward
+    raise ValueError(
+        f"unknown game {game!r}: {str(unknown).rstrip('.')} among gymnasium's; "
+        f"{'write' if module else 'name the module that registers it and write'} 'module:Name-v0'."
+    ) from unknown
+
+
+def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    try:
+        inspect.signature(factory).bind(**kwargs)
+    except TypeError as error:
+        if callable(getattr(factory, "with_agent_groups", None)):  # RLlib's environments take one dict of settings
+            return factory(dict(kwargs))
+        raise ValueError(f"game {game!r}: {error}; its settings are {inspect.signature(factory)}.") from error
+    except ValueError:  # no signature to be had
+        pass
+    return factory(**kwargs)
 
 
 def make(game: str, **kwargs: Any) -> ParallelEnv:
     """Makes one game as a PettingZoo `ParallelEnv`.
 
     Args:
-        game: an id such as `merge_v0`, or `package.module:factory` with a factory that returns a `ParallelEnv`.
+        game: as for `factory_of`.
         kwargs: handed to the game.
 
     Raises:
-        ValueError: if there is no such game or factory.
+        ValueError: if there is no such game or factory, or what it makes is of no make that `adapt` knows.
     """
-    found = _module_or_factory(game)
-    return found(**kwargs) if callable(found) else found.parallel_env(**kwargs)
+    return adapt(factory_of(game)(**kwargs))
 
 
 def make_batched(game: str, num_games: int, rng: np.random.Generator, **kwargs: Any) -> BatchedGame:
-    """Makes N games as arrays: the game's own batched form, or the generic one around a third-party `ParallelEnv`.
+    """Makes N games as arrays: the game's own batched form, or the generic one around a third-party game.
 
     Args:
-        game: as for `make`.
+        game: as for `factory_of`.
         num_games: N, at least 1.
         rng: the only source of the games' randomness.
         kwargs: handed to the game.
 
     Raises:
-        ValueError: if there is no such game or factory.
+        ValueError: if there is no such game or factory, or what it makes is of no make that `adapt` knows.
     """
-    found = _module_or_factory(game)
-    if callable(found):
-        from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+    if game in game_ids():
+        return importlib.import_module(f"rllib_biac.envs.{game}").batched_env(num_games, rng, **kwargs)
+    from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 
-        return ParallelEnvBatch(lambda: found(**kwargs), num_games, rng)
-    return found.batched_env(num_games, rng, **kwargs)
+    factory = factory_of(game)
+    return ParallelEnvBatch(lambda: adapt(factory(**kwargs)), num_games, rng)

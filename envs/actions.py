@@ -1,0 +1,129 @@
+"""What networks can play (one Discrete, or a vector of floats) against what a game takes (any simple action space)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from rllib_biac.envs.errors import GameError
+
+MAX_JOINT_ENTRIES = 4096
+
+
+class ActionReader:
+    """Turns the actions of a team into actions of the game's own space.
+
+    What the team sees of a game's action space:
+
+    - `Discrete(n, start=k)`: `Discrete(n)`; action a is handed to the game as the plain integer a + k.
+    - `MultiDiscrete`, `MultiBinary` and a `Box` of integers: one `Discrete` over all combinations of entries, the last
+      entry varying fastest, of at most 4,096 combinations.
+    - a `Box` of finite floats: a `Box` of one dimension and float32, entries in row-major order. Its bounds are rounded
+      inwards, so that whatever float32 lies in it lies in the game's space.
+
+    Everything handed to the game is in its own space: of that dtype and shape, within its bounds as that dtype rounds.
+
+    Args:
+        space: the game's own action space.
+        what: what the errors call it, such as `"agent 'car'"`.
+
+    Attributes:
+        raw: the game's own action space.
+        space: what the team sees, `Discrete` from 0 or a float32 `Box` of one dimension.
+
+    Raises:
+        ValueError: if a space is unbounded, nested, empty, no array or has too many combinations.
+    """
+
+    def __init__(self, space: gym.Space, what: str = "the agent") -> None:
+        self.raw = space
+        self.space: spaces.Discrete | spaces.Box
+        self._what = what
+        self._choices: np.ndarray | None = None
+        match space:
+            case spaces.Discrete():
+                self.space = spaces.Discrete(int(space.n))
+            case spaces.MultiDiscrete():
+                self._enumerate(space.nvec, space.start, space.dtype)
+            case spaces.MultiBinary():
+                self._enumerate(np.full(space.shape, 2), np.zeros(space.shape, np.int64), space.dtype)
+            case spaces.Box() if np.dtype(space.dtype).kind == "f":
+                self.space = self._vector_box(space)
+            case spaces.Box():
+                low, high = space.low.astype(object), space.high.astype(object)  # Python's integers do not wrap
+                self._enumerate(high - low + 1, low, space.dtype)
+            case _:
+                raise ValueError(
+                    f"{what}: action space {space} is not one array; write a Box, Discrete, MultiDiscrete or "
+                    "MultiBinary (of parts that are Discrete, a MultiDiscrete or a Discrete over their combinations)."
+                )
+
+    def _enumerate(self, sizes: np.ndarray, start: np.ndarray, dtype: Any) -> None:
+        shape, counts = np.shape(sizes), [int(n) for n in np.ravel(sizes)]
+        entries = math.prod(counts)
+        if not counts or entries > MAX_JOINT_ENTRIES:
+            count = f"{entries:,} combinations" if entries < 10**15 else f"about 1e{len(str(entries)) - 1} combinations"
+            raise ValueError(
+                f"{self._what}: action space {self.raw} has {count if counts else 'no entries'}, and 1 to "
+                f"{MAX_JOINT_ENTRIES:,} can be played as one Discrete; write fewer values per entry, a Box of floats, "
+                "or one agent per entry."
+            )
+        self.space = spaces.Discrete(entries)
+        digits = np.stack(np.unravel_index(np.arange(entries), counts), axis=-1)  # (entries, parts)
+        offset = digits.astype(object) + np.ravel(start).astype(object)
+        self._choices = offset.astype(dtype).reshape(entries, *shape)
+
+    def _vector_box(self, space: spaces.Box) -> spaces.Box:
+        low, high = np.ravel(space.low), np.ravel(space.high)
+        largest = float(np.finfo(np.float32).max)
+        if not low.size or not (np.abs(np.asarray([low, high], np.float64)) <= largest).all():  # NaN is refused as well
+            raise ValueError(
+                f"{self._what}: action space {space} needs one or more entries, all with finite bounds (of float32); "
+                "write the range that matters, such as Box(-1.0, 1.0, (2,))."
+            )
+        if space.shape == low.shape and space.dtype == np.float32:
+            return space
+        low32, high32 = low.astype(np.float32), high.astype(np.float32)
+        with np.errstate(over="ignore"):  # beside the largest float32, where nothing is to be rounded
+            inner_low = np.where(low32 < low, np.nextafter(low32, np.float32(np.inf)), low32)
+            inner_high = np.where(high32 > high, np.nextafter(high32, np.float32(-np.inf)), high32)
+        empty = inner_low > inner_high  # no float32 in between
+        return spaces.Box(np.where(empty, low32, inner_low), np.where(empty, low32, inner_high), dtype=np.float32)
+
+    def to_game(self, actions: np.ndarray) -> list[Any]:
+        """Returns the N actions as the game takes them, each of its own space.
+
+        Args:
+            actions: of the team's `space`, (N,) integers or (N, size) floats. Floats outside their bounds are clipped.
+
+        Returns:
+            N actions: plain integers for a Discrete space, else arrays of the space's shape and dtype.
+
+        Raises:
+            GameError: if the actions have the wrong shape, are no integers from 0 to n - 1, or NaN.
+        """
+        actions = np.asarray(actions)
+        if actions.ndim != 1 + len(self.space.shape or ()) or actions.shape[1:] != self.space.shape:
+            raise GameError(
+                f"actions of {self._what} have shape {actions.shape}; "
+                f"write {('N', *(self.space.shape or ()))}, one action of {self.space} per game."
+            )
+        if isinstance(self.space, spaces.Discrete):
+            if actions.dtype.kind not in "iu" or ((actions < 0) | (actions >= self.space.n)).any():
+                raise GameError(f"actions of {self._what} are not all in {self.space}: {actions}.")
+            if self._choices is not None:
+                return list(self._choices[actions])
+            # plain ints: third-party games look them up in dicts and lists
+            return (actions.astype(np.int64) + int(self.raw.start)).tolist()  # type: ignore[attr-defined]
+        if actions.dtype.kind not in "iuf" or np.isnan(actions).any():
+            raise GameError(f"actions of {self._what} are not all numbers: {actions}.")
+        raw = self.raw
+        assert isinstance(raw, spaces.Box)
+        with np.errstate(over="ignore"):  # float16: infinity is clipped as any other number
+            in_dtype = actions.astype(raw.dtype).reshape(-1, *raw.shape)
+        # Clipped after rounding to the game's dtype, since rounding alone can lead outside.
+        return [np.asarray(action) for action in np.clip(in_dtype, raw.low, raw.high)]

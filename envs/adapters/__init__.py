@@ -1,0 +1,69 @@
+"""Games of other make as PettingZoo `ParallelEnv`s: `AECEnv`, gymnasium of several agents, RLlib's `MultiAgentEnv`.
+
+Who is absent at a step: an agent without an entry in the observations; where an adapted game has an attribute `acting`
+(a set of agents), all agents that are not in it, although they have observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+from pettingzoo import AECEnv, ParallelEnv
+
+from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, name_of, pettingzoo_spaces, read_spaces
+from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
+from rllib_biac.envs.adapters.renamed import RenamedEnv
+from rllib_biac.envs.adapters.rllib_env import RLlibEnv
+from rllib_biac.envs.adapters.turns import TurnsEnv, from_turns
+
+__all__ = ["Adapter", "GymnasiumAgentsEnv", "RLlibEnv", "RenamedEnv", "TurnsEnv", "adapt"]
+
+
+def adapt(env: Any) -> ParallelEnv:
+    """Returns a game as a PettingZoo `ParallelEnv` whose agents are named by text and whose spaces are known.
+
+    Args:
+        env: a `ParallelEnv` (returned as it is, if nothing is to do), an `AECEnv`, a `gymnasium.Env` with a Tuple or
+            Dict of spaces, or an RLlib `MultiAgentEnv`; or what offers the same methods without being of that class.
+
+    Raises:
+        ValueError: if it is none of these, or does not say who plays and what they see and do.
+    """
+    parallel = _as_parallel(env)
+    if isinstance(parallel, Adapter):
+        spaces, late = pettingzoo_spaces(parallel), False
+    else:
+        spaces, late = read_spaces(parallel, pettingzoo_spaces, PETTINGZOO_HINT)
+    if late or not all(isinstance(agent, str) for agent in spaces):
+        return RenamedEnv(parallel, spaces)
+    return parallel
+
+
+def _as_parallel(env: Any) -> Any:
+    if isinstance(env, ParallelEnv):
+        return env
+    if isinstance(env, AECEnv) or _offers(env, "agent_iter", "observe", "last", "step", "reset"):
+        return from_turns(env)
+    if _offers(env, "reset", "step"):
+        by_agent = isinstance(getattr(env, "observation_spaces", None), Mapping) and not _offers(
+            env, "observation_space"
+        )
+        if by_agent or _offers(env, "get_observation_space", "get_action_space"):
+            return RLlibEnv(env)
+        if isinstance(env, gym.Env):
+            return GymnasiumAgentsEnv(env)
+        if _offers(env, "observation_space", "action_space"):
+            return env
+    kind = f"an object of {name_of(env)}"
+    if any(base.__module__.split(".")[0] == "gym" for base in type(env).__mro__):
+        kind = f"{name_of(env)}, an environment of the old `gym`"
+    raise ValueError(
+        f"{kind} is no game of a make that is known here; hand over a PettingZoo ParallelEnv or AECEnv, a gymnasium "
+        "environment with a Tuple or Dict of spaces (one entry per agent), or an RLlib MultiAgentEnv."
+    )
+
+
+def _offers(env: Any, *methods: str) -> bool:
+    return all(callable(getattr(env, method, None)) for method in methods)

@@ -1,0 +1,122 @@
+"""What all adapters share: agents with names and spaces, everything else asked of the game itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from pettingzoo import ParallelEnv
+
+Spaces = Mapping[Any, tuple[gym.Space, gym.Space]]
+
+
+class Adapter(ParallelEnv):
+    """A game of other make behind PettingZoo's parallel interface.
+
+    What an adapter does not define (`state_space`, `render_mode`, the game's own methods) is asked of the game.
+
+    Args:
+        env: the game.
+        spaces: agent -> (observation space, action space), in the game's own order.
+
+    Attributes:
+        env: the game.
+        possible_agents: all agents, in the game's own order.
+        agents: those still in the game.
+    """
+
+    def __init__(self, env: Any, spaces: Spaces) -> None:
+        self.env = env
+        self.metadata = getattr(env, "metadata", None) or {}
+        self.possible_agents = list(spaces)
+        self.agents: list[Any] = []
+        self._spaces = dict(spaces)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    @property
+    def unwrapped(self) -> Any:
+        return getattr(self.env, "unwrapped", self.env)
+
+    def observation_space(self, agent: Any) -> gym.Space:
+        return self._spaces[agent][0]
+
+    def action_space(self, agent: Any) -> gym.Space:
+        return self._spaces[agent][1]
+
+    def state(self) -> np.ndarray:
+        if not callable(state := getattr(self.env, "state", None)):
+            raise NotImplementedError(f"{name_of(self.env)} has no state().")
+        return state()
+
+    def render(self) -> Any:
+        return self.env.render()
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def name_of(env: Any) -> str:
+    """Returns what errors call a game: the class that its author wrote, with its module."""
+    kind = type(getattr(env, "unwrapped", env))
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def spaces_by(agents: Any, seen: Callable[[Any], Any], done: Callable[[Any], Any]) -> Spaces:
+    """Returns agent -> (observation space, action space), by two functions of the game.
+
+    Raises:
+        LookupError: if there are no agents, or an agent has no spaces.
+    """
+    if not agents:
+        raise LookupError("it names no agents")
+    found = {agent: (seen(agent), done(agent)) for agent in agents}
+    for agent, (observation, action) in found.items():
+        if not isinstance(observation, gym.Space) or not isinstance(action, gym.Space):
+            raise LookupError(f"agent {agent!r} has spaces {observation!r} and {action!r}, and needs gymnasium's")
+    return found
+
+
+def read_spaces(env: Any, read: Callable[[Any], Spaces], hint: str) -> tuple[Spaces, bool]:
+    """Reads the agents and spaces of a game; of a game that knows them only then, after one seeded reset.
+
+    Args:
+        env: the game.
+        read: game -> its agents' spaces. May raise whatever the game raises.
+        hint: what a game of this make is asked for, said in the error.
+
+    Returns:
+        The spaces, and whether they came only with the reset.
+
+    Raises:
+        ValueError: if the game does not tell them even then.
+    """
+    try:
+        return read(env), False
+    except Exception:  # before its first reset a game may raise anything
+        pass
+    try:
+        env.reset(seed=0)
+        return read(env), True
+    except LookupError as error:
+        why = str(error.args[0]) if error.args else repr(error)
+        raise ValueError(f"{name_of(env)}: {why}; {hint}.") from error
+    except Exception as error:
+        raise ValueError(f"{name_of(env)} raised {error!r} when asked for its agents and spaces; {hint}.") from error
+
+
+PETTINGZOO_HINT = (
+    "set `possible_agents` in its __init__, in the game's own order, and return one of gymnasium's spaces from "
+    "`observation_space(agent)` and `action_space(agent)` for each of them"
+)
+
+
+def pettingzoo_spaces(env: Any) -> Spaces:
+    """Returns the spaces of a `ParallelEnv` or an `AECEnv`."""
+    agents = getattr(env, "possible_agents", None) or getattr(env, "agents", None)
+    return spaces_by(agents, env.observation_space, env.action_space)

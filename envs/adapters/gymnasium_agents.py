@@ -1,0 +1,120 @@
+"""A gymnasium environment of several agents, with Tuple or Dict spaces, as a `ParallelEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from rllib_biac.envs.adapters.common import Adapter, Spaces, name_of, read_spaces
+from rllib_biac.envs.errors import GameError
+
+HINT = (
+    "a gymnasium environment of several agents has a Tuple or a Dict of observation spaces and one of action spaces, "
+    "one entry per agent in both; if this one has a single agent, nobody leads and nobody follows"
+)
+
+
+class GymnasiumAgentsEnv(Adapter):
+    """A `gymnasium.Env` whose observations and actions are a Tuple or a Dict with one entry per agent.
+
+    Agents are the keys of a Dict, or agent_0, agent_1, … of a Tuple. Rewards and flags may be one per agent (a list, an
+    array or a dict), or one for all. Where a game gives one for all and its infos have `agents_rewards` or
+    `agents_terminated`, as highway-env's do, those count: who is over earns nothing more. The game still wants its
+    action; it gets the first of a Discrete, the middle of a Box.
+
+    Args:
+        env: the game.
+
+    Raises:
+        ValueError: if the spaces are not of several agents.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env, read_spaces(env, _spaces_of, HINT)[0])
+        self._by_key = isinstance(env.action_space, spaces.Dict)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        result = self.env.reset(seed=seed, options=options)
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+            raise GameError(f"reset() of {name_of(self.env)} must return observations and infos, as gymnasium does.")
+        self.agents = list(self.possible_agents)
+        return self._each(result[0], "observations"), self._infos(result[1])
+
+    def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        present = list(self.agents)
+        full = {a: actions[a] if a in present else _nothing(self.action_space(a)) for a in self.possible_agents}
+        result = self.env.step(full if self._by_key else tuple(full.values()))
+        if len(result) != 5:
+            raise GameError(
+                f"step() of {name_of(self.env)} returned {len(result)} values; return five, as gymnasium does: "
+                "observations, rewards, terminated, truncated and infos."
+            )
+        observations, rewards, terminated, truncated, infos = result
+        seen = self._each(observations, "observations")
+        earned = self._each(infos.get("agents_rewards", rewards) if _is_one(rewards) else rewards, "rewards")
+        over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
+        self.agents = [a for a in present if not over[a] and not cut[a]]
+        return (
+            {a: seen[a] for a in present if a in seen},
+            {a: earned[a] for a in present if a in earned},
+            {a: over[a] for a in present},
+            {a: cut[a] and not over[a] for a in present},
+            {a: info for a, info in self._infos(infos).items() if a in present},
+        )
+
+    def _each(self, values: Any, what: str) -> dict[Any, Any]:
+        if isinstance(values, Mapping):
+            return {a: values[a] for a in self.possible_agents if a in values}
+        if _is_one(values):
+            return dict.fromkeys(self.possible_agents, values)
+        if len(values) != len(self.possible_agents):
+            raise GameError(
+                f"{name_of(self.env)} has {len(self.possible_agents)} agents and gave {len(values)} {what}."
+            )
+        return dict(zip(self.possible_agents, values, strict=True))
+
+    def _flags(self, flags: Any, of_each: Any) -> dict[Any, bool]:
+        for_all = isinstance(flags, Mapping) and bool(flags.get("__all__", False))
+        given, own = self._each(flags, "flags"), self._each(of_each, "flags")
+        return {a: for_all or bool(given.get(a, False)) or bool(own.get(a, False)) for a in self.possible_agents}
+
+    def _infos(self, infos: Mapping[Any, Any]) -> dict[Any, dict[str, Any]]:
+        if all(isinstance(infos.get(a), Mapping) for a in self.possible_agents):
+            return {a: dict(infos[a]) for a in self.possible_agents}
+        each = self._each(infos["action_mask"], "action masks") if "action_mask" in infos else {}
+        masks = {a: {"action_mask": mask} for a, mask in each.items()}
+        return {a: {**infos, **masks.get(a, {})} for a in self.possible_agents}
+
+
+def _is_one(value: Any) -> bool:
+    try:
+        len(value)
+    except TypeError:
+        return True
+    return False
+
+
+def _nothing(space: gym.Space) -> Any:
+    """Returns what an agent that is over plays."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start.astype(space.dtype)
+    if isinstance(space, spaces.Box):
+        finite = space.bounded_below & space.bounded_above
+        middle = np.where(finite, space.low / 2 + space.high / 2, np.clip(0, space.low, space.high))
+        return middle.astype(space.dtype)
+    return np.zeros(space.shape or (), space.dtype)
+
+
+def _spaces_of(env: gym.Env) -> Spaces:
+    seen, done = env.observation_space, env.action_space
+    if isinstance(seen, spaces.Tuple) and isinstance(done, spaces.Tuple) and len(seen) == len(done):
+        return {f"agent_{i}": pair for i, pair in enumerate(zip(seen, done, strict=True))}
+    if isinstance(seen, spaces.Dict) and isinstance(done, spaces.Dict) and set(seen) == set(done):
+        return {agent: (seen[agent], done[agent]) for agent in seen}
+    raise LookupError(f"its observations {seen} and actions {done} are not one entry per agent")

@@ -1,0 +1,87 @@
+"""An RLlib `MultiAgentEnv`, told by what it offers and not by its class, as a `ParallelEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gymnasium import spaces
+
+from rllib_biac.envs.adapters.common import Adapter, Spaces, name_of, read_spaces, spaces_by
+from rllib_biac.envs.errors import GameError
+
+HINT = (
+    "set `possible_agents`, `observation_spaces` and `action_spaces` (agent -> space) in its __init__, with the agents "
+    "in the game's own order"
+)
+NO_AGENTS = ("__all__", "__common__")
+
+
+class RLlibEnv(Adapter):
+    """An RLlib `MultiAgentEnv`: agents come, leave and act at times; the flags of `__all__` end the game for everybody.
+
+    Who gets an observation acts at the next step, as RLlib has it; all others are absent. `agents` are all those who
+    are not over, come or not. Who earns nothing by the game's words earns 0.
+
+    Args:
+        env: the game.
+
+    Raises:
+        ValueError: if it does not tell its agents and their spaces.
+    """
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env, read_spaces(env, _spaces_of, HINT)[0])
+        self._asked: list[Any] = []
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        result = self.env.reset(seed=seed, options=options)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise GameError(f"reset() of {name_of(self.env)} must return observations and infos, agent -> its own.")
+        observations, infos = (_of_agents(values) for values in result)
+        self.agents = list(self.possible_agents)
+        self._asked = list(observations)
+        return observations, infos
+
+    def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        result = self.env.step({agent: actions[agent] for agent in self._asked})
+        if len(result) != 5:
+            raise GameError(
+                f"step() of {name_of(self.env)} returned {len(result)} values; return five, agent -> its own: "
+                "observations, rewards, terminateds, truncateds and infos."
+            )
+        observations, rewards, terminated, truncated, infos = result
+        all_over, all_cut = bool(terminated.get("__all__", False)), bool(truncated.get("__all__", False))
+        present = self.agents
+        cut = {a: bool(truncated.get(a, False)) for a in present}
+        over = {a: bool(terminated.get(a, False)) or (all_over and not cut[a]) for a in present}
+        cut = {a: (cut[a] or all_cut) and not over[a] for a in present}
+        self.agents = [a for a in present if not over[a] and not cut[a]]
+        self._asked = [a for a in _of_agents(observations) if a in self.agents]
+        earned = dict.fromkeys(present, 0.0) | _of_agents(rewards)
+        return _of_agents(observations), earned, over, cut, _of_agents(infos)
+
+
+def _of_agents(values: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    return {agent: value for agent, value in (values or {}).items() if agent not in NO_AGENTS}
+
+
+def _spaces_of(env: Any) -> Spaces:
+    seen, done = (getattr(env, name, None) for name in ("observation_spaces", "action_spaces"))
+    seen, done = seen or getattr(env, "observation_space", None), done or getattr(env, "action_space", None)
+    agents = getattr(env, "possible_agents", None) or getattr(env, "agents", None) or _keys(seen) or _keys(done)
+    return spaces_by(
+        agents,
+        lambda agent: _own(env, "get_observation_space", seen, agent),
+        lambda agent: _own(env, "get_action_space", done, agent),
+    )
+
+
+def _keys(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, Mapping | spaces.Dict) else []
+
+
+def _own(env: Any, getter: str, found: Any, agent: Any) -> Any:
+    if callable(get := getattr(env, getter, None)):
+        return get(agent)
+    return found[agent] if isinstance(found, Mapping | spaces.Dict) and agent in found else found

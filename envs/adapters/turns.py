@@ -1,0 +1,107 @@
+"""PettingZoo's `AECEnv`, whose agents move in turn, as a `ParallelEnv` of one row per turn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pettingzoo import AECEnv
+from pettingzoo.utils.conversions import aec_to_parallel
+
+from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, pettingzoo_spaces, read_spaces
+from rllib_biac.envs.errors import GameError
+
+
+class TurnsEnv(Adapter):
+    """An `AECEnv`, one turn per step: the agent on turn acts, all others are absent.
+
+    Everybody's observation is returned at each step, since critics look at all of them; `acting` says who is on turn.
+    Everybody else's action mask is zero. Rewards are those that each agent earned in exactly this step (AEC's
+    `rewards`), whoever was on turn; AEC's second account of them (`last()`) is held against it. An agent that is done
+    is said to be so in the step in which the game takes it out, so that nothing it earns until then is lost.
+
+    Args:
+        env: the game.
+
+    Attributes:
+        acting: who acts at the coming step.
+    """
+
+    def __init__(self, env: AECEnv) -> None:
+        super().__init__(env, read_spaces(env, pettingzoo_spaces, PETTINGZOO_HINT)[0])
+        self.acting: set[Any] = set()
+        self._earned: dict[Any, float] = {}  # since an agent's own last turn
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        self.env.reset(seed=seed, options=options)
+        self._earned = {}
+        seen = self._take_out_the_done({}, {})
+        return seen | self._look(), self._infos()
+
+    def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        agent, present = self.env.agent_selection, list(self.agents)
+        if agent not in actions:
+            raise GameError(f"it is the turn of agent {agent!r}, which has no action; actions came of {list(actions)}.")
+        self._check_account(agent)
+        self.env.step(actions[agent])
+        rewards = dict.fromkeys(present, 0.0)
+        self._collect(rewards)
+        infos = self._infos()
+        over: dict[Any, tuple[bool, bool]] = {}
+        last_seen = self._take_out_the_done(rewards, over)
+        flags = {a: over.get(a, (False, False)) for a in {**dict.fromkeys(present), **dict.fromkeys(self.agents)}}
+        terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
+        return last_seen | self._look(), rewards, terminated, truncated, infos | self._infos()
+
+    def _collect(self, rewards: dict[Any, float]) -> None:
+        for agent, reward in self.env.rewards.items():
+            rewards[agent] = rewards.get(agent, 0.0) + float(reward)
+            self._earned[agent] = self._earned.get(agent, 0.0) + float(reward)
+
+    def _check_account(self, agent: Any) -> None:
+        earned, said = self._earned.pop(agent, 0.0), float(self.env.last(observe=False)[1])
+        if not math.isclose(earned, said, rel_tol=1e-4, abs_tol=1e-6):
+            raise GameError(
+                f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
+                "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
+                "`_accumulate_rewards()` once."
+            )
+
+    def _take_out_the_done(self, rewards: dict[Any, float], over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
+        env, seen = self.env, {}
+        while env.agents and (env.terminations[env.agent_selection] or env.truncations[env.agent_selection]):
+            agent = env.agent_selection
+            self._check_account(agent)
+            seen[agent] = env.observe(agent)
+            over[agent] = bool(env.terminations[agent]), bool(env.truncations[agent])
+            env.step(None)
+            if agent in env.agents:
+                raise GameError(f"agent {agent!r} is done and not taken out; call `_was_dead_step(action)` in step().")
+            self._collect(rewards)
+        self.agents = list(env.agents)
+        self.acting = {env.agent_selection} if self.agents else set()
+        return {agent: value for agent, value in seen.items() if value is not None}
+
+    def _look(self) -> dict[Any, Any]:
+        seen = {agent: self.env.observe(agent) for agent in self.agents}
+        return {agent: self._masked(agent, value) for agent, value in seen.items() if value is not None}
+
+    def _infos(self) -> dict[Any, dict[str, Any]]:
+        return {agent: self._masked(agent, dict(info or {})) for agent, info in self.env.infos.items()}
+
+    def _masked(self, agent: Any, entries: Any) -> Any:
+        if agent in self.acting or not isinstance(entries, dict) or "action_mask" not in entries:
+            return entries
+        return entries | {"action_mask": np.zeros_like(entries["action_mask"])}
+
+
+def from_turns(env: AECEnv) -> Any:
+    """Returns an `AECEnv` as a `ParallelEnv`.
+
+    A game that says `is_parallelizable` in its metadata only writes down simultaneous moves in turn; PettingZoo's own
+    conversion gives it back as it is. All others become a `TurnsEnv`.
+    """
+    if getattr(env, "metadata", {}).get("is_parallelizable", False):
+        return aec_to_parallel(env)
+    return TurnsEnv(env)
