@@ -13,13 +13,15 @@ import numpy as np
 class BatchedStep:
     """What one joint step of N games returns.
 
-    `outcome` indexes `BatchedGame.outcome_names`; it is -1 where a game goes on or names none.
+    `outcome` indexes `BatchedGame.outcome_names`; it is -1 where a game goes on or names none. `ended` says whose own
+    part in the game is terminated, where games tell (`BatchedGame.ends_apart`).
     """
 
     rewards: dict[str, np.ndarray]  # agent -> (N,) float32
     terminated: np.ndarray  # (N,) bool
     truncated: np.ndarray  # (N,) bool
     outcome: np.ndarray  # (N,) int64
+    ended: dict[str, np.ndarray] | None = None  # agent -> (N,) bool
 
 
 class BatchedGame(abc.ABC):
@@ -35,7 +37,10 @@ class BatchedGame(abc.ABC):
         state_space: of ONE game, or None where the game has no `state()`.
         outcome_names: what can become of an episode (`"main_first"`, `"C-Z"`); may be empty, may grow in a wrapped
             game.
+        ends_apart: whether one agent may be terminated before, or otherwise than, another.
     """
+
+    ends_apart: bool = False
 
     num_games: int
     possible_agents: list[str]

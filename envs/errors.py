@@ -8,7 +8,7 @@ import numpy as np
 
 
 class GameError(RuntimeError):
-    """A game broke its contract: an agent left early, a shape or a number is wrong. Names the agent and the step."""
+    """A game broke its contract: a shape, a number or a flag is wrong. Names the agent and the step."""
 
 
 def check_finite(what: str, arrays: Mapping[str, np.ndarray], steps: int | np.ndarray) -> None:

@@ -2,169 +2,212 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo import ParallelEnv
 
+from rllib_biac.envs.actions import ActionReader
+from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.errors import GameError, check_finite
-
-
-def _unfit_part(space: gym.Space) -> gym.Space | None:
-    """Returns the first part of a space without a fixed number of entries, such as a Sequence; None if all is well."""
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        parts = space.values() if isinstance(space, spaces.Dict) else space.spaces
-        return next((unfit for part in parts if (unfit := _unfit_part(part)) is not None), None)
-    fixed = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
-    return None if isinstance(space, fixed) else space
-
-
-def _is_kept(space: gym.Space) -> bool:
-    """Vectors and images go to the networks as they are, everything else flattened to a vector."""
-    return isinstance(space, spaces.Box) and (
-        len(space.shape) == 1 or (len(space.shape) == 3 and space.dtype == np.uint8)
-    )
-
-
-class _Reader:
-    """Turns what a game returns for one space into arrays of one shape and dtype."""
-
-    def __init__(self, space: gym.Space, what: str) -> None:
-        if (unfit := _unfit_part(space)) is not None:
-            raise ValueError(
-                f"{what} space {space} cannot be turned into arrays of one size because of {unfit}; "
-                "write a Box, or a Dict or Tuple of Box, Discrete, MultiBinary and MultiDiscrete."
-            )
-        self.raw = space
-        self.kept = _is_kept(space)
-        self.space: gym.Space = space if self.kept else spaces.flatten_space(space)
-
-    def __call__(self, value: Any) -> np.ndarray:
-        return np.asarray(value) if self.kept else np.asarray(spaces.flatten(self.raw, value))
-
-    def new_buffer(self, num_games: int) -> np.ndarray:
-        return np.zeros((num_games, *(self.space.shape or ())), self.space.dtype)
+from rllib_biac.envs.look import LOOK_SEED, look_at
+from rllib_biac.envs.one_game import ACTION_MASK, Contract, Look, OneGame
+from rllib_biac.envs.reading import SpaceReader
 
 
 def _split_mask(space: gym.Space) -> tuple[gym.Space, bool]:
     """Returns the observation proper and whether an action mask comes beside it, PettingZoo's first convention."""
-    if isinstance(space, spaces.Dict) and set(space) == {"observation", "action_mask"}:
-        return space["observation"], True
+    if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces and len(space.spaces) > 1:
+        rest = {key: part for key, part in space.spaces.items() if key != ACTION_MASK}
+        return rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest), True
     return space, False
 
 
-def _checked(env: Any) -> ParallelEnv:
-    if isinstance(env, AECEnv):
-        raise ValueError(
-            f"{env} is an AECEnv, whose agents move in turn; hand over a ParallelEnv: its module's `parallel_env()`, "
-            "or `pettingzoo.utils.conversions.aec_to_parallel(env)`."
-        )
-    if not getattr(env, "possible_agents", None):
-        raise ValueError(f"{env} names no agents; set `possible_agents` in its __init__, in the game's own order.")
-    return env
-
-
 class ParallelEnvBatch(BatchedGame):
-    """N copies of a third-party `ParallelEnv`, stepped one after the other.
+    """N copies of anybody's game, stepped one after the other.
 
     Observations: vectors (Box of rank 1) and images (uint8 Box of rank 3) stay as they are; every other Box, Dict,
     Tuple, Discrete, MultiBinary and MultiDiscrete is flattened to a vector by `gymnasium.spaces.flatten`. The same
-    holds for the state, which the game has if both its `state()` and its `state_space` work.
+    holds for the state, which the game has if both its `state()` and its `state_space` work; it is asked for only if
+    `state` is. What a game returns is held to its spaces (`reading`).
 
-    Action masks: either of PettingZoo's conventions, a Dict observation of `"observation"` and `"action_mask"`, or
-    `infos[agent]["action_mask"]`, which must then be there from the first reset on.
+    Actions: `ActionReader` says what a team plays of each action space. Action masks: either of PettingZoo's
+    conventions, `"action_mask"` in a Dict observation, whose other entries are the observation, or
+    `infos[agent]["action_mask"]`. Where none is given, all actions are allowed.
 
-    The game is over when all its agents are done; it is terminated if every one of them is, else truncated. All agents
-    take part until then. An `infos[agent]["outcome"]` at the end names the outcome and joins `outcome_names` when new.
+    **Agents that come and go.** An agent is absent where it is not in the game's `agents`, gets no observation, is not
+    among the game's `acting`, where it has that, or may do nothing (a mask of zeros). An absent agent plays its null
+    action, the only one it then may: action 0, or the middle of its range. Where a game has absences, every agent's
+    own observation ends with one more entry, 1 where it acts and 0 where it is absent, and the state with one for each
+    agent, so that null can be told from action 0. An absent agent's observation is the last one it was given. Every
+    game step counts once, for all agents; what an agent earns while it is absent counts where the game pays it.
 
-    The first reset of a copy is seeded from `rng`, later ones go on with the copy's own generator. Copy 0 is
-    reset once more at construction, with that same seed, to see what the game offers. Where a copy stands nobody can
-    tell but itself, so that there is no `get_state`.
+    Ends: an agent's `terminated` is final; a game is over when all agents are terminated or truncated, when a flag
+    under `"__all__"` says so, or when its `agents` are empty. It is truncated if an agent of it is. An
+    `infos[agent]["outcome"]` at the end names the outcome and joins `outcome_names` when new.
+
+    The first reset of a copy is seeded from `rng`, later ones go on with the copy's own generator. Where a copy stands
+    nobody can tell but itself, so that there is no `get_state`.
 
     Args:
-        factory: makes one copy; every copy must be its own.
+        factory: makes one copy, of any make that `adapt` knows; every copy must be its own.
         num_games: N, at least 1.
         rng: the only source of the copies' seeds.
+        look: what is known of the game, or, if it is of no steps, what is to be expected beyond what a look shows. One
+            that is known spares the look, which needs a copy of its own.
+        trusted: whether the game is known to keep the contract and to have no absences: it is not looked at, and held
+            to finite numbers only.
+        looking: whether this is that look, which puts up with absences and late masks, and reports them.
+
+    Attributes:
+        look: what is known of the game.
+        contract: what its copies are held to.
 
     Raises:
-        ValueError: if the factory makes no `ParallelEnv` with `possible_agents`, or a space does not fit.
-        GameError: when a copy breaks the contract: agents missing or done early, wrong shapes, NaN or infinity.
+        ValueError: if the factory makes no such game, or a space does not fit.
+        GameError: when a copy breaks the contract: a value that is not of its space, an agent that comes back after
+            its end, NaN or infinity; when something happens that the look has not shown.
     """
 
-    def __init__(self, factory: Callable[[], ParallelEnv], num_games: int, rng: np.random.Generator) -> None:
+    ends_apart = True
+
+    def __init__(
+        self,
+        factory: Callable[[], ParallelEnv],
+        num_games: int,
+        rng: np.random.Generator,
+        *,
+        look: Look | None = None,
+        trusted: bool = False,
+        looking: bool = False,
+    ) -> None:
         if num_games < 1:
             raise ValueError(f"num_games must be at least 1; got {num_games}.")
-        self.num_games = num_games
+        self.num_games, self.ends_apart = num_games, not trusted
         self._seeds: list[int | None] = rng.integers(2**31, size=num_games).tolist()
-        self._envs = [_checked(factory()) for _ in range(num_games)]
-        first = self._envs[0]
-        self.possible_agents = list(first.possible_agents)
+        envs = [adapt(factory()) for _ in range(num_games)]
+        self.possible_agents = list(envs[0].possible_agents)
         self.outcome_names: list[str] = []
+        self.contract = self._read_spaces(envs[0])
+        self.contract.looking, self.contract.trusted = looking, trusted
+        if trusted:
+            look = Look(masks=bool(self.contract.masked) or self._masks_at_first(envs[0]))
+        elif not looking and not (look and look.steps):
+            expected, other = look or Look(), adapt(factory())
+            if other.unwrapped is envs[0].unwrapped:
+                raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
+            game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
+            found = look_at(game, game.contract)
+            look = dataclasses.replace(
+                found, absences=found.absences or expected.absences, masks=found.masks or expected.masks
+            )
+        self.look = self.contract.look = look or Look()
+        self._make_arrays(envs)
 
-        split = {agent: _split_mask(first.observation_space(agent)) for agent in self.possible_agents}
-        self._masked_observations = {agent for agent, (_, masked) in split.items() if masked}
-        self._readers = {agent: _Reader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
-        self.observation_spaces = {agent: reader.space for agent, reader in self._readers.items()}
-        self.action_spaces = {agent: first.action_space(agent) for agent in self.possible_agents}
-        for agent, space in self.action_spaces.items():
-            if space.shape is None:
-                raise ValueError(
-                    f"agent {agent!r}: action space {space} is not an array; "
-                    "write a Box, Discrete, MultiBinary or MultiDiscrete."
-                )
+    def _read_spaces(self, env: ParallelEnv) -> Contract:
+        split = {agent: _split_mask(env.observation_space(agent)) for agent in self.possible_agents}
+        readers = {agent: SpaceReader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
+        masked = {agent for agent, (_, masked) in split.items() if masked}
+        self._actions = {a: ActionReader(env.action_space(a), f"agent {a!r}") for a in self.possible_agents}
+        self.action_spaces: dict[str, gym.Space] = {agent: reader.space for agent, reader in self._actions.items()}
+        for agent in masked:
+            if not isinstance(space := self.action_spaces[agent], spaces.Discrete):
+                raise ValueError(f"agent {agent!r}: action masks need a Discrete action space; got {space}.")
+        count = {a: int(s.n) if isinstance(s, spaces.Discrete) else None for a, s in self.action_spaces.items()}
+        return Contract(self.possible_agents, readers, masked, count, Look(), was_masked=bool(masked))
 
-        _, infos = first.reset(seed=self._seeds[0])
-        self._state_reader = self._find_state(first)
-        self.state_space = self._state_reader.space if self._state_reader else None
+    def _masks_at_first(self, env: ParallelEnv) -> bool:
+        _, infos = env.reset(seed=self._seeds[0])
+        return any(ACTION_MASK in infos.get(agent, {}) for agent in self.possible_agents)
 
-        self._observations = {agent: reader.new_buffer(num_games) for agent, reader in self._readers.items()}
-        self._states = self._state_reader.new_buffer(num_games) if self._state_reader else None
+    def _make_arrays(self, envs: list[ParallelEnv]) -> None:
+        agents, readers = self.possible_agents, self.contract.readers
+        self._ended = np.zeros((self.num_games, len(agents)), bool)
+        self._acts = np.ones_like(self._ended)
+        self._stale = np.ones(self.num_games, bool)  # whose state is to be asked for
+        self._observations = {agent: reader.new_buffer(self.num_games) for agent, reader in readers.items()}
+        self.observation_spaces = {agent: reader.space for agent, reader in readers.items()}
+        if self.look.absences:
+            for agent, space in self.observation_spaces.items():
+                self.observation_spaces[agent] = _with_presence(space, 1, f"agent {agent!r}: observation")
         self._masks: dict[str, np.ndarray] | None = None
-        if self._masked_observations or any("action_mask" in infos.get(agent, {}) for agent in self.possible_agents):
-            self._masks = {a: np.ones((num_games, self._num_actions(a)), bool) for a in self.possible_agents}
-        self._steps = np.zeros(num_games, np.int64)
+        if self.look.masks or self.look.absences or self.contract.looking:
+            widths = self.contract.num_actions
+            self._masks = {agent: np.ones((self.num_games, widths[agent] or 1), bool) for agent in agents}
+        self._games = [
+            OneGame(
+                env,
+                game,
+                self.contract,
+                observations={agent: buffer[game] for agent, buffer in self._observations.items()},
+                masks=None if self._masks is None else {agent: mask[game] for agent, mask in self._masks.items()},
+                ended=self._ended[game],
+                acts=self._acts[game],
+            )
+            for game, env in enumerate(envs)
+        ]
 
-    def _num_actions(self, agent: str) -> int:
-        space = self.action_spaces[agent]
-        if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"agent {agent!r}: action masks need a Discrete action space; got {space}.")
-        return int(space.n)
-
-    @staticmethod
-    def _find_state(env: ParallelEnv) -> _Reader | None:
+    @functools.cached_property
+    def _state_reader(self) -> SpaceReader | None:
+        first = self._games[0]
         try:
-            space = env.state_space
-            env.state()
+            if not first.episodes:
+                first.env.reset(seed=self._seeds[0])  # some games have no state before their first reset
+            space = first.env.state_space
+            first.env.state()
         except (AttributeError, NotImplementedError):
             return None
-        return _Reader(space, "state") if isinstance(space, gym.Space) else None
+        return SpaceReader(space, "state") if isinstance(space, gym.Space) else None
+
+    @functools.cached_property
+    def state_space(self) -> gym.Space | None:  # type: ignore[override]
+        """The space of one state, None where the game has none. Whoever does not ask for it asks for no state."""
+        if self._state_reader is None:
+            return None
+        self._states = self._state_reader.new_buffer(self.num_games)
+        space = self._state_reader.space
+        return _with_presence(space, len(self.possible_agents), "state") if self.look.absences else space
 
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
         for game in range(self.num_games) if mask is None else np.flatnonzero(mask).tolist():
-            try:
-                observations, infos = self._envs[game].reset(seed=self._seeds[game])
-            except Exception as error:
-                raise GameError(f"the game raised {error!r} in reset() in game {game}.") from error
+            self._games[game].reset(self._seeds[game])
             self._seeds[game] = None  # from now on the copy's own generator goes on
-            self._steps[game] = 0
-            self._keep(game, observations, infos)
-        self._check_numbers()
+            self._stale[game] = True
+        check_finite("observation", self._observations, self._steps())
 
     def observe(self) -> dict[str, np.ndarray]:
         """Returns every agent's observations now, agent -> (N, *observation shape)."""
-        return {agent: array.copy() for agent, array in self._observations.items()}
+        if not self.look.absences:
+            return {agent: array.copy() for agent, array in self._observations.items()}
+        return {
+            agent: np.concatenate([array, self._acts[:, i, None].astype(array.dtype)], 1)
+            for i, (agent, array) in enumerate(self._observations.items())
+        }
 
     def state(self) -> np.ndarray | None:
         """Returns the games' states now, (N, *state shape), or None where the game has none."""
-        return None if self._states is None else self._states.copy()
+        if self.state_space is None or self._state_reader is None:
+            return None
+        for game in np.flatnonzero(self._stale).tolist():
+            self._games[game].state(self._state_reader, self._states[game])
+        self._stale[:] = False
+        check_finite("state", {"(all)": self._states}, self._steps())
+        if self.look.absences:
+            return np.concatenate([self._states, self._acts.astype(self._states.dtype)], 1)
+        return self._states.copy()
 
     def action_masks(self) -> dict[str, np.ndarray] | None:
-        """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where the game masks none."""
+        """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where the game masks none.
+
+        Of a continuous action it is (N, 1): whether the agent acts.
+        """
         return None if self._masks is None else {agent: mask.copy() for agent, mask in self._masks.items()}
 
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
@@ -173,117 +216,56 @@ class ParallelEnvBatch(BatchedGame):
         Raises:
             GameError: if the actions have the wrong shape, or a game breaks the contract.
         """
-        joint_actions = self._per_game(actions)
         rewards = {agent: np.zeros(self.num_games, np.float32) for agent in self.possible_agents}
         terminated, truncated = np.zeros(self.num_games, bool), np.zeros(self.num_games, bool)
         outcome = np.full(self.num_games, -1)
-        self._steps += 1
-        for game, (env, joint_action) in enumerate(zip(self._envs, joint_actions, strict=True)):
-            try:
-                observations, reward, terminations, truncations, infos = env.step(joint_action)
-            except Exception as error:
-                raise GameError(
-                    f"the game raised {error!r} in step() {self._where(game)}, on actions {joint_action}."
-                ) from error
-            self._keep(game, observations, infos)
-            for agent in self.possible_agents:
-                rewards[agent][game] = self._reward(game, agent, reward)
-            terminated[game], truncated[game] = self._over(game, terminations, truncations)
+        for game, joint_action in enumerate(self._per_game(actions)):
+            paid, terminated[game], truncated[game], infos = self._games[game].step(joint_action)
+            for agent, reward in paid.items():
+                rewards[agent][game] = reward
             if terminated[game] or truncated[game]:
                 outcome[game] = self._outcome(infos)
-        self._check_numbers()
-        check_finite("reward", rewards, self._steps)
-        return BatchedStep(rewards, terminated, truncated, outcome)
+        self._stale[:] = True
+        steps = self._steps()
+        check_finite("observation", self._observations, steps)
+        check_finite("reward", rewards, steps)
+        ended = None
+        if self.ends_apart:
+            ended = {agent: self._ended[:, i].copy() for i, agent in enumerate(self.possible_agents)}
+        return BatchedStep(rewards, terminated, truncated, outcome, ended)
 
     def close(self) -> None:
         """Closes every copy."""
-        for env in self._envs:
-            env.close()
+        for game in self._games:
+            game.env.close()
 
-    def _where(self, game: int) -> str:
-        return f"in game {game} at step {self._steps[game]}"
+    def _steps(self) -> np.ndarray:
+        return np.array([game.steps for game in self._games])
 
     def _per_game(self, actions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         columns = []
-        for agent in self.possible_agents:
-            space, action = self.action_spaces[agent], np.asarray(actions[agent])
-            if action.shape != (self.num_games, *(space.shape or ())):
-                raise GameError(
-                    f"actions of agent {agent!r} have shape {action.shape} at step {self._steps.max() + 1}; "
-                    f"write {(self.num_games, *(space.shape or ()))}, one action of {space} per game."
-                )
-            # Discrete actions as plain ints: third-party games look them up in dicts and lists
-            columns.append(action.tolist() if isinstance(space, spaces.Discrete) else list(action))
+        for agent, reader in self._actions.items():
+            columns.append(reader.to_game(np.asarray(actions[agent])))
+            if len(columns[-1]) != self.num_games:
+                raise GameError(f"there are {len(columns[-1])} actions of agent {agent!r} for {self.num_games} games.")
         return [dict(zip(self.possible_agents, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def _keep(self, game: int, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
-        for agent, reader in self._readers.items():
-            if agent not in observations:
-                raise GameError(
-                    f"agent {agent!r} has no observation {self._where(game)}; every agent must take part from the "
-                    "reset to the end of the game (keep it in, with reward 0, when it has nothing more to do)."
-                )
-            observation = observations[agent]
-            info = infos.get(agent, {})
-            if agent in self._masked_observations:
-                self._keep_mask(game, agent, observation["action_mask"])
-                observation = observation["observation"]
-            elif "action_mask" in info:
-                self._keep_mask(game, agent, info["action_mask"])
-            self._write(self._observations[agent], game, reader, observation, f"observation of agent {agent!r}")
-        if self._states is not None and self._state_reader is not None:
-            self._write(self._states, game, self._state_reader, self._envs[game].state(), "state")
-
-    def _write(self, buffer: np.ndarray, game: int, reader: _Reader, value: Any, what: str) -> None:
-        try:
-            array = reader(value)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise GameError(f"{what} {self._where(game)} is not of its space {reader.raw}: {error!r}.") from error
-        if array.shape != buffer.shape[1:]:
-            raise GameError(f"{what} has shape {array.shape} {self._where(game)}; its space says {buffer.shape[1:]}.")
-        if array.dtype.kind not in "biu" and buffer.dtype.kind != "f":
-            raise GameError(f"{what} holds {array.dtype} {self._where(game)}; its space says {buffer.dtype}.")
-        buffer[game] = array
-
-    def _keep_mask(self, game: int, agent: str, mask: Any) -> None:
-        if self._masks is None:
-            raise GameError(
-                f"agent {agent!r} got its first action mask {self._where(game)}; give masks from the reset on."
-            )
-        array = np.asarray(mask, bool)
-        if array.shape != self._masks[agent].shape[1:]:
-            raise GameError(
-                f"action mask of agent {agent!r} has shape {array.shape} {self._where(game)}; "
-                f"write {self._masks[agent].shape[1:]}, one entry per action."
-            )
-        self._masks[agent][game] = array
-
-    def _reward(self, game: int, agent: str, rewards: Mapping[str, Any]) -> float:
-        if agent not in rewards or np.shape(rewards[agent]) != ():
-            given = f"shape {np.shape(rewards[agent])}" if agent in rewards else "none"
-            raise GameError(f"agent {agent!r} needs one number as its reward {self._where(game)}; got {given}.")
-        return float(rewards[agent])
-
-    def _over(self, game: int, terminations: Mapping[str, Any], truncations: Mapping[str, Any]) -> tuple[bool, bool]:
-        terminated = [bool(terminations.get(agent, False)) for agent in self.possible_agents]
-        done = [t or bool(truncations.get(a, False)) for a, t in zip(self.possible_agents, terminated, strict=True)]
-        if any(done) and not all(done):
-            raise GameError(
-                f"agent {self.possible_agents[done.index(True)]!r} is done {self._where(game)} while "
-                f"{self.possible_agents[done.index(False)]!r} goes on; every agent must take part to the end of the "
-                "game (keep it in, with reward 0, when it has nothing more to do)."
-            )
-        return all(terminated), all(done) and not all(terminated)
-
     def _outcome(self, infos: Mapping[str, Any]) -> int:
-        name = next((str(infos[a]["outcome"]) for a in self.possible_agents if "outcome" in infos.get(a, {})), None)
+        of_agents = [infos.get(agent) for agent in self.possible_agents]
+        name = next((str(info["outcome"]) for info in of_agents if info and "outcome" in info), None)
         if name is None:
             return -1
         if name not in self.outcome_names:
             self.outcome_names.append(name)
         return self.outcome_names.index(name)
 
-    def _check_numbers(self) -> None:
-        check_finite("observation", self._observations, self._steps)
-        if self._states is not None:
-            check_finite("state", {"(all)": self._states}, self._steps)
+
+def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:
+    """Returns a space with entries added that say who acts: 1, or 0 where an agent is absent."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise ValueError(
+            f"{what} space {space} is an image, and agents of this game are absent at times, which is to be told "
+            "beside it: write a vector (a Box of one dimension)."
+        )
+    low, high = np.zeros(count, space.dtype), np.ones(count, space.dtype)
+    return spaces.Box(np.append(space.low, low), np.append(space.high, high), dtype=space.dtype)

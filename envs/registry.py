@@ -33,6 +33,11 @@ def game_ids() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name.rpartition("_v")[2].isdigit())
 
 
+def is_own(game: str) -> bool:
+    """Tells whether a game comes with the package."""
+    return game in game_ids()
+
+
 def factory_of(game: str) -> Callable[..., Any]:
     """Returns what makes the game of a name; what it makes may be of any make that `adapt` knows.
 

@@ -6,6 +6,8 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from rllib_biac.envs.look import LOOK_SEED
+
 
 class Probe(ParallelEnv):
     """Two players, two actions each; one number to see. Subclasses say what it is and what is paid."""
@@ -47,18 +49,18 @@ class Probe(ParallelEnv):
         return {agent: {} for agent in self.possible_agents}
 
     def pay(self, one, two):
-        """Returns both rewards and whether the game is terminated, truncated."""
-        raise NotImplementedError
+        """Returns both rewards and whether the game is terminated, truncated: here one step that pays nothing."""
+        return (0.0, 0.0), True, False
 
     def step(self, actions):
         self.time += 1
-        rewards, terminated, truncated = self.pay(actions["one"], actions["two"])
+        rewards, terminated, truncated = self.pay(actions["one"], actions.get("two"))
         if terminated or truncated:
             self.agents = []
         both = self.possible_agents
         return (
             self.observe(),
-            dict(zip(both, rewards, strict=True)),
+            dict.fromkeys(both, 0.0) | dict(zip(both, rewards, strict=False)),  # a third one earns nothing
             dict.fromkeys(both, terminated),
             dict.fromkeys(both, truncated),
             self.infos(),
@@ -143,24 +145,32 @@ class Pictures(Probe):
 
 
 class Broken(Probe):
-    """Goes wrong at step 3 of an episode, as `fault` says."""
+    """Goes wrong at step 3 of an episode, as `fault` says, but not while it is looked at before training."""
 
     def __init__(self, fault):
         super().__init__()
-        self.fault = fault
+        self.fault, self.looked_at = fault, False
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.looked_at = seed == np.random.default_rng(LOOK_SEED).integers(2**31, size=1)[0]
+        return super().reset(seed)
+
+    def goes_wrong(self):
+        return self.time == 3 and not self.looked_at
 
     def observe(self):
         observations = super().observe()
-        if self.time == 3 and self.fault == "observation":
+        if self.goes_wrong() and self.fault == "observation":
             observations["two"] = np.array([np.nan, 0.0], np.float32)
-        if self.time == 3 and self.fault == "vanish":
+        if self.goes_wrong() and self.fault == "vanish":
             del observations["two"]
         return observations
 
     def pay(self, one, two):
-        if self.time == 3 and self.fault == "raise":
+        if self.goes_wrong() and self.fault == "raise":
             raise ZeroDivisionError("what a game may do")
-        return (1.0, np.inf if self.time == 3 and self.fault == "reward" else 0.0), self.time == 5, False
+        return (1.0, np.inf if self.goes_wrong() and self.fault == "reward" else 0.0), self.time == 5, False
 
 
 class OnePlayer(Probe):

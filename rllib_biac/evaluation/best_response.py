@@ -201,7 +201,9 @@ class TrainedPlay:
     def __init__(self, trained: Trained, num_games: int, seed: int) -> None:
         self.settings = trained.team.settings
         self.rng = np.random.default_rng([seed, 1])
-        self.games = make_games(trained.env, num_games, np.random.default_rng([seed, 0]), dict(trained.env_config))
+        self.games = make_games(
+            trained.env, num_games, np.random.default_rng([seed, 0]), trained.env_config, trained.team.spec.look
+        )
         self.state = StateReader(self.games, self.settings.state)
         self.coders = {agent: ActionCoder(space) for agent, space in self.games.action_spaces.items()}
         self.agents = trained.team.agents
@@ -268,7 +270,8 @@ class TrainedPlay:
             for agent, own in returns.items():
                 own += discount * np.where(going, rewards[agent], 0.0)
             going = going & ~(terminated | truncated)
-            if not going.any():
+            # Undecided after so long, an episode is cut: greedy play may go in circles for ever.
+            if not going.any() or steps >= self.settings.max_episode_steps * len(going):
                 return Episodes(returns, opening, steps)
             if (over := terminated | truncated).any():
                 self.games.reset(over)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.envs import make
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.envs.registry import is_own
 from rllib_biac.equilibria import NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.games import StateReader
+from rllib_biac.learning.games import StateReader, make_one
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Played:
     Attributes:
         returns: agent -> undiscounted return of every episode.
         lengths: steps of every episode.
+        cut: episodes that had not ended after `max_episode_steps` steps, and were cut there.
         outcomes: how often each outcome the game names came about.
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
         frames_per_second: how fast to show them.
@@ -37,6 +38,7 @@ class Played:
 
     returns: dict[str, list[float]]
     lengths: list[int] = field(default_factory=list)
+    cut: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     frames: list[np.ndarray] = field(default_factory=list)
     frames_per_second: float = 5.0
@@ -76,16 +78,17 @@ def play(
     def factory() -> Any:
         if render:
             settings["render_mode"] = "rgb_array"
-        game = make(env, **settings) if isinstance(env, str) else env(**settings)
-        made.append(game)
-        return game
+        made.append(make_one(env, settings))
+        return made[-1]
 
+    trusted = isinstance(env, str) and is_own(env)
     try:
-        games = ParallelEnvBatch(factory, 1, np.random.default_rng(seed))
+        games = ParallelEnvBatch(factory, 1, np.random.default_rng(seed), look=team.spec.look, trusted=trusted)
     except TypeError as error:
         if render:
             raise ValueError(f"the game {env} takes no render_mode, so there is nothing to draw.") from error
         raise
+    game = made[0]
     state = StateReader(games, team.settings.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
@@ -93,12 +96,12 @@ def play(
     if not on_observations and (exact := exact_play(trained)) is not None:
         played.regret, played.nash = exact.regret(), exact.nash()
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
-    played.frames_per_second = getattr(made[0], "metadata", {}).get("render_fps", played.frames_per_second)
+    played.frames_per_second = getattr(game, "metadata", {}).get("render_fps", played.frames_per_second)
     try:
         for _ in range(episodes):
             games.reset()
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
-            _draw(made[0], played, render)
+            _draw(game, played, render)
             while not over:
                 seen, masks = games.observe(), games.action_masks()
                 if on_observations:
@@ -109,8 +112,10 @@ def play(
                 length += 1
                 for agent in agents:
                     returns[agent] += float(step.rewards[agent][0])
-                _draw(made[0], played, render)
+                _draw(game, played, render)
                 over = bool(step.terminated[0] | step.truncated[0])
+                if not over and length >= team.settings.max_episode_steps:
+                    over, played.cut = True, played.cut + 1
             for agent in agents:
                 played.returns[agent].append(returns[agent])
             played.lengths.append(length)
@@ -126,7 +131,7 @@ def play(
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:
     """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
     try:
-        game = make(env, **settings, render_mode="rgb_array") if isinstance(env, str) else None
+        game = make_one(env, settings | {"render_mode": "rgb_array"}) if isinstance(env, str) else None
     except (TypeError, ValueError):
         return False
     if game is not None:

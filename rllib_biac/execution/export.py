@@ -1,8 +1,8 @@
 """A policy as a program of its own: for ONNX runtimes (phones, C++, browsers), or for PyTorch without this library.
 
 Inputs are named `state` or `observation_<agent>`, float32, (batch, *shape), with any number of rows; where the game
-masks actions also `mask_<agent>`, (batch, |A_i|) bool. Outputs are named `action_<agent>`: (batch,) int64, or
-(batch, size) float32 of a continuous action. Networks are computed in float32.
+masks actions also `mask_<agent>`, (batch, |A_i|) bool, of a continuous action (batch, 1). Outputs are named
+`action_<agent>`: (batch,) int64, or (batch, size) float32 of a continuous action. Networks are computed in float32.
 """
 
 from __future__ import annotations
@@ -85,11 +85,14 @@ class TorchPolicy(nn.Module):
         self._masks = {
             f"mask_{name}": name
             for name in policy.agents
-            if about.masked and about.actions[name].discrete and (about.play != "local" or name in self._returned)
+            if about.masked and (about.play != "local" or name in self._returned)
         }
         self.example_inputs = {
             **{name: torch.zeros(2, *about.inputs[of]) for name, of in self._seen.items()},
-            **{name: torch.ones(2, about.actions[of].size, dtype=torch.bool) for name, of in self._masks.items()},
+            **{
+                name: torch.ones(2, own.size if (own := about.actions[of]).discrete else 1, dtype=torch.bool)
+                for name, of in self._masks.items()
+            },
         }
         self.output_names = [f"action_{name}" for name in self._returned]
         networks = {name: TorchNetwork(own, policy.arrays_of(name)) for name, own in about.networks.items()}

@@ -51,7 +51,8 @@ class GreedyPlay:
 
         Args:
             seen: input -> (batch, *its shape), floating point. Where play is local, only those seen act.
-            masks: agent -> (batch, |A_i|) bool, for those who have one.
+            masks: agent -> (batch, |A_i|) bool, for those who have one; of a continuous action (batch, 1), whether the
+                agent acts.
 
         Returns:
             agent -> (batch,) int64, or (batch, size) of a continuous action.
@@ -78,7 +79,11 @@ class GreedyPlay:
 
         def leads() -> dict[str, Array]:
             _, q = play.tries(leader, self._vectors[leader], {}, self._networks[leader])
-            return {leader: self._vectors[leader][best(q, masks.get(leader))]}  # Eq. 12
+            mask = masks.get(leader)
+            if leader not in self._bounds:
+                return {leader: self._vectors[leader][best(q, mask)]}  # Eq. 12
+            chosen = self._vectors[leader][best(q)]
+            return {leader: chosen if mask is None else chosen * mask}
 
         play = ByActions(
             self._description.levels,
@@ -93,7 +98,8 @@ class GreedyPlay:
     def _vector(self, agent: str, output: Any, mask: Array | None) -> Array:
         """Returns the greedy action's vector for what an agent's network says: (..., size)."""
         if agent in self._bounds:
-            return np.tanh(output) if isinstance(output, np.ndarray) else output.tanh()
+            action = np.tanh(output) if isinstance(output, np.ndarray) else output.tanh()
+            return action if mask is None else action * mask
         return self._vectors[agent][best(output, mask)]
 
     def _decoded(self, agent: str, vector: Array) -> Array:

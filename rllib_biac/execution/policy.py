@@ -118,7 +118,9 @@ class StackelbergPolicy:
             observations: agent -> observation shape, or (n, *observation shape), instead of the state: each agent acts
                 on its own, by its approximator, or in algorithms whose agents always do (IDQN and its kin, MADDPG,
                 MATD3).
-            masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything.
+            masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything. All zeros say
+                that the agent is absent: it plays its null action. Of a continuous action (1,) or (n, 1) bool, whether
+                the agent acts.
 
         Returns:
             agent -> int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
@@ -191,14 +193,14 @@ class StackelbergPolicy:
         checked = {}
         for agent, given in masks.items():
             own, mask = self.description.actions[agent], np.asarray(given, bool)
-            if not own.discrete:
-                raise ValueError(f"the mask of {agent} means nothing: its actions are continuous.")
-            expected = (own.size,) if many is None else (many, own.size)
+            size = own.size if own.discrete else 1
+            expected = (size,) if many is None else (many, size)
             if mask.shape != expected:
                 raise ValueError(f"the mask of {agent} has shape {mask.shape}: {expected} is expected.")
-            if not mask.any(-1).all():
-                raise ValueError(f"the mask of {agent} allows no action.")
-            checked[agent] = mask.reshape(-1, own.size)
+            mask = mask.reshape(-1, size).copy()
+            if own.discrete:
+                mask[~mask.any(1), 0] = True  # nothing to do: the null action
+            checked[agent] = mask
         return checked
 
     def _finished(self, agent: str, action: np.ndarray, single: bool) -> Action:

@@ -15,7 +15,9 @@ from rllib_biac.walk import best, restrict
 class ActionCoder(nn.Module):
     """Turns one agent's actions into vectors and an actor's outputs into actions.
 
-    A discrete action is a one-hot vector, a continuous one lies in [-1, 1] from bound to bound.
+    A discrete action is a one-hot vector, a continuous one lies in [-1, 1] from bound to bound. A mask is (..., |A_i|)
+    bool, which actions are allowed; of a continuous action (..., 1), whether the agent acts: if not, its action is 0,
+    the middle of its range.
 
     Args:
         space: Discrete, or a one-dimensional Box with finite bounds.
@@ -52,7 +54,7 @@ class ActionCoder(nn.Module):
     def act(self, output: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the greedy action's vector for an actor's output, logits or what tanh bounds: (..., size)."""
         if not self.discrete:
-            return output.tanh()
+            return acting(output.tanh(), mask)
         return F.one_hot(best(output, mask), self.size).to(torch.float32)
 
     def relax(
@@ -67,9 +69,14 @@ class ActionCoder(nn.Module):
         Of a discrete action a Gumbel-Softmax sample (Jang et al. 2016), of a continuous one the greedy action.
         """
         if not self.discrete:
-            return output.tanh()
+            return acting(output.tanh(), mask)
         noise = -torch.empty_like(output).exponential_(generator=generator).log()
         return ((restrict(output, mask) + noise) / temperature).softmax(1)
+
+
+def acting(vector: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Returns continuous actions, 0 of those who do not act: vector (..., size), mask (..., 1) bool -> (..., size)."""
+    return vector if mask is None else vector * mask
 
 
 def action_size(space: gym.Space) -> int:
@@ -128,7 +135,7 @@ def explore_vector(
         greedy: (batch, size), actions as vectors.
         epsilon: in [0, 1]; where it is 0 nothing is explored.
         noise: standard deviation of the noise on continuous actions, in half their range.
-        mask: (batch, |A_i|) bool, allowed actions.
+        mask: (batch, |A_i|) bool, allowed actions; of a continuous action (batch, 1), whether it is taken.
         generator: draws coins, actions and noise.
         coin: (batch,) bool, who explores, where that is decided for all agents at once.
 
@@ -144,4 +151,4 @@ def explore_vector(
         coin = torch.rand(len(greedy), generator=generator, device=greedy.device) < epsilon
     near = greedy + noise * torch.randn(greedy.shape, generator=generator, device=greedy.device)
     anywhere = 2.0 * torch.rand(greedy.shape, generator=generator, device=greedy.device) - 1.0
-    return torch.where(coin.unsqueeze(1), anywhere, near.clamp(-1.0, 1.0))
+    return acting(torch.where(coin.unsqueeze(1), anywhere, near.clamp(-1.0, 1.0)), mask)

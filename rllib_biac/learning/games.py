@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from rllib_biac.envs import make_batched
+from rllib_biac.envs import make, make_batched
+from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.one_game import Look
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.envs.registry import is_own
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
@@ -42,11 +45,34 @@ def naming(env: Game) -> Iterator[None]:
         raise GameError(f"{name.removeprefix('rllib_biac/')}: {error}") from error
 
 
-def make_games(env: Game, num_games: int, rng: np.random.Generator, kwargs: dict[str, Any]) -> BatchedGame:
-    """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory of `ParallelEnv`s."""
-    if isinstance(env, str):
+def make_games(
+    env: Game, num_games: int, rng: np.random.Generator, kwargs: Mapping[str, Any], look: Look | None = None
+) -> BatchedGame:
+    """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory.
+
+    Args:
+        env: what names the game.
+        num_games: N, at least 1.
+        rng: the only source of the games' randomness.
+        kwargs: handed to the game.
+        look: what is known of it, or expected, as for `ParallelEnvBatch`.
+    """
+    if isinstance(env, str) and is_own(env):
         return make_batched(env, num_games, rng, **kwargs)
-    return ParallelEnvBatch(lambda: env(**kwargs), num_games, rng)
+    return make_copies(env, num_games, rng, kwargs, look)
+
+
+def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
+    """Makes one game; arguments as for `make_games`."""
+    return make(env, **kwargs) if isinstance(env, str) else adapt(env(**kwargs))
+
+
+def make_copies(
+    env: Game, num_games: int, rng: np.random.Generator, kwargs: Mapping[str, Any], look: Look | None = None
+) -> ParallelEnvBatch:
+    """Makes N copies of a game, stepped one after the other: the plain form of `make_games`."""
+    trusted = isinstance(env, str) and is_own(env)
+    return ParallelEnvBatch(lambda: make_one(env, kwargs), num_games, rng, look=look, trusted=trusted)
 
 
 class StateReader:
@@ -81,7 +107,8 @@ class StateReader:
             state = self._games.state()
             assert state is not None
             return state
-        return joint_state(self._games.observe(), self._games.possible_agents)
+        games = self._games
+        return joint_state(games.observe(), games.possible_agents, games.observation_spaces)
 
     def team_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
         """Returns what a team for these games is built from.
@@ -99,4 +126,5 @@ class StateReader:
             state_space=self.space,
             masked=games.action_masks() is not None,
             settings=settings,
+            look=getattr(games, "look", None),
         )

@@ -13,7 +13,7 @@ from rllib_biac.learning.optimizers import Adams
 from rllib_biac.learning.settings import kind_of
 from rllib_biac.learning.stacked import Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
-from rllib_biac.learning.transitions import REWARDS, STATE, TERMINATED
+from rllib_biac.learning.transitions import ENDED, REWARDS, STATE, TERMINATED
 
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
@@ -112,9 +112,9 @@ class Losses:
         rewards = {agent: rows[REWARDS, agent] for agent in self.agents}
         if not self.bootstraps(rows):
             return rewards
-        goes_on = (~rows[TERMINATED]).to(torch.float32)  # (rows,)
         values = self.next_values(rows)
-        return {agent: rewards[agent] + self.settings.gamma * goes_on * values[agent] for agent in self.agents}
+        gamma = self.settings.gamma
+        return {agent: rewards[agent] + gamma * goes_on(rows, agent) * values[agent] for agent in self.agents}
 
     def normalised_targets(self, batch: Rows) -> dict[str, torch.Tensor]:
         """Returns each critic's targets of a minibatch in units of their spread, agent -> (batch,)."""
@@ -184,6 +184,11 @@ class Losses:
         self.optimizers.set_state(state["optimizers"])
         for agent, moments in state["targets"].items():
             self.target_statistics[agent].restore(moments)
+
+
+def goes_on(rows: Mapping[Hashable, torch.Tensor], agent: str) -> torch.Tensor:
+    """Returns 1 where an agent goes on after a row, 0 where its part in the game is over: (rows,) float32."""
+    return (~rows.get((ENDED, agent), rows[TERMINATED])).to(torch.float32)
 
 
 def critics_of(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:

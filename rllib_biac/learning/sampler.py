@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import Team, as_tensors
 from rllib_biac.learning.transitions import JointTransitions, join
+
+logger = logging.getLogger(__name__)
 
 
 class Sampler:
@@ -48,6 +51,7 @@ class Sampler:
         self.finished = FinishedEpisodes(window, games.possible_agents)
         self._explored: bool | None = None
         self._needs_reset = True
+        self._told_of_cut = False
         self.env_steps, self.share, self.epsilon = 0, 1, 0.0
         self.steps = self.episodes = 0
 
@@ -125,6 +129,8 @@ class Sampler:
         before = {"states": self._states, "action_masks": self._masks, "observations": self._observations}
         if self.settings.uses_starts:
             before["starts"] = self._lengths == 0
+        if step.ended is not None:
+            before["ended"] = step.ended
         self._see()
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)
@@ -141,6 +147,8 @@ class Sampler:
         for i, agent in enumerate(self.games.possible_agents):
             self._returns[:, i] += step.rewards[agent]
         done = step.terminated | step.truncated
+        if quota is not None:
+            done = done | self._cut()
         if done.any():
             over = done if counted is None else done & counted
             self.finished.add(self._returns[over], self._lengths[over], step.outcome[over])
@@ -154,6 +162,19 @@ class Sampler:
             self._see()
             self._check_states()
         return row
+
+    def _cut(self) -> np.ndarray:
+        """Returns the games whose episode is to end here, (N,) bool: who counts episodes would wait for ever."""
+        limit = self.settings.max_episode_steps
+        cut = self._lengths >= limit
+        if cut.any() and not self._told_of_cut:
+            self._told_of_cut = True
+            logger.warning(
+                "an episode of evaluation did not end within %s steps and was cut there (max_episode_steps); its "
+                "returns are of those steps",
+                f"{limit:,}",
+            )
+        return cut
 
     @torch.no_grad()
     def _act(self) -> dict[str, np.ndarray]:

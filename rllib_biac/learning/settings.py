@@ -72,6 +72,23 @@ class Settings:
         "what critics see: `env`, the game's own `state()`, or `observations`, all agents' side by side.",
         group="environment",
     )
+    absences: bool = setting(
+        False,
+        "whether agents may be absent at times (leave early, come late, act in turns) though a look at the game before "
+        "training does not show it.",
+        group="environment",
+    )
+    masks: bool = setting(
+        False,
+        "whether actions may be forbidden at times though a look at the game before training does not show it.",
+        group="environment",
+    )
+    max_episode_steps: int = setting(
+        10_000,
+        "steps after which an episode of evaluation that has not ended is cut, and said to be; at least 1.",
+        low=1,
+        group="environment",
+    )
     # How games are played while learning.
     epsilon: float | list[list[float]] = setting(
         [[0, 1.0], [2000, 0.1]],

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from rllib_biac.envs.one_game import Look
 from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import action_size
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
+from rllib_biac.learning.transitions import scale_of
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -39,6 +41,7 @@ class TeamSpec:
         state_space: of one state.
         masked: whether the game forbids actions at times.
         settings: the algorithm's.
+        look: what is known of the game where it is not one of this package.
     """
 
     hierarchy: Hierarchy
@@ -48,6 +51,7 @@ class TeamSpec:
     state_space: gym.Space
     masked: bool
     settings: Settings
+    look: Look | None = None
 
     @property
     def one_leads_one(self) -> bool:
@@ -131,8 +135,8 @@ class Agent(Member):
     """One agent's networks.
 
     Attributes:
-        state_mean, state_std: buffers (*state shape), the observation normaliser (while it is off 0 and 1, for pixels
-            0 and 255).
+        state_mean, state_std: buffers (*state shape), the observation normaliser (while it is off 0 and 1, for uint8
+            the lower bound and the width of its space: 0 and 255 for pixels).
         observation_shape: of the agent's own observation, where the algorithm uses them.
         observation_mean, observation_std: buffers (*observation shape), likewise.
         action_space: the agent's.
@@ -153,8 +157,11 @@ class Agent(Member):
 
     def _register_normalizer(self, of: str, space: gym.Space) -> None:
         shape = tuple(space.shape or ())
-        self.register_buffer(f"{of}_mean", torch.zeros(shape))
-        self.register_buffer(f"{of}_std", torch.full(shape, 255.0 if space.dtype == np.uint8 else 1.0))
+        mean, std = torch.zeros(shape), torch.ones(shape)
+        if space.dtype == np.uint8:
+            mean, std = (torch.from_numpy(part.copy()) for part in scale_of(space))
+        self.register_buffer(f"{of}_mean", mean)
+        self.register_buffer(f"{of}_std", std)
 
     def encode(self, state: torch.Tensor) -> torch.Tensor:
         """Normalises states: (batch, *state shape), any dtype -> the same shape, float32."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+import gymnasium as gym
 import numpy as np
 
 # Columns of a joint transition. Per-agent columns are keyed (column, agent).
@@ -18,6 +19,7 @@ ACTION_MASK = "action_mask"
 NEXT_ACTION_MASK = "next_action_mask"
 TERMINATED = "terminated"
 TRUNCATED = "truncated"
+ENDED = "ended"
 START = "start"
 
 # Key of the observation inside the Dict observation an agent's module receives, beside STATE and ACTION_MASK.
@@ -34,8 +36,9 @@ class JointTransitions:
         columns: STATE, NEXT_STATE (rows, *state shape); (ACTIONS, i) (rows, *action shape) in the agent's own dtype;
             (REWARDS, i) (rows,) float32; TERMINATED, TRUNCATED (rows,) bool; where the game masks actions also
             (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool; where the algorithm learns from observations
-            also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); where it asks for
-            starts also START (rows,) bool; and what else an algorithm adds.
+            also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); where one agent may be terminated before, or
+            otherwise than, another also (ENDED, i) (rows,) bool; where it asks for starts also START (rows,) bool; and
+            what else an algorithm adds.
         num_agents: how many agents act in a row.
     """
 
@@ -64,22 +67,37 @@ class JointTransitions:
         )
 
 
-def joint_state(observations: PerAgent, agents: Sequence[str]) -> np.ndarray:
-    """Concatenates all agents' flattened observations in the order given, pixels (uint8) scaled to [0, 1].
+def joint_state(
+    observations: PerAgent, agents: Sequence[str], spaces: Mapping[str, gym.Space] | None = None
+) -> np.ndarray:
+    """Concatenates all agents' flattened observations in the order given, uint8 scaled to [0, 1] by its bounds.
 
     Args:
         observations: agent -> (rows, *observation shape).
         agents: the game's own order.
+        spaces: agent -> its observation space; without them uint8 is taken for pixels, 0 to 255.
 
     Returns:
         (rows, sum of observation sizes) float32.
     """
-    return np.concatenate([_flat(np.asarray(observations[agent])) for agent in agents], axis=1)
+    return np.concatenate(
+        [_flat(np.asarray(observations[agent]), (spaces or {}).get(agent)) for agent in agents], axis=1
+    )
 
 
-def _flat(observation: np.ndarray) -> np.ndarray:
+def _flat(observation: np.ndarray, space: gym.Space | None) -> np.ndarray:
     rows = observation.reshape(len(observation), -1).astype(np.float32)
-    return rows / np.float32(255.0) if observation.dtype == np.uint8 else rows
+    if observation.dtype != np.uint8:
+        return rows
+    low, width = scale_of(space) if space is not None else (np.float32(0.0), np.float32(255.0))
+    return (rows - low.ravel()) / width.ravel()
+
+
+def scale_of(space: gym.Space) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what is taken off whole numbers of 8 bits, and by what they are then divided: (*shape) float32 each."""
+    assert isinstance(space, gym.spaces.Box)
+    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    return low, np.where(high > low, high - low, np.float32(1.0))
 
 
 def join(
@@ -96,6 +114,7 @@ def join(
     observations: PerAgent | None = None,
     next_observations: PerAgent | None = None,
     starts: np.ndarray | None = None,
+    ended: PerAgent | None = None,
 ) -> JointTransitions:
     """Turns per-agent data of the same game steps into joint transitions: the only place where that happens.
 
@@ -106,6 +125,7 @@ def join(
             `next_observations` like `next_states`.
         terminated, truncated: (rows,) bool, of the game: no bootstrap after `terminated`.
         starts: (rows,) bool, whether the game began with this step.
+        ended: agent -> (rows,) bool, whose own part was over by then: no bootstrap of its values.
 
     Returns:
         The joint transitions, rows in the order given.
@@ -127,4 +147,6 @@ def join(
         if observations is not None and next_observations is not None:
             columns[OBS, agent] = observations[agent]
             columns[NEXT_OBS, agent] = next_observations[agent]
+        if ended is not None:
+            columns[ENDED, agent] = np.asarray(ended[agent], bool)
     return JointTransitions(columns, len(agents))

@@ -160,7 +160,7 @@ def _reading() -> Iterator[None]:
 
 def _learned(trained: Trained, game: MatrixGame) -> dict[str, np.ndarray]:
     """Returns player -> learned values, (|A_1|, |A_2|) in the game's order, or (|A_i|,) of its own actions."""
-    games = make_games(trained.env, 1, np.random.default_rng(_SEED), dict(trained.env_config))
+    games = make_games(trained.env, 1, np.random.default_rng(_SEED), trained.env_config, trained.team.spec.look)
     state = torch.from_numpy(StateReader(games, trained.team.settings.state)())
     observations = {agent: torch.from_numpy(seen) for agent, seen in games.observe().items()}
     try:

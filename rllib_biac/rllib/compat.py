@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.tune import registry
 
 from rllib_biac.rllib.ray_names import NEWEST, OLDEST, ROWS, Row
 
@@ -119,6 +120,16 @@ def _has_attribute(owner: Any, name: str) -> bool:
         return True
     sources = [inspect.getsource(base) for base in inspect.getmro(owner) if base.__module__.startswith("ray.")]
     return any(f"self.{name} =" in source or f"self.{name}:" in source for source in sources)
+
+
+# Games.
+
+
+def registered_env(name: str) -> Callable[..., Any] | None:
+    """Returns what `ray.tune.register_env` was given under a name, None if nothing. Ray has no public question."""
+    if not registry._global_registry.contains(registry.ENV_CREATOR, name):
+        return None
+    return registry._global_registry.get(registry.ENV_CREATOR, name)
 
 
 # Env runners.

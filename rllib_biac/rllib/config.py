@@ -17,8 +17,9 @@ from ray.rllib.policy.policy import PolicySpec
 from ray.rllib.utils.annotations import override
 from ray.util.debug import log_once
 
+from rllib_biac.envs.one_game import Look
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import StateReader, make_games
+from rllib_biac.learning.games import StateReader, make_games, naming
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
 from rllib_biac.learning.team import TeamSpec
@@ -26,7 +27,7 @@ from rllib_biac.rllib import compat
 from rllib_biac.rllib.documented import documented
 from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
-from rllib_biac.rllib.multi_agent_env import is_rllib_env, make_rllib_env, spaces_of, team_spec
+from rllib_biac.rllib.multi_agent_env import game_of, team_spec
 from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
@@ -52,6 +53,7 @@ class JointConfig(AlgorithmConfig):
             if name != "model_config":
                 setattr(self, name, value)
         self.levels: list[list[str]] | None = None
+        self.looked: Look | None = None  # what a look at the game has shown, from validation on
         self.env_runner_cls = JointEnvRunner
         self.num_envs_per_env_runner = 25
         self.rollout_fragment_length = 1
@@ -94,20 +96,27 @@ class JointConfig(AlgorithmConfig):
     @override(AlgorithmConfig)
     @documented(Settings, "environment")
     def environment(
-        self, env: Any = NotProvided, *, state: Literal["env", "observations"] = NotProvided, **kwargs: Any
+        self,
+        env: Any = NotProvided,
+        *,
+        state: Literal["env", "observations"] = NotProvided,
+        absences: bool = NotProvided,
+        masks: bool = NotProvided,
+        max_episode_steps: int = NotProvided,
+        **kwargs: Any,
     ) -> Self:
         """Sets the game.
 
         Args:
-            env: a game's id such as `merge_v0`; anybody's as `package.module:factory`; in Python also a factory of
-                PettingZoo `ParallelEnv`s or, with the stock runner, an RLlib `MultiAgentEnv` class.
+            env: a game's id such as `merge_v0`; anybody's as `package.module:factory`, a gymnasium id, or a name that
+                `ray.tune.register_env` knows; in Python also a factory, or an RLlib `MultiAgentEnv` class.
             kwargs: RLlib's other settings; `env_config` is handed to the game.
 
         Returns:
             This config.
         """
         super().environment(env, **kwargs)
-        return self._set_given(state=state)
+        return self._set_given(state=state, absences=absences, masks=masks, max_episode_steps=max_episode_steps)
 
     @override(AlgorithmConfig)
     @documented(Settings, "env_runners")
@@ -252,8 +261,7 @@ class JointConfig(AlgorithmConfig):
         **kwargs: Any,
     ) -> MultiRLModuleSpec:
         assert spaces is not None
-        # Of an RLlib MultiAgentEnv the spaces are known only now.
-        spec = team_spec(spaces, self.checked_hierarchy(), self.settings())
+        spec = team_spec(spaces, self.checked_hierarchy(), self.settings(), self.looked)
         return module_spec(self.algorithm, spec, spaces, inference_only=inference_only)
 
     @override(AlgorithmConfig)
@@ -295,21 +303,12 @@ class JointConfig(AlgorithmConfig):
 
     def _game_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
         """Makes the game once, to see what a team for it is built from."""
-        if is_rllib_env(self.env):
-            self._refuse_for_rllib_env()
-            env = make_rllib_env(self.env, self.env_config)
-            try:
-                return team_spec(spaces_of(env), hierarchy, settings)
-            finally:
-                env.close()
-        games = make_games(self.env, 1, np.random.default_rng(0), dict(self.env_config))
+        expected = Look(settings.absences, settings.masks)
+        with naming(self.env):
+            games = make_games(game_of(self.env), 1, np.random.default_rng(0), self.env_config, expected)
         try:
-            return StateReader(games, self.state).team_spec(hierarchy, settings)
+            spec = StateReader(games, self.state).team_spec(hierarchy, settings)
         finally:
             games.close()
-
-    def _refuse_for_rllib_env(self) -> None:
-        if issubclass(self.env_runner_cls, JointEnvRunner):
-            raise ValueError(f"{self.env.__name__} is an RLlib MultiAgentEnv: write env_runner_cls: stock.")
-        if self.state == "env":
-            raise ValueError(f"{self.env.__name__} is an RLlib MultiAgentEnv: write state: observations.")
+        self.looked = spec.look
+        return spec

@@ -11,7 +11,7 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.envs.errors import GameError, check_finite
-from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE, JointTransitions, join, joint_state
+from rllib_biac.learning.transitions import ACTION_MASK, ENDED, OBSERVATION, STATE, JointTransitions, join
 
 
 class JointTransitionsConnector(ConnectorV2):
@@ -63,8 +63,13 @@ class JointTransitionsConnector(ConnectorV2):
             actions[agent] = taken.astype(np.int64) if taken.dtype.kind == "i" else taken
             rewards[agent] = np.asarray(played.get_rewards(slice(0, steps)), np.float32)
         columns = {agent: _stacked(seen) for agent, seen in observations.items()}
-        states, masks = self._states_and_masks(columns)
-        own = {agent: seen[OBSERVATION] if isinstance(seen, dict) else seen for agent, seen in columns.items()}
+        first = columns[self.agents[0]]
+        states, masks, ended = first[STATE], None, None
+        if ACTION_MASK in first:
+            masks = {agent: column[ACTION_MASK].astype(bool) for agent, column in columns.items()}
+        if ENDED in first:
+            ended = {agent: column[ENDED][1:, 0].astype(bool) for agent, column in columns.items()}
+        own = {agent: seen[OBSERVATION] for agent, seen in columns.items()}
         kept = own if self.keep_observations else None
         at = episode.env_t_started + 1 + np.arange(steps)
         check_finite("reward", rewards, at)
@@ -86,16 +91,8 @@ class JointTransitionsConnector(ConnectorV2):
             observations=kept and {agent: seen[:-1] for agent, seen in kept.items()},
             next_observations=kept and {agent: seen[1:] for agent, seen in kept.items()},
             starts=at == 1 if self.keep_starts else None,
+            ended=ended,
         )
-
-    def _states_and_masks(self, columns: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:
-        """Reads states (steps + 1, ...) and masks out of what the agents saw; other `MultiAgentEnv`s have no state."""
-        first = columns[self.agents[0]]
-        if not isinstance(first, dict):
-            return joint_state(columns, self.agents), None
-        if ACTION_MASK not in first:
-            return first[STATE], None
-        return first[STATE], {agent: column[ACTION_MASK].astype(bool) for agent, column in columns.items()}
 
 
 def _stacked(seen: Any) -> Any:

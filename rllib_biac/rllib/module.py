@@ -90,18 +90,13 @@ class TeamModule(MultiRLModule):
     def _act_on(self, batch: dict[str, Any], epsilon: float) -> dict[str, dict[str, torch.Tensor]]:
         """Plays what RLlib's stock runner hands over: each agent's batch of (Dict) observations."""
         seen = {agent: batch[agent][Columns.OBS] for agent in self.team.agents}
-        first = seen[self.team.agents[0]]
-        masks, observations = None, seen
-        if isinstance(first, Mapping):
-            state = first[STATE]
-            observations = {agent: parts[OBSERVATION] for agent, parts in seen.items()}
-            if ACTION_MASK in first:
-                masks = {agent: parts[ACTION_MASK].bool() for agent, parts in seen.items()}
-        else:  # another `MultiAgentEnv`: its state is all observations side by side
-            state = torch.cat([_flat(seen[agent]) for agent in self.team.spec.agents], dim=1)
+        first, masks = seen[self.team.agents[0]], None
+        if ACTION_MASK in first:
+            masks = {agent: parts[ACTION_MASK].bool() for agent, parts in seen.items()}
+        observations = {agent: parts[OBSERVATION] for agent, parts in seen.items()}
         with torch.no_grad():
             actions = self.team.act(
-                state, observations=observations, masks=masks, epsilon=epsilon, generator=self.generator
+                first[STATE], observations=observations, masks=masks, epsilon=epsilon, generator=self.generator
             )
         return {agent: {Columns.ACTIONS: taken} for agent, taken in actions.items()}
 
@@ -114,12 +109,6 @@ class TeamModule(MultiRLModule):
         self, batch: dict[str, Any], t: int = 0, **kwargs: Any
     ) -> dict[str, dict[str, torch.Tensor]]:
         return self._act_on(batch, epsilon=piecewise(self.team.settings.epsilon, t))
-
-
-def _flat(observation: torch.Tensor) -> torch.Tensor:
-    # As `transitions.joint_state` has it.
-    rows = observation.flatten(1).to(torch.float32)
-    return rows / 255.0 if observation.dtype == torch.uint8 else rows
 
 
 def module_spec(

@@ -1,9 +1,9 @@
-"""One game of ours as RLlib's `MultiAgentEnv`, for its stock runner."""
+"""Any game as RLlib's `MultiAgentEnv`, for its stock runner, and RLlib's own environments as games."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -13,60 +13,46 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.utils.annotations import override
 
-from rllib_biac.envs import make
-from rllib_biac.envs.parallel_batch import ParallelEnvBatch
-from rllib_biac.learning.games import Game, StateReader, game_errors
+from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.registry import is_own
+from rllib_biac.learning.games import Game, StateReader, game_errors, make_copies
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
-from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE
+from rllib_biac.learning.transitions import ACTION_MASK, ENDED, OBSERVATION, STATE
+from rllib_biac.rllib import compat
 
 # What RLlib puts beside the agents' spaces.
 RLLIB_ENTRIES = (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES)
 
 
-def is_rllib_env(env: Any) -> bool:
-    """Tells whether `env` is one of RLlib's own multi-agent environments, which only the stock runner can play."""
-    return isinstance(env, type) and issubclass(env, MultiAgentEnv)
+@dataclass(frozen=True)
+class OfRLlib:
+    """What makes one of RLlib's environments from keywords, as games here are made.
 
-
-def make_rllib_env(env: type[MultiAgentEnv], kwargs: Mapping[str, Any]) -> MultiAgentEnv:
-    """Makes one of RLlib's multi-agent environments, as a runner does."""
-    return env(EnvContext(dict(kwargs), worker_index=0))  # type: ignore[call-arg]
-
-
-def spaces_of(env: MultiAgentEnv) -> dict[str, tuple[gym.Space, gym.Space]]:
-    """Returns what every agent of an RLlib `MultiAgentEnv` sees and does, in the game's own order.
-
-    Returns:
-        agent -> (observation space, action space).
-
-    Raises:
-        ValueError: if the environment names no agents, an agent has no spaces, or what it sees is no Box.
+    Attributes:
+        creator: takes an `EnvContext`: a class, or what `ray.tune.register_env` was given.
+        name: for messages.
     """
-    name = type(env).__name__
-    if not env.possible_agents:
-        raise ValueError(f"{name} names no agents; set `possible_agents` in its __init__, in the game's own order.")
-    spaces: dict[str, tuple[gym.Space, gym.Space]] = {}
-    for agent in env.possible_agents:
-        if not isinstance(agent, str):
-            raise ValueError(f"{name} names an agent {agent!r}: write strings, such as {f'agent_{agent}'!r}.")
-        try:
-            seen, done = env.get_observation_space(agent), env.get_action_space(agent)
-        except (AttributeError, KeyError, TypeError):
-            seen, done = None, None
-        if seen is None or done is None:
-            raise ValueError(
-                f"{name} has no spaces of agent {agent!r}; set `observation_spaces` and `action_spaces` in its "
-                "__init__, agent -> space."
-            )
-        if not isinstance(seen, gym.spaces.Box) or not seen.shape:
-            raise ValueError(
-                f"agent {agent!r}: observation space {seen}: RLlib's runner hands on what it sees as it is; write a "
-                "Box of one or more dimensions (`gymnasium.spaces.flatten_space` and `flatten` make one)."
-            )
-        spaces[agent] = (seen, done)
-    return spaces
+
+    creator: Callable[[EnvContext], Any]
+    name: str
+
+    def __call__(self, **kwargs: Any) -> Any:
+        return self.creator(EnvContext(kwargs, worker_index=0))
+
+
+def game_of(env: Any) -> Game:
+    """Returns the game that a config's `env` names.
+
+    Args:
+        env: a game's name or factory; an RLlib `MultiAgentEnv` class; a name that `ray.tune.register_env` knows.
+    """
+    if isinstance(env, type) and issubclass(env, MultiAgentEnv):
+        return OfRLlib(env, env.__qualname__)
+    if isinstance(env, str) and not is_own(env) and (creator := compat.registered_env(env)) is not None:
+        return OfRLlib(creator, env)
+    return env
 
 
 def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Space, gym.Space]]:
@@ -76,19 +62,24 @@ def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Spa
     for agent in games.possible_agents:
         parts = {OBSERVATION: games.observation_spaces[agent], STATE: state_space}
         if masked:
-            parts[ACTION_MASK] = gym.spaces.MultiBinary(int(games.action_spaces[agent].n))
+            parts[ACTION_MASK] = gym.spaces.MultiBinary(games.action_masks()[agent].shape[1])
+        if games.ends_apart:
+            parts[ENDED] = gym.spaces.MultiBinary(1)
         spaces[agent] = (gym.spaces.Dict(parts), games.action_spaces[agent])
     return spaces
 
 
-def team_spec(spaces: Mapping[str, tuple[gym.Space, gym.Space]], hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
+def team_spec(
+    spaces: Mapping[str, tuple[Any, gym.Space]], hierarchy: Hierarchy, settings: Settings, look: Look | None = None
+) -> TeamSpec:
     """Returns what a team is built from, by what RLlib says of its modules' spaces.
 
     Args:
         spaces: agent -> (observation space, action space), in the game's own order; beside them RLlib's own entries.
-            Observation spaces are those of `module_spaces`, or of another `MultiAgentEnv`.
+            Observation spaces are those of `module_spaces`.
         hierarchy: who leads whom.
         settings: the algorithm's.
+        look: what is known of the game.
 
     Raises:
         ValueError: if the hierarchy and the game name different agents.
@@ -97,28 +88,34 @@ def team_spec(spaces: Mapping[str, tuple[gym.Space, gym.Space]], hierarchy: Hier
     hierarchy.check_against(agents)
     seen = {agent: spaces[agent][0] for agent in agents}
     first = seen[agents[0]]
-    if isinstance(first, gym.spaces.Dict):
-        state, masked = first[STATE], ACTION_MASK in first.spaces
-        observations = {agent: own[OBSERVATION] for agent, own in seen.items()}  # type: ignore[index]
-    else:  # another `MultiAgentEnv`: its state is all observations side by side
-        size = sum(math.prod(own.shape or ()) for own in seen.values())
-        state, masked, observations = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32), False, seen
-    actions = {agent: spaces[agent][1] for agent in agents}
-    return TeamSpec(hierarchy, agents, observations, actions, state, masked, settings)
+    return TeamSpec(
+        hierarchy,
+        agents,
+        observation_spaces={agent: own[OBSERVATION] for agent, own in seen.items()},
+        action_spaces={agent: spaces[agent][1] for agent in agents},
+        state_space=first[STATE],
+        masked=ACTION_MASK in first.spaces,
+        settings=settings,
+        look=look,
+    )
 
 
 class PettingZooMultiAgentEnv(MultiAgentEnv):
-    """One PettingZoo game as RLlib's `MultiAgentEnv`: agents in the game's order, the state beside each observation.
+    """One game as RLlib's `MultiAgentEnv`: agents in the game's order, the state beside each observation.
+
+    RLlib sees all agents act at every step to the end: an absent one plays its null action (`ParallelEnvBatch`), and
+    whose part is over stands beside its observation, `ENDED`.
 
     Args:
-        env: a game's id, `package.module:factory`, or a factory of `ParallelEnv`s.
+        env: what names the game, as for `make_games`.
         source: as for `StateReader`.
         kwargs: handed to the game.
+        look: what is known of it.
     """
 
-    def __init__(self, env: Game, source: str, kwargs: dict[str, Any]) -> None:
+    def __init__(self, env: Game, source: str, kwargs: dict[str, Any], look: Look | None = None) -> None:
         super().__init__()
-        self._factory = (lambda: make(env, **kwargs)) if isinstance(env, str) else (lambda: env(**kwargs))
+        self._env, self._kwargs, self._look = env, kwargs, look
         self._source = source
         self._start(np.random.default_rng())
         self.possible_agents = list(self._games.possible_agents)
@@ -130,7 +127,9 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         self.action_space = gym.spaces.Dict(self.action_spaces)
 
     def _start(self, rng: np.random.Generator) -> None:
-        self._games = ParallelEnvBatch(self._factory, 1, rng)
+        self._games = make_copies(self._env, 1, rng, self._kwargs, self._look)
+        self._look = self._games.look
+        self._ended = dict.fromkeys(self._games.possible_agents, False)
         self._state = StateReader(self._games, self._source)
 
     def _observe(self) -> dict[str, dict[str, np.ndarray]]:
@@ -139,6 +138,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         return {
             agent: {OBSERVATION: observation[0], STATE: state}
             | ({} if masks is None else {ACTION_MASK: masks[agent][0].astype(np.int8)})
+            | ({ENDED: np.array([self._ended[agent]], np.int8)} if self._games.ends_apart else {})
             for agent, observation in self._games.observe().items()
         }
 
@@ -150,6 +150,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         with game_errors("reset()"):
             self._games.reset()
         self.agents = list(self.possible_agents)
+        self._ended = dict.fromkeys(self.possible_agents, False)
         return self._observe(), {agent: {} for agent in self.agents}
 
     @override(MultiAgentEnv)
@@ -157,6 +158,8 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         actions = {agent: np.asarray(action_dict[agent])[None] for agent in self.possible_agents}
         with game_errors("step()"):
             step = self._games.step(actions)
+        if step.ended is not None:
+            self._ended = {agent: bool(own[0]) for agent, own in step.ended.items()}
         outcome = int(step.outcome[0])
         info = {} if outcome < 0 else {"outcome": self._games.outcome_names[outcome]}
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
@@ -174,8 +177,6 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         self._games.close()
 
 
-def rllib_env_creator(env: Game, source: str) -> Callable[[EnvContext], MultiAgentEnv]:
+def rllib_env_creator(env: Any, source: str, look: Look | None = None) -> Callable[[EnvContext], MultiAgentEnv]:
     """Returns what RLlib's stock runner calls to make one game; `env_config` is handed to the game."""
-    if is_rllib_env(env):
-        return env  # type: ignore[return-value]
-    return lambda context: PettingZooMultiAgentEnv(env, source, dict(context))
+    return lambda context: PettingZooMultiAgentEnv(game_of(env), source, dict(context), look)

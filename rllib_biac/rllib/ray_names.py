@@ -188,6 +188,7 @@ USED: tuple[Row, ...] = (
     Row(ALGORITHM, "_storage", None, "a reused process keeps its trial"),
     Row(ALGORITHM, "_time_total", None, "a checkpoint says how long it was trained"),
     Row(ALGORITHM, "_trial_info", None, "a reused process keeps its trial"),
+    Row("ray.tune.registry", "_global_registry", None, "games that `register_env` knows"),
     Row("ray.tune.utils", "UtilMonitor", "start, delay", "stops at once"),
     Row(CONFIG, "_model_config", None, "the model config as given"),
     Row(CONFIG, "_dont_auto_sync_env_runner_states", None, "does not wait for busy runners"),

@@ -13,7 +13,7 @@ from rllib_biac.learning.team import Team
 from rllib_biac.rllib import old_checkpoints
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
-from rllib_biac.rllib.multi_agent_env import is_rllib_env
+from rllib_biac.rllib.multi_agent_env import game_of
 
 # What reading a damaged or foreign pickle may raise.
 _UNREADABLE = (
@@ -81,12 +81,10 @@ def read_trained(folder: str | Path) -> Trained:
     """Reads a checkpoint's team and game, to be played. It is read by pickle: load only what you trust.
 
     Raises:
-        ValueError: as `load`; if only RLlib can play the game.
+        ValueError: as `load`.
     """
     config, team = load(folder)
-    if is_rllib_env(config.env):
-        raise ValueError(f"{config.env.__name__} is an RLlib MultiAgentEnv: play it through Algorithm.evaluate().")
-    return Trained(team, config.env, dict(config.env_config), config.num_envs_per_env_runner)
+    return Trained(team, game_of(config.env), dict(config.env_config), config.num_envs_per_env_runner)
 
 
 def read_policy(folder: str | Path) -> tuple[Description, Arrays]:

@@ -16,7 +16,7 @@ from rllib_biac.learning.games import game_errors, naming
 from rllib_biac.learning.schedules import piecewise
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.faults import HandsOverGameErrors
-from rllib_biac.rllib.multi_agent_env import is_rllib_env, rllib_env_creator
+from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.runner import EPSILON, OUTCOME_SHARE
 
 
@@ -34,11 +34,10 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         if not str(env).startswith("rllib_biac/"):
             # Registered in this very process, under all that decides what is made.
             name = f"rllib_biac/{env if isinstance(env, str) else env.__qualname__}/{state}"
-            register_env(name, rllib_env_creator(env, state))
+            register_env(name, rllib_env_creator(env, state, self.config.looked))
             self.config.env = name
-            if not is_rllib_env(env):
-                # RLlib's check plays random actions, forbidden ones too; these games are checked in their adapter.
-                self.config.disable_env_checking = True
+            # RLlib's check plays random actions, forbidden ones too; games are checked where they are read.
+            self.config.disable_env_checking = True
         super().make_env()
 
     @override(EnvRunner)

@@ -113,7 +113,7 @@ def test_hierarchy_mistakes(levels, message):
     [
         (OnePlayer, r"names two, but the game's agents are one"),
         (ThreePlayers, r"gives three no level"),
-        (Unbounded, r"agent 'one' has action space Box.*finite bounds"),
+        (Unbounded, r"agent 'one': action space Box.*finite bounds"),
         (Stateless, r"no state\(\).*state: observations"),
         ("escap_v0", r"Did you mean 'escape_v0'"),
         ("nowhere:game", "cannot import"),

@@ -15,7 +15,8 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_biac import BiACConfig
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
-from rllib_biac.rllib.multi_agent_env import PettingZooMultiAgentEnv
+from rllib_biac.envs.errors import GameError
+from rllib_biac.rllib.multi_agent_env import PettingZooMultiAgentEnv, game_of
 
 ORDER = ["mid", "zed", "ann"]  # neither sorted by name nor the hierarchy's
 LEVELS = [["zed"], ["ann", "mid"]]
@@ -100,7 +101,7 @@ def test_continuous_actions_reach_an_rllib_game_and_it_is_learned(ray, game, bes
     algo = settings.reporting(min_sample_timesteps_per_iteration=700).build_algo()
     first = algo.train()["env_runners"]["agent_episode_returns_mean"]
     assert isinstance(algo.env_runner.module.team, LevelsTeam) and isinstance(algo.learner_team(), LevelsTeam)
-    env = algo.env_runner.env.envs[0].unwrapped
+    env = algo.env_runner.env.envs[0].unwrapped._games._games[0].env.env
     for agent, space in game.doing.items():
         seen = np.unique([np.asarray(actions[agent]) for actions in env.taken])
         assert len(seen) == space.n if isinstance(space, spaces.Discrete) else len(seen) > 50
@@ -274,7 +275,60 @@ def test_it_hangs_on_no_hash():
     assert found[0] == found[1]
 
 
-# Refusals, all before the first step.
+# Spaces of every make, and refusals before the first step.
+
+
+class Other(OneStep):
+    """Shows anything of its space."""
+
+    def reset(self, *, seed=None, options=None):
+        return {agent: self.seeing.sample() for agent in self.possible_agents}, {}
+
+    def pay(self, **actions):
+        return dict.fromkeys(self.possible_agents, 1.0)
+
+
+class Choice(Other):
+    seeing = spaces.Discrete(3)
+
+
+class Parts(Other):
+    seeing = spaces.Dict(a=vector(0.0, 1.0))
+
+
+class Scalar(Other):
+    seeing = spaces.Box(0.0, 1.0, ())
+
+
+class Several(Other):
+    doing = {"mid": spaces.MultiDiscrete([2, 2]), "ann": spaces.Discrete(3)}  # noqa: RUF012
+
+
+class Integers(Other):
+    agents = possible_agents = [0, 1]  # noqa: RUF012
+    doing = {0: spaces.Discrete(2), 1: spaces.Discrete(2)}  # noqa: RUF012
+
+    def pay(self, **actions):
+        return {0: 1.0, 1: 1.0}
+
+    def step(self, action_dict):
+        assert set(action_dict) == {0, 1}
+        flags = {0: True, 1: True, "__all__": True}
+        return self.reset()[0], self.pay(), flags, dict.fromkeys(flags, False), {}
+
+
+@pytest.mark.parametrize("runner", ["joint", "stock"])
+@pytest.mark.parametrize("game", [Choice, Parts, Scalar, Several, Integers])
+def test_spaces_of_all_makes_are_played(game, runner):
+    levels = [["1"], ["0"]] if game is Integers else [["ann"], ["mid"]]
+    settings = config(game, levels).env_runners(env_runner_cls=runner)
+    settings.validate()
+    assert settings.looked.steps == 200
+    env = PettingZooMultiAgentEnv(game_of(game), "observations", {}, settings.looked)
+    seen, _ = env.reset(seed=0)
+    _, rewards, terminated, _, _ = env.step({agent: space.sample() for agent, space in env.action_spaces.items()})
+    assert all(env.observation_spaces[agent].contains(own) for agent, own in seen.items())
+    assert list(rewards.values()) == [1.0, 1.0] and terminated["__all__"]
 
 
 class Unplayed(OneStep):
@@ -284,57 +338,33 @@ class Unplayed(OneStep):
         raise AssertionError("played")
 
 
-class Pixels(Unplayed):
-    seeing = spaces.Discrete(3)
-
-
-class Parts(Unplayed):
-    seeing = spaces.Dict(a=vector(0.0, 1.0))
-
-
-class Scalar(Unplayed):
-    seeing = spaces.Box(0.0, 1.0, ())
-
-
 class Unbounded(Unplayed):
     doing = {"mid": vector(-np.inf, 1.0), "ann": spaces.Discrete(3)}  # noqa: RUF012
 
 
-class Several(Unplayed):
-    doing = {"mid": spaces.MultiDiscrete([2, 2]), "ann": spaces.Discrete(3)}  # noqa: RUF012
-
-
-class Nameless(Unplayed):
+class Nameless(OneStep):
     agents = possible_agents = []  # noqa: RUF012
 
 
-class Integers(Unplayed):
-    agents = possible_agents = [0, 1]  # noqa: RUF012
-    doing = {0: spaces.Discrete(2), 1: spaces.Discrete(2)}  # noqa: RUF012
-
-
-class Spaceless(Unplayed):
+class Spaceless(OneStep):
     def __init__(self, config=None):
         super().__init__()
         self.observation_spaces = None
 
 
+@pytest.mark.parametrize("runner", ["joint", "stock"])
 @pytest.mark.parametrize(
     ("game", "message"),
     [
-        (Pixels, "agent 'mid': observation space Discrete.3.*write a Box"),
-        (Parts, "agent 'mid': observation space Dict.*write a Box"),
-        (Scalar, "agent 'mid': observation space Box.*one or more dimensions"),
-        (Unbounded, "'mid' has action space Box.*finite bounds"),
-        (Several, "'mid' has action space MultiDiscrete.*supports discrete actions"),
-        (Nameless, "Nameless names no agents; set `possible_agents`"),
-        (Integers, "Integers names an agent 0: write strings, such as 'agent_0'"),
-        (Spaceless, "Spaceless has no spaces of agent 'mid'; set `observation_spaces`"),
+        (Unbounded, "'mid': action space Box.*finite bounds"),
+        (Nameless, "Nameless: it names no agents; set `possible_agents`"),
+        (Spaceless, "Spaceless.*agent 'mid' has spaces None.*set `possible_agents`, `observation_spaces`"),
+        (Unplayed, r"Unplayed: the game raised AssertionError\('played'\) in reset\(\)"),
     ],
 )
-def test_spaces_of_rllibs_games_are_looked_at_before_play(game, message):
-    with pytest.raises(ValueError, match=message):
-        on_stock(game).validate()
+def test_spaces_of_rllibs_games_are_looked_at_before_play(game, message, runner):
+    with pytest.raises((ValueError, GameError), match=message):
+        config(game, [["ann"], ["mid"]]).env_runners(env_runner_cls=runner).validate()
 
 
 def test_games_of_rllib_and_pettingzoo_refuse_a_hierarchy_with_one_sentence():
@@ -349,10 +379,8 @@ def test_games_of_rllib_and_pettingzoo_refuse_a_hierarchy_with_one_sentence():
         assert "the game's agents are mid, zed, ann" in theirs
 
 
-def test_the_joint_runner_refuses_rllibs_games():
-    with pytest.raises(ValueError, match="OneStep is an RLlib MultiAgentEnv: write env_runner_cls: stock"):
-        config(OneStep, [["ann"], ["mid"]]).validate()
-    with pytest.raises(ValueError, match="OneStep is an RLlib MultiAgentEnv: write state: observations"):
+def test_games_of_rllib_have_no_state():
+    with pytest.raises(ValueError, match=r"no state\(\).*Write state: observations"):
         on_stock(OneStep).environment(state="env").validate()
 
 

@@ -117,7 +117,8 @@ class LevelsLosses(Losses):
             vector=lambda name, out, mask: self.team[name].coder.relax(out, temperature, mask, self.generator),
             masks=masks,
         )
-        actions = relaxed.answered({**given, agent: output.tanh()}, own.level + 1)
+        own_action = own.coder.act(output, masks.get(agent))
+        actions = relaxed.answered({**given, agent: own_action}, own.level + 1)
         return -call_frozen(own.critic, concatenated(x, actions, self.agents)).mean()
 
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:

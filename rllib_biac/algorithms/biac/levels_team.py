@@ -13,7 +13,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import ActionCoder, explore_vector
+from rllib_biac.learning.actions import ActionCoder, acting, explore_vector
 from rllib_biac.learning.networks import build_network, follow
 from rllib_biac.learning.team import Agent, Team, Tensors
 from rllib_biac.walk import ByActions, best, restrict, walk
@@ -113,10 +113,14 @@ class LevelsTeam(Team):
 
         def leads() -> dict[str, torch.Tensor]:
             q = self.score(x, {}, leader.name, masks=masks)  # (batch, tried actions)
+            mask = masks.get(leader.name)
+            allowed, acts = (mask, None) if leader.coder.discrete else (None, mask)
             if temperature:
-                soft = (restrict(q, masks.get(leader.name)) / temperature).softmax(1)
-                return {leader.name: leader.tried[torch.multinomial(soft, 1, generator=generator).squeeze(1)]}
-            return {leader.name: leader.tried[best(q, masks.get(leader.name))]}  # Eq. 12
+                soft = (restrict(q, allowed) / temperature).softmax(1)
+                chosen = torch.multinomial(soft, 1, generator=generator).squeeze(1)
+            else:
+                chosen = best(q, allowed)  # Eq. 12
+            return {leader.name: acting(leader.tried[chosen], acts)}
 
         leader = self[self.agents[0]]
         return ByActions(

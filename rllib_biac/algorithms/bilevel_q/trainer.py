@@ -8,7 +8,7 @@ import numpy as np
 
 from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.trainer import Trainer
-from rllib_biac.learning.transitions import ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
+from rllib_biac.learning.transitions import ACTIONS, ENDED, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
 from rllib_biac.walk import best, picked
 
 
@@ -37,12 +37,13 @@ class TableTrainer(Trainer):
         rewards = np.stack([rows[REWARDS, agent] for agent in agents], 1)  # (batch, 2)
         masks = [rows.get((NEXT_ACTION_MASK, agent)) for agent in agents]
         errors = np.zeros_like(rewards, float)
-        for k, (s, after, (a1, a2), over) in enumerate(zip(here, following, actions, rows[TERMINATED], strict=True)):
+        ended = np.stack([rows.get((ENDED, agent), rows[TERMINATED]) for agent in agents], 1)  # (batch, 2)
+        for k, (s, after, (a1, a2)) in enumerate(zip(here, following, actions, strict=True)):
             target = rewards[k].astype(float)  # (2,)
-            if not over:
+            if not ended[k].all():
                 allowed = [None if mask is None else mask[k] for mask in masks]
                 b1, b2 = equilibrium(q[0][after], q[1][after], *allowed)
-                target += self.settings.gamma * np.array([q[0][after, b1, b2], q[1][after, b1, b2]])
+                target += self.settings.gamma * ~ended[k] * np.array([q[0][after, b1, b2], q[1][after, b1, b2]])
             for i in range(2):
                 errors[k, i] = target[i] - q[i][s, a1, a2]
                 q[i][s, a1, a2] += alpha * errors[k, i]  # Eqs. 10, 11

@@ -12,7 +12,7 @@ from rllib_biac.algorithms.dqn.losses import LENIENCY
 from rllib_biac.algorithms.dqn.settings import LenientDQNSettings
 from rllib_biac.learning.actions import action_size
 from rllib_biac.learning.team import TeamSpec
-from rllib_biac.learning.transitions import ACTIONS, NEXT_OBS, OBS, TERMINATED, JointTransitions
+from rllib_biac.learning.transitions import ACTIONS, ENDED, NEXT_OBS, OBS, TERMINATED, JointTransitions
 
 
 class Temperatures:
@@ -109,7 +109,10 @@ class Leniency:
             if agent not in self._temperatures:
                 self._temperatures[agent] = self._make(i, agent, math.prod(observations.shape[1:]))
             own[LENIENCY, agent] = self._temperatures[agent].leniency(
-                observations, actions, rows.columns[NEXT_OBS, agent], rows.columns[TERMINATED]
+                observations,
+                actions,
+                rows.columns[NEXT_OBS, agent],
+                rows.columns.get((ENDED, agent), rows.columns[TERMINATED]),
             )
         return JointTransitions(rows.columns | own, rows.num_agents)
 

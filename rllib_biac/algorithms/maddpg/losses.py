@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from rllib_biac.algorithms.maddpg.settings import MADDPGSettings, MATD3Settings
+from rllib_biac.learning.actions import acting
 from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import (
@@ -94,4 +95,5 @@ class MATD3Losses(MADDPGLosses):
         action = output.tanh()
         noise = torch.empty_like(action).normal_(0.0, self.settings.target_noise, generator=self.generator)
         limit = self.settings.target_noise_clip
-        return (action + noise.clamp_(-limit, limit)).clamp_(-1.0, 1.0)
+        smoothed = (action + noise.clamp_(-limit, limit)).clamp_(-1.0, 1.0)
+        return acting(smoothed, rows.get((NEXT_ACTION_MASK, agent)))

@@ -1,0 +1,323 @@
+"""One copy of anybody's `ParallelEnv`, held to the contract of games at every call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rllib_biac.envs.adapters import Adapter
+from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
+
+ACTION_MASK = "action_mask"
+ALL = "__all__"  # RLlib's name for the whole game among flags
+# Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
+FIRST_EPISODES, ONE_STEP_OF = 3, 64
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a game.
+
+    Attributes:
+        absences: whether agents are absent at times: they leave early, come late, or act in turns.
+        masks: whether actions are forbidden at times.
+        steps: how long it was looked at.
+        episodes: that came to their end meanwhile.
+        seconds_per_step: how long one took.
+    """
+
+    absences: bool = False
+    masks: bool = False
+    steps: int = 0
+    episodes: int = 0
+    seconds_per_step: float = 0.0
+
+
+@dataclass
+class Contract:
+    """What a game declares, and what is known of it.
+
+    Attributes:
+        agents: all of them, in the game's own order.
+        readers: of their observations.
+        masked: agents whose observation holds an action mask.
+        num_actions: of each agent, None where actions are continuous.
+        look: what is known of absences and masks.
+        looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, `was_masked`.
+        trusted: whether values are known to fit.
+    """
+
+    agents: list[str]
+    readers: dict[str, SpaceReader]
+    masked: set[str]
+    num_actions: dict[str, int | None]
+    look: Look
+    looking: bool = False
+    trusted: bool = False
+    was_absent: bool = False
+    was_masked: bool = False
+
+
+class OneGame:
+    """One copy of a game.
+
+    Args:
+        env: it.
+        number: by which errors name it.
+        contract: what it is held to.
+        observations: agent -> (*observation shape), written in place.
+        masks: agent -> (|A_i|,) bool, written in place; of a continuous action (1,), whether the agent acts. None where
+            no masks are expected.
+        ended: (agents,) bool, written in place: whose own part is terminated.
+        acts: (agents,) bool, written in place: who acts at the coming step.
+
+    Attributes:
+        steps: since the last reset.
+        episodes: begun so far.
+        terminated: whether the game is.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        number: int,
+        contract: Contract,
+        *,
+        observations: dict[str, np.ndarray],
+        masks: dict[str, np.ndarray] | None,
+        ended: np.ndarray,
+        acts: np.ndarray,
+    ) -> None:
+        self.env, self._number, self._contract = env, number, contract
+        self._observations, self._masks, self.ended, self.acts = observations, masks, ended, acts
+        self._asked, self._left = np.zeros_like(acts), np.zeros_like(acts)
+        self.steps = self.episodes = 0
+        self.terminated = self._lists_agents = False
+
+    def where(self) -> str:
+        """Returns where the game stands, for messages."""
+        return f"in game {self._number} at step {self.steps}"
+
+    def reset(self, seed: int | None) -> None:
+        """Starts the game anew.
+
+        Raises:
+            GameError: if it raises, or what it returns breaks the contract.
+        """
+        try:
+            result = self.env.reset(seed=seed)
+        except Exception as error:
+            raise GameError(f"the game raised {error!r} in reset() in game {self._number}.") from error
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
+            raise GameError(f"reset() returned {_kind(result)} in game {self._number}; write (observations, infos).")
+        self.steps, self.episodes = 0, self.episodes + 1
+        self.terminated = False
+        self.ended[:] = self._left[:] = False
+        self._lists_agents = bool(getattr(self.env, "agents", None))
+        self._check_names("reset()", "observations", result[0])
+        for agent, buffer in self._observations.items():
+            if agent not in result[0]:
+                buffer[...] = 0  # it comes late
+        self._keep(result[0], _entries(result[1]), over=False)
+
+    def step(self, joint_action: Mapping[str, Any]) -> tuple[dict[str, float], bool, bool, Mapping[str, Any]]:
+        """Plays one joint action; of it the game is handed what those do who are to act.
+
+        Returns:
+            agent -> reward; whether the game is terminated, truncated; infos.
+
+        Raises:
+            GameError: as `reset`.
+        """
+        asked = {a: joint_action[a] for a, is_asked in zip(self._contract.agents, self._asked, strict=True) if is_asked}
+        self.steps += 1
+        try:
+            result = self.env.step(asked)
+        except Exception as error:
+            raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {asked}.") from error
+        if not isinstance(result, tuple) or len(result) != 5:
+            raise GameError(
+                f"step() returned {_kind(result)} {self.where()}; write "
+                "(observations, rewards, terminations, truncations, infos)."
+            )
+        *given, infos = result
+        for what, entries in zip(("observations", "rewards", "terminations", "truncations"), given, strict=True):
+            self._check_names("step()", what, entries)
+        observations, paid, terminations, truncations = given
+        silent = not any(given)
+        rewards = self._rewards(paid, silent)
+        terminated, truncated = self._ends(terminations, truncations, silent)
+        self.terminated = terminated
+        self._keep(observations, _entries(infos), over=terminated or truncated)
+        return rewards, terminated, truncated, _entries(infos)
+
+    def state(self, reader: SpaceReader, buffer: np.ndarray) -> None:
+        """Writes the game's state into a buffer, (*state shape); after its end the buffer may stay as it is.
+
+        Raises:
+            GameError: if the game raises, or its state is not of the state space.
+        """
+        try:
+            state = self.env.state()
+        except Exception as error:
+            if self.terminated:
+                return  # what comes after the end is worth nothing, whatever it is
+            raise GameError(f"the game raised {error!r} in state() {self.where()}.") from error
+        self._write(buffer, reader, state, "state")
+
+    def _check_names(self, call: str, what: str, entries: Any) -> None:
+        if not isinstance(entries, Mapping):
+            raise GameError(f"{call} returned {entries!r} as {what} {self.where()}; write agent -> value.")
+        if all(name in self._observations for name in entries):
+            return
+        for name in entries:
+            if name not in self._observations and not (name == ALL and what.endswith("ations") and what[0] == "t"):
+                raise GameError(
+                    f"{call} returned {what} of {name!r} {self.where()}; the game's possible_agents are "
+                    f"{self._contract.agents}."
+                )
+
+    def _rewards(self, paid: Mapping[str, Any], silent: bool) -> dict[str, float]:
+        rewards = dict.fromkeys(self._contract.agents, 0.0)
+        for i, agent in enumerate(self._contract.agents):
+            if agent not in paid:
+                if self._asked[i] and not silent:
+                    raise GameError(f"agent {agent!r} needs one number as its reward {self.where()}; got none.")
+                continue
+            try:
+                rewards[agent] = read_number(paid[agent])
+            except Misfit as error:
+                raise GameError(f"agent {agent!r} {error} {self.where()}.") from error
+            if rewards[agent] and self.ended[i]:
+                raise GameError(
+                    f"agent {agent!r} earned {rewards[agent]} {self.where()}, after it was terminated: flag it as "
+                    "terminated when there is nothing more to earn."
+                )
+        return rewards
+
+    def _ends(self, terminations: Mapping[str, Any], truncations: Mapping[str, Any], silent: bool) -> tuple[bool, bool]:
+        """Keeps who is terminated; returns whether the game is terminated or truncated."""
+        terminated = self._flags(terminations, "termination")
+        truncated = self._flags(truncations, "truncation") & ~terminated & ~self.ended
+        self.ended |= terminated
+        if silent or (self._lists_agents and not self.env.agents):
+            self.ended |= ~truncated  # the game says by an empty list, or by saying nothing, that it is over
+        done = self.ended | truncated
+        if truncated.any() and not done.all():
+            one, other = (self._contract.agents[int(np.argmax(which))] for which in (truncated, ~done))
+            raise GameError(
+                f"agent {one!r} is truncated {self.where()} while {other!r} goes on: what its future is worth nobody "
+                "can tell then. Flag it as terminated, or truncate all agents at once."
+            )
+        return bool(done.all() and not truncated.any()), bool(truncated.any())
+
+    def _flags(self, given: Mapping[str, Any], what: str) -> np.ndarray:
+        flags = np.zeros(len(self._contract.agents), bool)
+        for name, flag in given.items():
+            try:
+                if read_flag(flag):
+                    flags[slice(None) if name == ALL else self._contract.agents.index(name)] = True
+            except Misfit as error:
+                raise GameError(f"the {what} flag of {name!r} {error} {self.where()}.") from error
+        return flags
+
+    def _keep(self, observations: Mapping[str, Any], infos: Mapping[str, Any], *, over: bool) -> None:
+        """Keeps what agents see and may do now, and who acts next."""
+        contract = self._contract
+        listed = self.env.agents if self._lists_agents and not over else None
+        acting = getattr(self.env, "acting", None)
+        bounds = not contract.trusted and (
+            self.episodes <= FIRST_EPISODES or (self.steps + self._number) % ONE_STEP_OF == 0
+        )
+        for i, (agent, reader) in enumerate(contract.readers.items()):
+            mask = _entries(infos.get(agent)).get(ACTION_MASK)
+            seen = agent in observations
+            if seen:
+                observation = observations[agent]
+                if agent in contract.masked:
+                    observation, mask = self._split(agent, observation)
+                self._write(self._observations[agent], reader, observation, f"observation of agent {agent!r}", bounds)
+            allowed = self._keep_mask(agent, mask)
+            there = not self.ended[i] and (over or seen)
+            if listed is not None:
+                self._check_listed(agent, i, agent in listed, seen or isinstance(self.env, Adapter))
+                there = there and agent in listed
+            self._asked[i] = there and (not acting or agent in acting)
+            self.acts[i] = self._asked[i] and allowed
+            if not self.acts[i]:
+                self._keep_absence(agent, over)
+
+    def _check_listed(self, agent: str, i: int, listed: bool, seen: bool) -> None:
+        if listed and not seen and not self.ended[i]:
+            raise GameError(
+                f"agent {agent!r} has no observation {self.where()}, though it is among the game's agents; give it "
+                "one, or take it out of `agents` while it does nothing."
+            )
+        if listed and self._left[i]:
+            raise GameError(
+                f"agent {agent!r} is back among the game's agents {self.where()}, after it was terminated: leave it "
+                "out of `agents` without a flag while it is only absent."
+            )
+        self._left[i] |= self.ended[i] and not listed
+
+    def _split(self, agent: str, observation: Any) -> tuple[Any, Any]:
+        if not isinstance(observation, Mapping) or ACTION_MASK not in observation:
+            raise GameError(
+                f"observation of agent {agent!r} {self.where()} has no entry 'action_mask', which its space has."
+            )
+        rest = {key: value for key, value in observation.items() if key != ACTION_MASK}
+        return rest["observation"] if set(rest) == {"observation"} else rest, observation[ACTION_MASK]
+
+    def _write(self, buffer: np.ndarray, reader: SpaceReader, value: Any, what: str, bounds: bool = False) -> None:
+        try:
+            buffer[...] = reader(value, bounds=bounds)
+        except (TypeError, ValueError) as error:
+            raise GameError(f"{what} {self.where()} {error}.") from error
+
+    def _keep_mask(self, agent: str, mask: Any) -> bool:
+        """Keeps what an agent may do now, all where no mask is given; returns whether that is anything."""
+        if mask is None:
+            if self._masks is not None:
+                self._masks[agent][:] = True
+            return True
+        if self._masks is None:
+            raise GameError(
+                f"agent {agent!r} got its first action mask {self.where()}; a look of {self._contract.look.steps} "
+                "steps at the game showed none. Write masks: true."
+            )
+        self._contract.was_masked = True
+        count = self._contract.num_actions[agent]
+        try:
+            if count is None:
+                raise Misfit("is of continuous actions; masks are for discrete ones")
+            allowed = read_mask(mask, count)
+        except Misfit as error:
+            raise GameError(f"action mask of agent {agent!r} {self.where()} {error}.") from error
+        self._masks[agent][:] = allowed
+        return bool(allowed.any())
+
+    def _keep_absence(self, agent: str, over: bool) -> None:
+        contract = self._contract
+        if not (over or contract.look.absences or contract.looking):
+            raise GameError(
+                f"agent {agent!r} does not act {self.where()}; a look of {contract.look.steps} steps at the game "
+                "showed no absences. Write absences: true."
+            )
+        contract.was_absent |= not over
+        if self._masks is not None:  # the null action alone: action 0, or the middle of its range
+            self._masks[agent][:] = False
+            if contract.num_actions[agent] is not None:
+                self._masks[agent][0] = True
+
+
+def _entries(given: Any) -> Mapping[str, Any]:
+    """Returns infos, none for what is no mapping: some games return None."""
+    return given if isinstance(given, Mapping) else {}
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,196 @@
+"""What a game returns, held to what it declares: values that do not fit are refused in words, never bent to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+FIXED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
+# How far outside of its bounds a real number may lie: what rounding from float64 to float32 does.
+RELATIVE, ABSOLUTE = 1e-5, 1e-6
+
+
+class Misfit(ValueError):
+    """A value is not what its space, or the contract of games, says. The message completes "observation of agent …"."""
+
+
+def _unfit_part(space: gym.Space) -> gym.Space | None:
+    """Returns the first part of a space without a fixed number of entries, such as a Sequence; None if all is well."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = list(space.values()) if isinstance(space, spaces.Dict) else list(space.spaces)
+        return next((unfit for part in parts if (unfit := _unfit_part(part)) is not None), None)
+    return None if isinstance(space, FIXED) else space
+
+
+def _is_kept(space: gym.Space) -> bool:
+    """Vectors and images go to the networks as they are, everything else flattened to a vector."""
+    return isinstance(space, spaces.Box) and (
+        len(space.shape) == 1 or (len(space.shape) == 3 and space.dtype == np.uint8)
+    )
+
+
+class SpaceReader:
+    """Turns what a game returns for one space into arrays of one shape and dtype.
+
+    Args:
+        space: as the game declares it.
+        what: whose it is, for messages: `"agent 'a': observation"`.
+
+    Attributes:
+        space: of the arrays: the declared one for vectors and images, else flattened to a vector.
+
+    Raises:
+        ValueError: if the space, or a part of it, has no fixed number of entries, or none at all.
+    """
+
+    def __init__(self, space: Any, what: str) -> None:
+        if not isinstance(space, gym.Space):
+            raise ValueError(f"{what} space is {space!r}; write a gymnasium space, such as a Box.")
+        if (unfit := _unfit_part(space)) is not None:
+            raise ValueError(
+                f"{what} space {space} cannot be turned into arrays of one size because of {unfit}; "
+                "write a Box, or a Dict or Tuple of Box, Discrete, MultiBinary and MultiDiscrete."
+            )
+        self.raw = space
+        self._kept = _is_kept(space)
+        self.space: gym.Space = space if self._kept else spaces.flatten_space(space)
+        if not np.prod(self.space.shape or (0,)):
+            raise ValueError(f"{what} space {space} has no entries; write one that tells something.")
+        self._dtype = np.dtype(self.space.dtype or np.float32)
+
+    def __call__(self, value: Any, *, bounds: bool) -> np.ndarray:
+        """Returns a value as an array of `space`'s shape, and of a dtype that goes into its own without loss.
+
+        Args:
+            value: what the game returned.
+            bounds: whether to hold real numbers to their bounds, too. Integers always are held to their dtype, choices
+                to their number.
+
+        Raises:
+            Misfit: if it is not of the space.
+        """
+        if self._kept:
+            array = _box(self.raw, value, "", bounds)
+        else:
+            array = np.asarray(spaces.flatten(self.raw, _fit(self.raw, value, "", bounds)))
+        return array if array.dtype == self._dtype else array.astype(self._dtype)
+
+    def new_buffer(self, num_games: int) -> np.ndarray:
+        return np.zeros((num_games, *(self.space.shape or ())), self._dtype)
+
+
+def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
+    """Returns a value as `gymnasium.spaces.flatten` takes it, or raises `Misfit` naming the part at fault."""
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+            given = sorted(map(str, value)) if isinstance(value, Mapping) else repr(value)
+            raise Misfit(f"{_part(at)}has {given}; its space says the entries {sorted(map(str, space.spaces))}")
+        return {key: _fit(part, value[key], f"{at}[{key!r}]", bounds) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            raise Misfit(f"{_part(at)}is {value!r}; its space says a tuple of {len(space.spaces)}")
+        return tuple(_fit(part, value[i], f"{at}[{i}]", bounds) for i, part in enumerate(space.spaces))
+    if isinstance(space, spaces.Box):
+        return _box(space, value, at, bounds)
+    array = _whole(value, at)
+    if array.shape != (space.shape or ()):
+        raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape or ()}")
+    if isinstance(space, spaces.Discrete):
+        low, high = int(space.start), int(space.start) + int(space.n) - 1
+    elif isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    else:
+        low, high = 0, 1
+    if ((array < low) | (array > high)).any():
+        raise Misfit(f"{_part(at)}is {array.tolist()}; its space says {space}")
+    return int(array) if isinstance(space, spaces.Discrete) else array
+
+
+def _box(space: spaces.Box, value: Any, at: str, bounds: bool) -> np.ndarray:
+    array = np.asarray(value)
+    if array.shape != space.shape:
+        raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape}")
+    if array.dtype != space.dtype:
+        if array.dtype.kind not in "fiub":
+            raise Misfit(f"{_part(at)}holds {array.dtype}, {array.ravel()[:1].tolist()}; its space says {space.dtype}")
+        if space.dtype.kind != "f":
+            if array.dtype.kind == "f":
+                raise Misfit(f"{_part(at)}holds {array.dtype}; its space says {space.dtype}")
+            cast = array.astype(space.dtype)
+            if (cast != array).any():
+                raise Misfit(f"{_part(at)}holds {array[cast != array][0]}, which does not fit {space.dtype}")
+            array = cast
+    if bounds:
+        low, high = space.low, space.high
+        if array.dtype.kind == "f":
+            low = low - (ABSOLUTE + RELATIVE * np.abs(low))
+            high = high + (ABSOLUTE + RELATIVE * np.abs(high))
+        outside = (array < low) | (array > high)
+        if outside.any():
+            first = tuple(np.argwhere(outside)[0])
+            raise Misfit(
+                f"{_part(at)}holds {array[first]} at {[int(i) for i in first]}; its space says "
+                f"{space.low[first]} to {space.high[first]}"
+            )
+    return array
+
+
+def _whole(value: Any, at: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iub":
+        raise Misfit(f"{_part(at)}is {value!r}; its space says whole numbers")
+    return array
+
+
+def _part(at: str) -> str:
+    return f"at {at} " if at else ""
+
+
+def read_mask(mask: Any, num_actions: int) -> np.ndarray:
+    """Returns an action mask, (|A_i|,) bool: which actions are allowed.
+
+    Raises:
+        Misfit: if it is no vector of 0 and 1, one entry per action.
+    """
+    array = np.asarray(mask)
+    if array.shape != (num_actions,):
+        raise Misfit(f"has shape {array.shape}; write {(num_actions,)}, one entry per action")
+    if array.dtype != bool:
+        if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
+            raise Misfit(f"is {array.tolist()}; write 1 for allowed actions and 0 for forbidden ones")
+        array = array.astype(bool)
+    return array
+
+
+def read_number(value: Any) -> float:
+    """Returns a reward as a number.
+
+    Raises:
+        Misfit: if it is none, or one that float32 cannot hold.
+    """
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "fiub":
+        what = f"shape {array.shape}" if array.shape else repr(value)
+        raise Misfit(f"needs one number as its reward; got {what}")
+    number = float(array)
+    if abs(number) > 1e30 and np.isfinite(number):
+        raise Misfit(f"has a reward of {number:g}, which is too large to learn from; write it in larger units")
+    return number
+
+
+def read_flag(value: Any) -> bool:
+    """Returns whether a flag is set.
+
+    Raises:
+        Misfit: if it is neither true nor false.
+    """
+    if value is True or value is False:
+        return value
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "biu" or array not in (0, 1):
+        raise Misfit(f"is {value!r}; write True or False")
+    return bool(array)
