@@ -10,6 +10,7 @@ import pkgutil
 import re
 import traceback
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +25,7 @@ FORMS = "'package.module:factory', or a gymnasium id such as 'module:Name-v0'"
 # What a module of PettingZoo's calls its game, best first: turns only where there is no parallel form.
 IN_MODULES = ("parallel_env", "env", "raw_env")
 # Packages of games of several agents that gymnasium knows only once they are imported.
-REGISTERING = ("highway_env", "lbforaging", "rware", "multigrid")
+REGISTERING = ("highway_env", "lbforaging", "rware", "multigrid.envs")
 
 
 def game_ids() -> list[str]:
@@ -78,17 +79,25 @@ def factory_of(game: str) -> Callable[..., Any]:
 
 
 def _attribute(game: str, module: ModuleType, attribute: str) -> Any:
-    if hasattr(module, attribute):
-        return getattr(module, attribute)
-    if attribute.isidentifier() and hasattr(module, "__path__") and _exists(f"{module.__name__}.{attribute}"):
-        return _imported(game, f"{module.__name__}.{attribute}")
-    near = difflib.get_close_matches(attribute, dir(module), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "; write package.module:factory."
-    raise ValueError(f"game {game!r}: {module.__name__!r} has no callable {attribute!r}{hint}")
+    found: Any = module
+    for part in attribute.split("."):  # a method of a class, too
+        inner = f"{found.__name__}.{part}" if isinstance(found, ModuleType) and part.isidentifier() else ""
+        if inner and not hasattr(found, part) and hasattr(found, "__path__") and _exists(inner):
+            found = _imported(game, inner)
+        elif hasattr(found, part):
+            found = getattr(found, part)
+        else:
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; write package.module:factory."
+            raise ValueError(f"game {game!r}: {found.__name__!r} has no callable {part!r}{hint}")
+    return found
 
 
 def _exists(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except Exception:  # the package that it is in is missing, or raises anything
+        return False
 
 
 def _imported(game: str, name: str) -> ModuleType:
@@ -103,31 +112,47 @@ def _why(name: str, error: BaseException) -> str:
     first = error
     while isinstance(cause := first.__cause__ or first.__context__, ImportError):
         first = cause
-    frames = [f for f in traceback.extract_tb(first.__traceback__) if not f.filename.startswith("<frozen")]
-    inside = frames and frames[-1].filename != __file__
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if inside else ""
+    place = _place(first, lambda frame: frame.name == "<module>")
     if isinstance(first, ModuleNotFoundError) and first.name:
         needs = "" if name == first.name or name.startswith(f"{first.name}.") else f", which {place} needs,"
         return f"module {first.name!r}{needs} is not installed or not on Python's path."
-    return f"{type(first).__name__}: {first}{f' ({place})' if place else ''}."
+    return f"{_said(first)}{f' ({place})' if place else ''}."
+
+
+def _place(error: BaseException, wanted: Callable[[traceback.FrameSummary], bool]) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if wanted(f) and f.filename != __file__]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _said(error: BaseException) -> str:
+    """Returns the first line of an error."""
+    line = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _make_gymnasium(game: str, kwargs: dict[str, Any]) -> Any:
     module, _, name = game.rpartition(":")
+    unknown = ""
     # Some packages register their games only when they are imported; without a module, those that are installed are.
-    for registering in [module] if module else [None, *filter(_exists, REGISTERING)]:
-        if registering:
-            _imported(game, registering)
+    for registering in [module] if module else ["", *filter(_exists, REGISTERING)]:
         try:
-            gym.spec(name)
+            if registering:
+                _imported(game, registering)
+            entry = gym.spec(name).entry_point
         except gym.error.Error as error:
-            unknown = error
+            unknown = unknown or str(error).rstrip(".?")
             continue
-        return gym.make(name, disable_env_checker=True, **kwargs)  # the checker wants one number as the reward
+        except ValueError:
+            if module:
+                raise
+            continue  # a broken package is not the one that was asked for, as far as anyone can tell
+        if isinstance(entry, str):
+            _imported(game, entry.partition(":")[0])
+        return _call(game, partial(gym.make, name, disable_env_checker=True), kwargs)  # it wants one number as reward
     raise ValueError(
-        f"unknown game {game!r}: {str(unknown).rstrip('.')} among gymnasium's; "
+        f"unknown game {game!r}: {unknown}, says gymnasium; "
         f"{'write' if module else 'name the module that registers it and write'} 'module:Name-v0'."
-    ) from unknown
+    )
 
 
 def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
@@ -135,11 +160,18 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
         inspect.signature(factory).bind(**kwargs)
     except TypeError as error:
         if callable(getattr(factory, "with_agent_groups", None)):  # RLlib's environments take one dict of settings
-            return factory(dict(kwargs))
-        raise ValueError(f"game {game!r}: {error}; its settings are {inspect.signature(factory)}.") from error
+            factory, kwargs = partial(factory, dict(kwargs)), {}
+        else:
+            raise ValueError(f"game {game!r}: {error}; its settings are {inspect.signature(factory)}.") from error
     except ValueError:  # no signature to be had
         pass
-    return factory(**kwargs)
+    try:
+        return factory(**kwargs)
+    except ValueError:
+        raise
+    except Exception as error:  # a game may raise anything; whose it is, the reader sees
+        place = _place(error, lambda frame: True)
+        raise ValueError(f"game {game!r}: making it raised {_said(error)} ({place}).") from error
 
 
 def make(game: str, **kwargs: Any) -> ParallelEnv:

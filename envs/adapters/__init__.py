@@ -47,10 +47,10 @@ def _as_parallel(env: Any) -> Any:
     if isinstance(env, AECEnv) or _offers(env, "agent_iter", "observe", "last", "step", "reset"):
         return from_turns(env)
     if _offers(env, "reset", "step"):
-        by_agent = isinstance(getattr(env, "observation_spaces", None), Mapping) and not _offers(
-            env, "observation_space"
-        )
-        if by_agent or _offers(env, "get_observation_space", "get_action_space"):
+        by_agent = isinstance(getattr(env, "observation_spaces", None), Mapping)
+        if (isinstance(env, gym.Env) and _offers(env, "get_observation_space", "get_action_space")) or (
+            by_agent and not _offers(env, "observation_space")
+        ):
             return RLlibEnv(env)
         if isinstance(env, gym.Env):
             return GymnasiumAgentsEnv(env)
@@ -61,7 +61,8 @@ def _as_parallel(env: Any) -> Any:
         kind = f"{name_of(env)}, an environment of the old `gym`"
     raise ValueError(
         f"{kind} is no game of a make that is known here; hand over a PettingZoo ParallelEnv or AECEnv, a gymnasium "
-        "environment with a Tuple or Dict of spaces (one entry per agent), or an RLlib MultiAgentEnv."
+        "environment with a Tuple or Dict of spaces (one entry per agent), or an RLlib MultiAgentEnv; many packages "
+        "have a wrapper that makes one of these."
     )
 
 

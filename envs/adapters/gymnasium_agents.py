@@ -117,4 +117,5 @@ def _spaces_of(env: gym.Env) -> Spaces:
         return {f"agent_{i}": pair for i, pair in enumerate(zip(seen, done, strict=True))}
     if isinstance(seen, spaces.Dict) and isinstance(done, spaces.Dict) and set(seen) == set(done):
         return {agent: (seen[agent], done[agent]) for agent in seen}
-    raise LookupError(f"its observations {seen} and actions {done} are not one entry per agent")
+    what, how = (f"{str(space)[:80]}" for space in (seen, done))
+    raise LookupError(f"its observations, {what}, and actions, {how}, are not one entry per agent")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -31,54 +30,55 @@ class TurnsEnv(Adapter):
     def __init__(self, env: AECEnv) -> None:
         super().__init__(env, read_spaces(env, pettingzoo_spaces, PETTINGZOO_HINT)[0])
         self.acting: set[Any] = set()
-        self._earned: dict[Any, float] = {}  # since an agent's own last turn
+        self._earned: dict[Any, Any] = {}  # since an agent's own last turn
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         self.env.reset(seed=seed, options=options)
         self._earned = {}
-        seen = self._take_out_the_done({}, {})
+        seen = self._take_out_the_done({})
         return seen | self._look(), self._infos()
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         agent, present = self.env.agent_selection, list(self.agents)
         if agent not in actions:
             raise GameError(f"it is the turn of agent {agent!r}, which has no action; actions came of {list(actions)}.")
-        self._check_account(agent)
+        self._earned[agent] = 0.0
         self.env.step(actions[agent])
-        rewards = dict.fromkeys(present, 0.0)
-        self._collect(rewards)
+        rewards = dict.fromkeys(present, 0.0) | dict(self.env.rewards)
+        self._check_accounts(rewards)
         infos = self._infos()
         over: dict[Any, tuple[bool, bool]] = {}
-        last_seen = self._take_out_the_done(rewards, over)
+        last_seen = self._take_out_the_done(over)
         flags = {a: over.get(a, (False, False)) for a in {**dict.fromkeys(present), **dict.fromkeys(self.agents)}}
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
         return last_seen | self._look(), rewards, terminated, truncated, infos | self._infos()
 
-    def _collect(self, rewards: dict[Any, float]) -> None:
-        for agent, reward in self.env.rewards.items():
-            rewards[agent] = rewards.get(agent, 0.0) + float(reward)
-            self._earned[agent] = self._earned.get(agent, 0.0) + float(reward)
+    def _check_accounts(self, rewards: dict[Any, Any]) -> None:
+        for agent, reward in rewards.items():
+            self._earned[agent] = self._earned.get(agent, 0.0) + reward
+        for agent, said in self.env._cumulative_rewards.items():
+            earned = self._earned.get(agent, 0.0)
+            if self._asked_to_step(agent) and not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
+                raise GameError(
+                    f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
+                    "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
+                    "`_accumulate_rewards()` once."
+                )
 
-    def _check_account(self, agent: Any) -> None:
-        earned, said = self._earned.pop(agent, 0.0), float(self.env.last(observe=False)[1])
-        if not math.isclose(earned, said, rel_tol=1e-4, abs_tol=1e-6):
-            raise GameError(
-                f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
-                "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
-                "`_accumulate_rewards()` once."
-            )
+    def _asked_to_step(self, agent: Any) -> bool:
+        env = self.env
+        done = env.terminations.get(agent, False) or env.truncations.get(agent, False)
+        return done or agent == env.agent_selection
 
-    def _take_out_the_done(self, rewards: dict[Any, float], over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
+    def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
         while env.agents and (env.terminations[env.agent_selection] or env.truncations[env.agent_selection]):
             agent = env.agent_selection
-            self._check_account(agent)
             seen[agent] = env.observe(agent)
             over[agent] = bool(env.terminations[agent]), bool(env.truncations[agent])
-            env.step(None)
+            env.step(None)  # pays nobody, as PettingZoo's own conversions have it
             if agent in env.agents:
                 raise GameError(f"agent {agent!r} is done and not taken out; call `_was_dead_step(action)` in step().")
-            self._collect(rewards)
         self.agents = list(env.agents)
         self.acting = {env.agent_selection} if self.agents else set()
         return {agent: value for agent, value in seen.items() if value is not None}

@@ -149,11 +149,11 @@ def test_what_the_other_agent_needs_on_turn_is_said():
 
 
 def test_rewards_kept_twice_are_told():
-    class Forgets(Tree):  # `rewards` are set once and for all, so that their sum is not what `last()` says
+    class Forgets(Tree):  # what a step leaves in `rewards` is not what it added to what `last()` says
         def step(self, action):
             super().step(action)
             if self.agents:
-                self.rewards["a"] = 1.0
+                self.rewards["a"] += 1.0
 
     env = adapt(Forgets(1, agents=("a", "b")))
     with pytest.raises(GameError, match=r"by `rewards` and .* by `last\(\)`"):
@@ -256,7 +256,7 @@ def test_old_forms_are_told(old):
 
 def test_a_single_agent_is_refused():
     for name in ("CartPole-v1", "Blackjack-v1"):
-        with pytest.raises(ValueError, match=r"not one entry per agent.*single agent"):
+        with pytest.raises(ValueError, match=r"are not one entry per agent.*single agent"):
             make(name)
 
 
