@@ -1,4 +1,4 @@
-"""Games of other make as PettingZoo `ParallelEnv`s: `AECEnv`, gymnasium of several agents, RLlib's `MultiAgentEnv`.
+"""Games of other make as PettingZoo `ParallelEnv`s: turns, gymnasium, RLlib, multi-agent-rlenv.
 
 Who is absent at a step: an agent without an entry in the observations; where an adapted game has an attribute `acting`
 (a set of agents), all agents that are not in it, although they have observations.
@@ -14,11 +14,12 @@ from pettingzoo import AECEnv, ParallelEnv
 
 from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, name_of, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
+from rllib_biac.envs.adapters.marlenv_env import MARLEnvAdapter
 from rllib_biac.envs.adapters.renamed import RenamedEnv
 from rllib_biac.envs.adapters.rllib_env import RLlibEnv
 from rllib_biac.envs.adapters.turns import TurnsEnv, from_turns
 
-__all__ = ["Adapter", "GymnasiumAgentsEnv", "RLlibEnv", "RenamedEnv", "TurnsEnv", "adapt"]
+__all__ = ["Adapter", "GymnasiumAgentsEnv", "MARLEnvAdapter", "RLlibEnv", "RenamedEnv", "TurnsEnv", "adapt"]
 
 
 def adapt(env: Any) -> ParallelEnv:
@@ -26,11 +27,14 @@ def adapt(env: Any) -> ParallelEnv:
 
     Args:
         env: a `ParallelEnv` (returned as it is, if nothing is to do), an `AECEnv`, a `gymnasium.Env` with a Tuple or
-            Dict of spaces, or an RLlib `MultiAgentEnv`; or what offers the same methods without being of that class.
+            Dict of spaces, an RLlib `MultiAgentEnv`, or a `MARLEnv`; or what offers the same methods without being of
+            that class.
 
     Raises:
         ValueError: if it is none of these, or does not say who plays and what they see and do.
     """
+    if _offers(env, "build") and not _offers(env, "reset"):  # a builder, such as lle.level(1)
+        env = env.build()
     parallel = _as_parallel(env)
     if isinstance(parallel, Adapter):
         spaces, late = pettingzoo_spaces(parallel), False
@@ -54,6 +58,8 @@ def _as_parallel(env: Any) -> Any:
             return RLlibEnv(env)
         if isinstance(env, gym.Env):
             return GymnasiumAgentsEnv(env)
+        if _offers(env, "get_observation", "get_state", "available_actions") and hasattr(env, "observation_shape"):
+            return MARLEnvAdapter(env)
         if _offers(env, "observation_space", "action_space"):
             return env
     kind = f"an object of {name_of(env)}"
@@ -61,8 +67,8 @@ def _as_parallel(env: Any) -> Any:
         kind = f"{name_of(env)}, an environment of the old `gym`"
     raise ValueError(
         f"{kind} is no game of a make that is known here; hand over a PettingZoo ParallelEnv or AECEnv, a gymnasium "
-        "environment with a Tuple or Dict of spaces (one entry per agent), or an RLlib MultiAgentEnv; many packages "
-        "have a wrapper that makes one of these."
+        "environment with a Tuple or Dict of spaces (one entry per agent), an RLlib MultiAgentEnv or a MARLEnv; many "
+        "packages have a wrapper that makes one of these."
     )
 
 

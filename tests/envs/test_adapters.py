@@ -379,6 +379,63 @@ def test_rllib_itself():
         del sys.modules["games_of_a_user"]
 
 
+# -- multi-agent-rlenv ------------------------------------------------------------------------------------------------
+class Shared:
+    """A `MARLEnv` without the package: two agents share their reward; the second may not play 2 at first."""
+
+    n_agents, observation_shape, extras_shape, state_shape, state_extras_shape = 2, (3,), (0,), (1,), (1,)
+
+    def __init__(self, continuous=False, extras=0, cut=False):
+        self.extras_shape, self.cut, self.continuous = (extras,), cut, continuous
+        ends = {"low": np.full((2, 2), -1.0), "high": np.ones((2, 2)), "shape": (2, 2)} if continuous else {"size": 3}
+        self.action_space = SimpleNamespace(is_continuous=continuous, **ends)
+
+    def available_actions(self):
+        return np.array([[True] * 3, [True, True, self.t > 0]])
+
+    def get_observation(self):
+        seen, more = np.full((2, 3), self.t), np.ones((2, *self.extras_shape))
+        return SimpleNamespace(data=seen, extras=more, available_actions=self.available_actions())
+
+    def get_state(self):
+        return SimpleNamespace(data=np.array([self.t]), extras=np.array([7]))
+
+    def reset(self, *, seed=None):
+        self.t = 0
+        return self.get_observation(), self.get_state()
+
+    def step(self, action):
+        assert len(action) == 2
+        self.t += 1
+        reward = np.array([np.sum(action)], np.float32)
+        over = self.t >= 2
+        return self.get_observation(), self.get_state(), reward, over and not self.cut, over and self.cut, {"win": 1}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_shared_rewards_and_masks(cut):
+    env = adapt(SimpleNamespace(build=lambda: Shared(cut=cut, extras=2)))
+    assert env.possible_agents == ["agent_0", "agent_1"]
+    _, infos = env.reset()
+    assert [infos[a]["action_mask"].tolist() for a in env.possible_agents] == [[1, 1, 1], [1, 1, 0]]
+    returns, steps, ends = play(env, lambda *_: 1)
+    assert returns == {"agent_0": 4, "agent_1": 4}
+    assert ends == dict.fromkeys(env.possible_agents, (not cut, cut))
+    seen, *_, infos = steps[-1][1]
+    assert env.observation_space("agent_0").contains(seen["agent_0"])
+    assert env.state_space.contains(env.state())
+    assert infos["agent_1"]["win"] == 1
+
+
+def test_shared_rewards_and_continuous_actions():
+    env = adapt(Shared(continuous=True))
+    assert env.action_space("agent_1") == Box(-1, 1, (2,), np.float32)
+    assert env.observation_space("agent_1") == Box(-np.inf, np.inf, (3,), np.float32)
+    returns, steps, _ = play(env, lambda *_: np.ones(2, np.float32))
+    assert returns == {"agent_0": 8, "agent_1": 8}
+    assert not any("action_mask" in info for _, (*_, infos) in steps for info in infos.values())
+
+
 # -- names and late spaces --------------------------------------------------------------------------------------------
 class Plain(ParallelEnv):
     metadata = {"name": "plain"}  # noqa: RUF012
