@@ -44,9 +44,11 @@ class ActionReader:
         self.space: spaces.Discrete | spaces.Box
         self._what = what
         self._choices: np.ndarray | None = None
+        self._counts: list[int] = []  # of values, by entry
         match space:
             case spaces.Discrete():
                 self.space = spaces.Discrete(int(space.n))
+                self._counts = [int(space.n)]
             case spaces.MultiDiscrete():
                 self._enumerate(space.nvec, space.start, space.dtype)
             case spaces.MultiBinary():
@@ -72,7 +74,7 @@ class ActionReader:
                 f"{MAX_JOINT_ENTRIES:,} can be played as one Discrete; write fewer values per entry, a Box of floats, "
                 "or one agent per entry."
             )
-        self.space = spaces.Discrete(entries)
+        self.space, self._counts = spaces.Discrete(entries), counts
         digits = np.stack(np.unravel_index(np.arange(entries), counts), axis=-1)  # (entries, parts)
         offset = digits.astype(object) + np.ravel(start).astype(object)
         self._choices = offset.astype(dtype).reshape(entries, *shape)
@@ -127,3 +129,36 @@ class ActionReader:
             in_dtype = actions.astype(raw.dtype).reshape(-1, *raw.shape)
         # Clipped after rounding to the game's dtype, since rounding alone can lead outside.
         return [np.asarray(action) for action in np.clip(in_dtype, raw.low, raw.high)]
+
+    def allowed(self, mask: Any) -> np.ndarray:
+        """Returns which of the team's actions a mask of the game allows.
+
+        Args:
+            mask: 0 or 1 for each value: (n,) of a Discrete; of other spaces one such array per entry, in a list or a
+                tuple as `MultiDiscrete.sample` takes them, or all of them side by side, (sum of n,).
+
+        Returns:
+            (n,) bool, n the number of the team's actions; a combination is allowed if all its values are.
+
+        Raises:
+            GameError: if the mask has another form or holds other numbers, or the actions are floats.
+        """
+        if not self._counts:
+            raise GameError(f"{self._what}: action masks need a finite number of actions; got {self.raw}.")
+        parts = [np.asarray(part) for part in mask] if isinstance(mask, list | tuple) else []
+        if [part.shape for part in parts] != [(n,) for n in self._counts]:
+            whole = np.asarray(mask)
+            if whole.shape != (sum(self._counts),):
+                raise GameError(
+                    f"action mask of {self._what} has shape {whole.shape}; write ({sum(self._counts)},), one 0 or 1 "
+                    f"for each value of {self.raw}."
+                )
+            parts = np.split(whole, np.cumsum(self._counts)[:-1])
+        if any(part.dtype.kind not in "biuf" or not ((part == 0) | (part == 1)).all() for part in parts):
+            raise GameError(
+                f"action mask of {self._what} is {mask}; write 1 for what is allowed and 0 for what is not."
+            )
+        joint = np.ones((), bool)
+        for part in parts:
+            joint = joint[..., None] & part.astype(bool)
+        return joint.ravel()

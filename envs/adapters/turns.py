@@ -72,8 +72,13 @@ class TurnsEnv(Adapter):
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
-        while env.agents and (env.terminations[env.agent_selection] or env.truncations[env.agent_selection]):
-            agent = env.agent_selection
+        while env.agents:
+            if (agent := env.agent_selection) not in env.agents:
+                raise GameError(
+                    f"it is the turn of agent {agent!r}, which is none of its agents {env.agents} any more."
+                )
+            if not (env.terminations[agent] or env.truncations[agent]):
+                break
             seen[agent] = env.observe(agent)
             over[agent] = bool(env.terminations[agent]), bool(env.truncations[agent])
             env.step(None)  # pays nobody, as PettingZoo's own conversions have it

@@ -159,3 +159,31 @@ def test_the_largest_number_of_combinations():
 def test_actions_of_another_kind(space, actions):
     with pytest.raises(GameError, match="actions of agent 'car'"):
         ActionReader(space, "agent 'car'").to_game(np.array(actions))
+
+
+@given(COUNTED, st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_combination_is_allowed_if_all_its_values_are(space, data):
+    reader = ActionReader(space)
+    actions = np.array([np.ravel(a) for a in reader.to_game(np.arange(reader.space.n))], object)
+    lowest, highest = actions.min(0), actions.max(0)
+    masks = [data.draw(hnp.arrays(np.int8, int(n), elements=st.integers(0, 1))) for n in highest - lowest + 1]
+    expected = [all(m[v] for m, v in zip(masks, row - lowest, strict=True)) for row in actions]
+    assert reader.allowed(np.concatenate(masks)).tolist() == expected
+    if len(masks) > 1:
+        assert reader.allowed(tuple(masks)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("space", "mask", "words"),
+    [
+        (spaces.Discrete(2), [1, 1, 1], r"shape \(3,\); write \(2,\)"),
+        (spaces.Discrete(2), [0, -np.inf], "write 1 for what is allowed"),
+        (spaces.Discrete(2), [True, None], "write 1 for what is allowed"),
+        (spaces.MultiDiscrete([2, 3]), np.ones((2, 3)), r"write \(5,\)"),
+        (spaces.Box(0, 1, (2,)), [1, 1], "finite number of actions"),
+    ],
+)
+def test_masks_of_another_form(space, mask, words):
+    with pytest.raises(GameError, match=words):
+        ActionReader(space, "agent 'car'").allowed(np.array(mask))

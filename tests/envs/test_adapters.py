@@ -119,6 +119,78 @@ def test_returns_in_turns_are_the_trees_payoffs(seed, wrapped):
     assert len(paths) > 1
 
 
+class Dying(AECEnv):
+    """Each turn pays everybody in the game 1; `late` comes at turn 1, and `a` dies by the first turn of `b`.
+
+    Who is dead is taken out at once (`first`), or only when its turn comes, and earns until then. All end at turn 8.
+    """
+
+    metadata = {"name": "dying"}  # noqa: RUF012
+    possible_agents = ("a", "b", "late")
+
+    def __init__(self, first, cut=False):
+        self.first, self.cut = first, cut
+
+    def observation_space(self, agent):
+        return SEEN
+
+    def action_space(self, agent):
+        return Discrete(2)
+
+    def observe(self, agent):
+        return np.full(1, self.t, np.float32)
+
+    def _after(self, agent):
+        place = self.agents.index(agent) + 1
+        others = self.agents[place:] + self.agents[:place]
+        return next((a for a in others if not (self.first and self.terminations[a])), agent)
+
+    def reset(self, seed=None, options=None):
+        self.t, self.agents, self.agent_selection = 0, ["a", "b"], "a"
+        self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0) for _ in range(2))
+        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
+        self.infos = {agent: {} for agent in self.agents}
+
+    def step(self, action):
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            following = self._after(agent)
+            self._was_dead_step(action)
+            if not self.first and self.agents and not any(self.truncations.values()):
+                self.agent_selection = following
+            return
+        self._cumulative_rewards[agent] = 0
+        self.t += 1
+        if self.t == 1:
+            self.agents.append("late")
+            self.rewards["late"] = self._cumulative_rewards["late"] = 0
+            self.terminations["late"] = self.truncations["late"] = False
+            self.infos["late"] = {}
+        self.rewards = dict.fromkeys(self.agents, 1)
+        if self.t == 2:
+            self.terminations["a"] = True
+        self.agent_selection = self._after(agent)
+        if self.t == 8:
+            ends = self.truncations if self.cut else self.terminations
+            ends |= dict.fromkeys(self.agents, True)
+        self._accumulate_rewards()
+        if self.first or self.t == 8:
+            self._deads_step_first()
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_who_dies_in_turns_loses_no_reward_and_acts_no_more(first, cut):
+    env = adapt(Dying(first, cut))
+    returns, steps, ends = play(env, lambda *_: 0)
+    assert len(steps) == 8
+    assert [next(iter(actions)) for actions, _ in steps] == ["a", "b", *["late", "b"] * 3]
+    assert returns == {"a": 2 if first else 3, "b": 8, "late": 8}
+    assert ends == {"a": (True, False), "b": (not cut, cut), "late": (not cut, cut)}
+    last_of_a = [k for k, (_, (seen, *_)) in enumerate(steps) if "a" in seen][-1]
+    assert steps[last_of_a][1][2]["a"]  # it is said to be over with its last observation
+
+
 def test_masks_are_zero_for_those_not_on_turn():
     tree = Tree(3)
     env = adapt(tree)
@@ -146,6 +218,15 @@ def test_what_the_other_agent_needs_on_turn_is_said():
     env.reset()
     with pytest.raises(GameError, match="turn of agent"):
         env.step({})
+
+
+def test_a_turn_of_somebody_who_is_out_is_told():
+    class Lost(Dying):
+        def _after(self, agent):
+            return "a"
+
+    with pytest.raises(GameError, match="turn of agent 'a', which is none of its agents"):
+        play(adapt(Lost(first=True)), lambda *_: 0)
 
 
 def test_rewards_kept_twice_are_told():
