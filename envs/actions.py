@@ -162,3 +162,19 @@ class ActionReader:
         for part in parts:
             joint = joint[..., None] & part.astype(bool)
         return joint.ravel()
+
+
+def null_action(space: gym.Space) -> Any:
+    """Returns what an agent plays that has nothing to do, where a game wants an action of it all the same.
+
+    It is the first value of a Discrete and of each entry of a MultiDiscrete, the middle of a bounded Box, else zeros.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(space.start)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start.astype(space.dtype)
+    if isinstance(space, spaces.Box):
+        finite = space.bounded_below & space.bounded_above
+        middle = np.where(finite, space.low / 2 + space.high / 2, np.clip(0, space.low, space.high))
+        return np.clip(middle, space.low, space.high).astype(space.dtype)
+    return np.zeros(space.shape or (), space.dtype)

@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_biac.envs.errors import GameError
+
 Spaces = Mapping[Any, tuple[gym.Space, gym.Space]]
 
 
@@ -65,6 +67,32 @@ def name_of(env: Any) -> str:
     """Returns what errors call a game: the class that its author wrote, with its module."""
     kind = type(getattr(env, "unwrapped", env))
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def pair(env: Any, result: Any) -> tuple[Any, Any]:
+    """Returns what `reset()` of a game returned, if it is observations and infos.
+
+    Raises:
+        GameError: if it is not.
+    """
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise GameError(f"reset() of {name_of(env)} must return observations and infos, as gymnasium's does.")
+    return result
+
+
+def five(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Returns what `step()` of a game returned, if it is five values.
+
+    Raises:
+        GameError: if it is not.
+    """
+    if not isinstance(result, tuple) or len(result) != 5:
+        count = len(result) if isinstance(result, tuple) else 1
+        raise GameError(
+            f"step() of {name_of(env)} returned {count} values; return five, as gymnasium's does: observations, "
+            "rewards, terminated, truncated and infos."
+        )
+    return result
 
 
 def spaces_by(agents: Any, seen: Callable[[Any], Any], done: Callable[[Any], Any]) -> Spaces:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
-from rllib_biac.envs.adapters.common import Adapter, Spaces, name_of, read_spaces
+from rllib_biac.envs.actions import null_action
+from rllib_biac.envs.adapters.common import Adapter, Spaces, five, name_of, pair, read_spaces
 from rllib_biac.envs.errors import GameError
 
 HINT = (
@@ -38,33 +38,22 @@ class GymnasiumAgentsEnv(Adapter):
         self._by_key = isinstance(env.action_space, spaces.Dict)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        result = self.env.reset(seed=seed, options=options)
-        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
-            raise GameError(f"reset() of {name_of(self.env)} must return observations and infos, as gymnasium does.")
+        observations, infos = pair(self.env, self.env.reset(seed=seed, options=options))
         self.agents = list(self.possible_agents)
-        return self._each(result[0], "observations"), self._infos(result[1])
+        return self._each(observations, "observations"), self._infos(infos)
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         present = list(self.agents)
-        full = {a: actions[a] if a in present else _nothing(self.action_space(a)) for a in self.possible_agents}
-        result = self.env.step(full if self._by_key else tuple(full.values()))
-        if len(result) != 5:
-            raise GameError(
-                f"step() of {name_of(self.env)} returned {len(result)} values; return five, as gymnasium does: "
-                "observations, rewards, terminated, truncated and infos."
-            )
+        full = {a: actions[a] if a in present else null_action(self.action_space(a)) for a in self.possible_agents}
+        result = five(self.env, self.env.step(full if self._by_key else tuple(full.values())))
         observations, rewards, terminated, truncated, infos = result
         seen = self._each(observations, "observations")
         earned = self._each(infos.get("agents_rewards", rewards) if _is_one(rewards) else rewards, "rewards")
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
         self.agents = [a for a in present if not over[a] and not cut[a]]
-        return (
-            {a: seen[a] for a in present if a in seen},
-            {a: earned[a] for a in present if a in earned},
-            {a: over[a] for a in present},
-            {a: cut[a] and not over[a] for a in present},
-            {a: info for a, info in self._infos(infos).items() if a in present},
-        )
+        cut = {a: cut[a] and not over[a] for a in present}
+        values = (seen, earned, over, cut, self._infos(infos))
+        return tuple({a: own[a] for a in present if a in own} for own in values)  # type: ignore[return-value]
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if isinstance(values, Mapping):
@@ -96,19 +85,6 @@ def _is_one(value: Any) -> bool:
     except TypeError:
         return True
     return False
-
-
-def _nothing(space: gym.Space) -> Any:
-    """Returns what an agent that is over plays."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.start)
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.start.astype(space.dtype)
-    if isinstance(space, spaces.Box):
-        finite = space.bounded_below & space.bounded_above
-        middle = np.where(finite, space.low / 2 + space.high / 2, np.clip(0, space.low, space.high))
-        return middle.astype(space.dtype)
-    return np.zeros(space.shape or (), space.dtype)
 
 
 def _spaces_of(env: gym.Env) -> Spaces:

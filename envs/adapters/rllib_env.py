@@ -7,8 +7,7 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rllib_biac.envs.adapters.common import Adapter, Spaces, name_of, read_spaces, spaces_by
-from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.adapters.common import Adapter, Spaces, five, pair, read_spaces, spaces_by
 
 HINT = (
     "set `possible_agents`, `observation_spaces` and `action_spaces` (agent -> space) in its __init__, with the agents "
@@ -35,21 +34,14 @@ class RLlibEnv(Adapter):
         self._asked: list[Any] = []
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        result = self.env.reset(seed=seed, options=options)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise GameError(f"reset() of {name_of(self.env)} must return observations and infos, agent -> its own.")
+        result = pair(self.env, self.env.reset(seed=seed, options=options))
         observations, infos = (_of_agents(values) for values in result)
         self.agents = list(self.possible_agents)
         self._asked = list(observations)
         return observations, infos
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
-        result = self.env.step({agent: actions[agent] for agent in self._asked})
-        if len(result) != 5:
-            raise GameError(
-                f"step() of {name_of(self.env)} returned {len(result)} values; return five, agent -> its own: "
-                "observations, rewards, terminateds, truncateds and infos."
-            )
+        result = five(self.env, self.env.step({agent: actions[agent] for agent in self._asked}))
         observations, rewards, terminated, truncated, infos = result
         all_over, all_cut = bool(terminated.get("__all__", False)), bool(truncated.get("__all__", False))
         present = self.agents

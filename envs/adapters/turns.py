@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from pettingzoo import AECEnv
-from pettingzoo.utils.conversions import aec_to_parallel
 
 from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.errors import GameError
@@ -56,19 +55,16 @@ class TurnsEnv(Adapter):
     def _check_accounts(self, rewards: dict[Any, Any]) -> None:
         for agent, reward in rewards.items():
             self._earned[agent] = self._earned.get(agent, 0.0) + reward
-        for agent, said in self.env._cumulative_rewards.items():
-            earned = self._earned.get(agent, 0.0)
-            if self._asked_to_step(agent) and not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
+        env = self.env
+        for agent in env.agents:  # those that step next
+            due = agent == env.agent_selection or env.terminations[agent] or env.truncations[agent]
+            earned, said = self._earned.get(agent, 0.0), env._cumulative_rewards[agent]
+            if due and not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise GameError(
                     f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
                     "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
                     "`_accumulate_rewards()` once."
                 )
-
-    def _asked_to_step(self, agent: Any) -> bool:
-        env = self.env
-        done = env.terminations.get(agent, False) or env.truncations.get(agent, False)
-        return done or agent == env.agent_selection
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
@@ -99,14 +95,3 @@ class TurnsEnv(Adapter):
         if agent in self.acting or not isinstance(entries, dict) or "action_mask" not in entries:
             return entries
         return entries | {"action_mask": np.zeros_like(entries["action_mask"])}
-
-
-def from_turns(env: AECEnv) -> Any:
-    """Returns an `AECEnv` as a `ParallelEnv`.
-
-    A game that says `is_parallelizable` in its metadata only writes down simultaneous moves in turn; PettingZoo's own
-    conversion gives it back as it is. All others become a `TurnsEnv`.
-    """
-    if getattr(env, "metadata", {}).get("is_parallelizable", False):
-        return aec_to_parallel(env)
-    return TurnsEnv(env)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rllib_biac.envs.actions import MAX_JOINT_ENTRIES, ActionReader
+from rllib_biac.envs.actions import MAX_JOINT_ENTRIES, ActionReader, null_action
 from rllib_biac.envs.errors import GameError
 
 FLOATS = ("float16", "float32", "float64")
@@ -187,3 +187,9 @@ def test_a_combination_is_allowed_if_all_its_values_are(space, data):
 def test_masks_of_another_form(space, mask, words):
     with pytest.raises(GameError, match=words):
         ActionReader(space, "agent 'car'").allowed(np.array(mask))
+
+
+@given(st.one_of(COUNTED, float_boxes()))
+@settings(max_examples=50, deadline=None)
+def test_nothing_is_an_action_too(space):
+    assert space.contains(null_action(space))

@@ -331,7 +331,7 @@ def test_old_forms_are_told(old):
             seen, reward, over, _, infos = super().step(action)
             return seen, reward, over, infos
 
-    with pytest.raises(GameError, match=f"{old}\\(\\) of .*Old.* as gymnasium does"):
+    with pytest.raises(GameError, match=f"{old}\\(\\) of .*Old.* as gymnasium's does"):
         play(adapt(Old()), ones)
 
 
