@@ -34,6 +34,8 @@ def adapt(env: Any) -> ParallelEnv:
     Raises:
         ValueError: if it is none of these, or does not say who plays and what they see and do.
     """
+    if isinstance(env, type):
+        raise ValueError(f"{env.__module__}.{env.__qualname__} is a class and no game; hand over what it makes.")
     if _offers(env, "build") and not _offers(env, "reset"):  # a builder, such as lle.level(1)
         env = env.build()
     parallel = _as_parallel(env)
@@ -51,7 +53,7 @@ def _as_parallel(env: Any) -> Any:
         return env
     if isinstance(env, AECEnv) or _offers(env, "agent_iter", "observe", "last", "step", "reset"):
         # A game that says so only writes down in turn who moves at once; PettingZoo gives it back as it is.
-        at_once = getattr(env, "metadata", {}).get("is_parallelizable", False)
+        at_once = (getattr(env, "metadata", None) or {}).get("is_parallelizable", False)
         return aec_to_parallel(env) if at_once else TurnsEnv(env)
     if _offers(env, "reset", "step"):
         by_agent = isinstance(getattr(env, "observation_spaces", None), Mapping)

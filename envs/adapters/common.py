@@ -13,6 +13,20 @@ from rllib_biac.envs.errors import GameError
 
 Spaces = Mapping[Any, tuple[gym.Space, gym.Space]]
 
+# What a game of a make is asked for, said after what is wrong with it.
+PETTINGZOO_HINT = (
+    "set `possible_agents` in its __init__, in the game's own order, and return one of gymnasium's spaces from "
+    "`observation_space(agent)` and `action_space(agent)` for each of them"
+)
+GYMNASIUM_HINT = (
+    "a gymnasium environment of several agents has a Tuple or a Dict of observation spaces and one of action spaces, "
+    "one entry per agent in both; if this one has a single agent, nobody leads and nobody follows"
+)
+RLLIB_HINT = (
+    "set `possible_agents`, `observation_spaces` and `action_spaces` (agent -> space) in its __init__, with the agents "
+    "in the game's own order"
+)
+
 
 class Adapter(ParallelEnv):
     """A game of other make behind PettingZoo's parallel interface.
@@ -95,6 +109,15 @@ def five(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Any]:
     return result
 
 
+def is_one(value: Any) -> bool:
+    """Tells whether a reward or a flag is one for all agents, and not one for each."""
+    try:
+        len(value)
+    except TypeError:
+        return True
+    return False
+
+
 def spaces_by(agents: Any, seen: Callable[[Any], Any], done: Callable[[Any], Any]) -> Spaces:
     """Returns agent -> (observation space, action space), by two functions of the game.
 
@@ -136,12 +159,6 @@ def read_spaces(env: Any, read: Callable[[Any], Spaces], hint: str) -> tuple[Spa
         raise ValueError(f"{name_of(env)}: {why}; {hint}.") from error
     except Exception as error:
         raise ValueError(f"{name_of(env)} raised {error!r} when asked for its agents and spaces; {hint}.") from error
-
-
-PETTINGZOO_HINT = (
-    "set `possible_agents` in its __init__, in the game's own order, and return one of gymnasium's spaces from "
-    "`observation_space(agent)` and `action_space(agent)` for each of them"
-)
 
 
 def pettingzoo_spaces(env: Any) -> Spaces:

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.actions import null_action
-from rllib_biac.envs.adapters.common import Adapter, Spaces, five, name_of, pair, read_spaces
+from rllib_biac.envs.adapters.common import GYMNASIUM_HINT, Adapter, Spaces, five, is_one, name_of, pair, read_spaces
 from rllib_biac.envs.errors import GameError
-
-HINT = (
-    "a gymnasium environment of several agents has a Tuple or a Dict of observation spaces and one of action spaces, "
-    "one entry per agent in both; if this one has a single agent, nobody leads and nobody follows"
-)
 
 
 class GymnasiumAgentsEnv(Adapter):
@@ -34,7 +30,7 @@ class GymnasiumAgentsEnv(Adapter):
     """
 
     def __init__(self, env: gym.Env) -> None:
-        super().__init__(env, read_spaces(env, _spaces_of, HINT)[0])
+        super().__init__(env, read_spaces(env, _spaces_of, GYMNASIUM_HINT)[0])
         self._by_key = isinstance(env.action_space, spaces.Dict)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
@@ -45,20 +41,23 @@ class GymnasiumAgentsEnv(Adapter):
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         present = list(self.agents)
         full = {a: actions[a] if a in present else null_action(self.action_space(a)) for a in self.possible_agents}
-        result = five(self.env, self.env.step(full if self._by_key else tuple(full.values())))
-        observations, rewards, terminated, truncated, infos = result
+        played = full if self._by_key else tuple(full.values())
+        observations, rewards, terminated, truncated, infos = five(self.env, self.env.step(played))
         seen = self._each(observations, "observations")
-        earned = self._each(infos.get("agents_rewards", rewards) if _is_one(rewards) else rewards, "rewards")
+        earned = self._each(infos.get("agents_rewards", rewards) if is_one(rewards) else rewards, "rewards")
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
         self.agents = [a for a in present if not over[a] and not cut[a]]
         cut = {a: cut[a] and not over[a] for a in present}
         values = (seen, earned, over, cut, self._infos(infos))
-        return tuple({a: own[a] for a in present if a in own} for own in values)  # type: ignore[return-value]
+        result = tuple({a: own[a] for a in present if a in own} for own in values)
+        if not is_one(rewards):  # what the game itself pays somebody who is over is an error that the reader finds
+            result[1].update((a, r) for a, r in earned.items() if a not in present and np.any(r))
+        return result  # type: ignore[return-value]
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if isinstance(values, Mapping):
             return {a: values[a] for a in self.possible_agents if a in values}
-        if _is_one(values):
+        if is_one(values):
             return dict.fromkeys(self.possible_agents, values)
         if len(values) != len(self.possible_agents):
             raise GameError(
@@ -77,14 +76,6 @@ class GymnasiumAgentsEnv(Adapter):
         each = self._each(infos["action_mask"], "action masks") if "action_mask" in infos else {}
         masks = {a: {"action_mask": mask} for a, mask in each.items()}
         return {a: {**infos, **masks.get(a, {})} for a in self.possible_agents}
-
-
-def _is_one(value: Any) -> bool:
-    try:
-        len(value)
-    except TypeError:
-        return True
-    return False
 
 
 def _spaces_of(env: gym.Env) -> Spaces:

@@ -7,12 +7,8 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rllib_biac.envs.adapters.common import Adapter, Spaces, five, pair, read_spaces, spaces_by
+from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, pair, read_spaces, spaces_by
 
-HINT = (
-    "set `possible_agents`, `observation_spaces` and `action_spaces` (agent -> space) in its __init__, with the agents "
-    "in the game's own order"
-)
 NO_AGENTS = ("__all__", "__common__")
 
 
@@ -30,7 +26,7 @@ class RLlibEnv(Adapter):
     """
 
     def __init__(self, env: Any) -> None:
-        super().__init__(env, read_spaces(env, _spaces_of, HINT)[0])
+        super().__init__(env, read_spaces(env, _spaces_of, RLLIB_HINT)[0])
         self._asked: list[Any] = []
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:

@@ -1,5 +1,7 @@
 """Games of other make behind `ParallelEnv`: the same game, the same rewards, and who acts when."""
 
+import copy
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -558,6 +560,42 @@ def test_integer_names_and_late_spaces(agents, late):
     assert env.possible_agents == [str(a) for a in agents]
     assert [env.action_space(a) for a in env.possible_agents] == [Discrete(2)] * 2
     assert play(env, lambda *_: 1)[0] == {str(a): 1 for a in agents}
+
+
+@pytest.mark.parametrize(
+    "game",
+    [Tree(0), Team(), Team(Dict, keys=(0, 1)), Coming(), Shared(), Plain((0, 1))],
+    ids=lambda g: type(g).__name__,
+)
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copied", "pickled"]
+)
+def test_copies_play_as_the_game_does(game, again):
+    one = adapt(game)
+    one.reset(seed=0)
+    other = again(one)
+
+    def first(env, agent, *_):
+        return int(env.action_space(agent).start)
+
+    assert str(play(one, first)) == str(play(other, first))
+
+
+def test_what_somebody_who_is_over_is_paid_is_shown():
+    class Pays(Team):
+        def step(self, action):
+            seen, _, *rest = super().step(action)
+            return seen, (1.0, 1.0), *rest
+
+    _, steps, _ = play(adapt(Pays(flags="each")), ones)
+    assert [set(rewards) for _, (_, rewards, *_) in steps] == [{"agent_0", "agent_1"}] * 3
+    _, steps, _ = play(adapt(Team(rewards="infos", flags="infos")), ones)
+    assert set(steps[-1][1][1]) == {"agent_1"}
+
+
+def test_a_class_is_no_game():
+    with pytest.raises(ValueError, match="is a class"):
+        adapt(Tree)
 
 
 def test_names_that_are_written_alike():
