@@ -167,14 +167,16 @@ class ActionReader:
 def null_action(space: gym.Space) -> Any:
     """Returns what an agent plays that has nothing to do, where a game wants an action of it all the same.
 
-    It is the first value of a Discrete and of each entry of a MultiDiscrete, the middle of a bounded Box, else zeros.
+    It is the lowest value of what is counted, the middle of a bounded Box of floats, else what is nearest to zero.
     """
     if isinstance(space, spaces.Discrete):
         return int(space.start)
     if isinstance(space, spaces.MultiDiscrete):
         return space.start.astype(space.dtype)
     if isinstance(space, spaces.Box):
+        if np.dtype(space.dtype).kind != "f":
+            return space.low.copy()
         finite = space.bounded_below & space.bounded_above
         middle = np.where(finite, space.low / 2 + space.high / 2, np.clip(0, space.low, space.high))
-        return np.clip(middle, space.low, space.high).astype(space.dtype)
+        return np.clip(middle.astype(space.dtype), space.low, space.high)
     return np.zeros(space.shape or (), space.dtype)

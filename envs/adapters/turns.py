@@ -58,7 +58,7 @@ class TurnsEnv(Adapter):
         env = self.env
         for agent in env.agents:  # those that step next
             due = agent == env.agent_selection or env.terminations[agent] or env.truncations[agent]
-            earned, said = self._earned.get(agent, 0.0), env._cumulative_rewards[agent]
+            earned, said = self._earned.get(agent, 0.0), env._cumulative_rewards.get(agent, 0.0)
             if due and not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise GameError(
                     f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
@@ -70,9 +70,7 @@ class TurnsEnv(Adapter):
         env, seen = self.env, {}
         while env.agents:
             if (agent := env.agent_selection) not in env.agents:
-                raise GameError(
-                    f"it is the turn of agent {agent!r}, which is none of its agents {env.agents} any more."
-                )
+                raise GameError(f"it is the turn of agent {agent!r}, which is none of its agents {env.agents}.")
             if not (env.terminations[agent] or env.truncations[agent]):
                 break
             seen[agent] = env.observe(agent)
