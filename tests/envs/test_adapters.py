@@ -661,3 +661,47 @@ def test_an_object_is_no_factory(user_module):
     with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
         make("one_object:make", size=3)
     assert make("one_object:make", rewards="one").possible_agents == ["agent_0", "agent_1"]
+
+
+def test_gymnasium_ids(user_module, monkeypatch):
+    monkeypatch.setattr("gymnasium.envs.registration.registry", dict(gym.registry))
+    register = "from gymnasium import register\nregister('{}-v0', entry_point='{}', max_episode_steps=2)\n"
+    broken = register.format("BrokenInside", "broken_inside:Game")
+    user_module("registers", register.format("TwoCars", "tests.envs.test_adapters:Team") + broken)
+    user_module("broken_inside", "import far_away")
+    with pytest.raises(ValueError, match=r"`TwoCars` doesn't exist.*name the module that registers it"):
+        make("TwoCars-v0")
+    for game in ("registers:TwoCars-v0", "TwoCars-v0"):  # the second time it is known
+        _, steps, ends = play(make(game, rewards="infos"), ones)
+        assert len(steps) == 2
+        assert set(ends.values()) == {(False, True)}
+    with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
+        make("registers:TwoCars-v0", size=3)
+    with pytest.raises(ValueError, match=r"module 'far_away', which .*broken_inside\.py:1 needs"):
+        make("BrokenInside-v0")
+
+
+def test_methods_and_modules_inside(user_module):
+    user_module(
+        "inside",
+        "import pettingzoo.classic\nfrom tests.envs.test_adapters import Tree as T\nclass Tree(T):\n    of = T",
+    )
+    assert make("inside:Tree.of", seed=1).possible_agents == ["a", "b", "c"]
+    assert make("inside:pettingzoo.classic.tictactoe_v3").possible_agents == ["player_1", "player_2"]
+    with pytest.raises(ValueError, match="'Tree' has no callable 'off'; did you mean 'of'"):
+        make("inside:Tree.off", seed=1)
+
+
+def test_what_fails_while_a_game_is_made_is_said_with_its_place(user_module):
+    user_module("fails", "def make(n=1):\n    return {}[n]\ndef refuse():\n    raise ValueError('write n')")
+    with pytest.raises(ValueError, match=r"making it raised KeyError: 3 \(.*fails\.py:2\)"):
+        make("fails:make", n=3)
+    with pytest.raises(ValueError, match=r"^write n$"):
+        make("fails:refuse")
+
+
+def test_the_old_gym_is_told(user_module):
+    user_module("gym", "class Env:\n    def reset(self): ...\n    def step(self, action): ...")
+    user_module("old_game", "import gym\nclass Game(gym.Env): ...")
+    with pytest.raises(ValueError, match=r"old_game\.Game, an environment of the old `gym`"):
+        make("old_game:Game")
