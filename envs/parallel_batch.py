@@ -267,5 +267,6 @@ def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:
             f"{what} space {space} is an image, and agents of this game are absent at times, which is to be told "
             "beside it: write a vector (a Box of one dimension)."
         )
-    low, high = np.zeros(count, space.dtype), np.ones(count, space.dtype)
-    return spaces.Box(np.append(space.low, low), np.append(space.high, high), dtype=space.dtype)
+    dtype: Any = space.dtype
+    low, high = np.zeros(count, dtype), np.ones(count, dtype)
+    return spaces.Box(np.append(space.low, low), np.append(space.high, high), dtype=dtype)

@@ -73,7 +73,7 @@ class SpaceReader:
         Raises:
             Misfit: if it is not of the space.
         """
-        if self._kept:
+        if isinstance(self.raw, spaces.Box) and self._kept:
             array = _box(self.raw, value, "", bounds)
         else:
             array = np.asarray(spaces.flatten(self.raw, _fit(self.raw, value, "", bounds)))
@@ -99,6 +99,8 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
     array = _whole(value, at)
     if array.shape != (space.shape or ()):
         raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape or ()}")
+    low: Any
+    high: Any
     if isinstance(space, spaces.Discrete):
         low, high = int(space.start), int(space.start) + int(space.n) - 1
     elif isinstance(space, spaces.MultiDiscrete):
@@ -111,18 +113,18 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
 
 
 def _box(space: spaces.Box, value: Any, at: str, bounds: bool) -> np.ndarray:
-    array = np.asarray(value)
+    array, dtype = np.asarray(value), np.dtype(space.dtype or np.float32)
     if array.shape != space.shape:
         raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape}")
-    if array.dtype != space.dtype:
+    if array.dtype != dtype:
         if array.dtype.kind not in "fiub":
-            raise Misfit(f"{_part(at)}holds {array.dtype}, {array.ravel()[:1].tolist()}; its space says {space.dtype}")
-        if space.dtype.kind != "f":
+            raise Misfit(f"{_part(at)}holds {array.dtype}, {array.ravel()[:1].tolist()}; its space says {dtype}")
+        if dtype.kind != "f":
             if array.dtype.kind == "f":
-                raise Misfit(f"{_part(at)}holds {array.dtype}; its space says {space.dtype}")
-            cast = array.astype(space.dtype)
+                raise Misfit(f"{_part(at)}holds {array.dtype}; its space says {dtype}")
+            cast = array.astype(dtype)
             if (cast != array).any():
-                raise Misfit(f"{_part(at)}holds {array[cast != array][0]}, which does not fit {space.dtype}")
+                raise Misfit(f"{_part(at)}holds {array[cast != array][0]}, which does not fit {dtype}")
             array = cast
     if bounds:
         low, high = space.low, space.high
