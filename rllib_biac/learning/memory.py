@@ -1,0 +1,128 @@
+"""How much memory there is, and how much of it replay and networks take: so that too much is refused before it is used.
+
+A replay's columns are allocated at once, but the operating system gives out their pages one by one as rows arrive. A
+replay that is too large would be killed hours later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from torch import nn
+
+from rllib_biac.learning.actions import action_size
+from rllib_biac.learning.team import TeamSpec
+
+# Adam holds two moments of each parameter, and training one gradient.
+_PER_TRAINED_PARAMETER = 3
+_ROOT = Path("/")
+
+
+def available_bytes(root: Path = _ROOT) -> int | None:
+    """Returns how many bytes this process can still use: free memory, or less where a container limits it.
+
+    Pages of files that the kernel can drop count as free.
+
+    Args:
+        root: where `proc` and `sys` are.
+
+    Returns:
+        The bytes; None where the system does not tell.
+    """
+    known = [_free(root), *_left_in_groups(root)]
+    told = [bytes_left for bytes_left in known if bytes_left is not None]
+    return max(min(told), 0) if told else None
+
+
+def _free(root: Path) -> int | None:
+    try:
+        for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:  # macOS tells what is built in, not what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if root == _ROOT else None
+    except (OSError, ValueError):
+        return None
+
+
+def _left_in_groups(root: Path) -> Iterator[int | None]:
+    """Yields what is left in each control group that this process is in: a group's parents limit it too."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            base, limit, used = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit, used = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        # Inside a container its own group often is the root, whatever the path says.
+        own = base / path.strip("/")
+        for group in (own, *own.parents):
+            if not group.is_relative_to(base):
+                break
+            yield _left_in_group(group, limit, used)
+
+
+def _left_in_group(group: Path, limit: str, used: str) -> int | None:
+    try:
+        allowed = int((group / limit).read_text(encoding="ascii"))  # `max` where there is no limit
+        taken = int((group / used).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return allowed - taken + _droppable(group)
+
+
+def _droppable(group: Path) -> int:
+    try:
+        for line in (group / "memory.stat").read_text(encoding="ascii").splitlines():
+            if line.startswith(("inactive_file ", "total_inactive_file ")):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def replay_bytes(spec: TeamSpec, capacity: int) -> int:
+    """Returns the bytes of a replay of joint transitions, of the columns that `transitions.join` makes.
+
+    Args:
+        spec: of the team that learns from it.
+        capacity: rows.
+    """
+    settings = spec.settings
+    row = 2 * _bytes_of(spec.state_space) + 2  # STATE, NEXT_STATE; TERMINATED, TRUNCATED
+    row += bool(settings.uses_starts)
+    for agent in spec.agents:
+        action = spec.action_spaces[agent]
+        row += _bytes_of(action) + 4  # REWARDS are float32
+        if spec.masked and isinstance(action, gym.spaces.Discrete):
+            row += 2 * action_size(action)
+        if settings.uses_observations:
+            row += 2 * _bytes_of(spec.observation_spaces[agent])
+    return row * int(capacity)
+
+
+def _bytes_of(space: Any) -> int:
+    return int(np.prod(space.shape or (), dtype=np.int64)) * np.dtype(space.dtype).itemsize
+
+
+def networks_bytes(team: nn.Module) -> int:
+    """Returns the bytes that a team takes while it is trained: networks, targets, gradients and Adam's moments.
+
+    Args:
+        team: its networks and target networks are among its parameters and buffers.
+    """
+    held = sum(tensor.numel() * tensor.element_size() for tensor in (*team.parameters(), *team.buffers()))
+    trained = sum(p.numel() * p.element_size() for p in team.parameters() if p.requires_grad)
+    return held + _PER_TRAINED_PARAMETER * trained
