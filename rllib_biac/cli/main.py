@@ -148,6 +148,24 @@ def train_file(file: str, **flags: Any) -> None:
     _train(reading.read(reading.find(file)), flags)
 
 
+@main.command("check")
+@click.argument("file")
+@click.option("--env", metavar="GAME", help="Look at this game instead of the file's.")
+@_traceback
+def check_file(file: str, env: str | None) -> None:
+    """Say what FILE means, without training: agents, who leads, what is seen, networks, memory, speed.
+
+    The game is played for a few random steps. What cannot be trained is refused, with what to write instead.
+    """
+    drafts = [overrides.override(draft, {"env": env}) for draft in reading.read(reading.find(file))]
+    for draft in drafts:
+        checks.check(draft)
+    from rllib_biac.cli.check import check
+    from rllib_biac.experiments.resolve import resolve
+
+    check([resolve(draft) for draft in drafts])
+
+
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     """Checks everything before Ray starts, the fastest checks first."""
     if flags["ray_address"] and flags["ray_num_cpus"]:

@@ -110,11 +110,12 @@ def _unknown_game(game: Any) -> str | None:
 
     if not isinstance(game, str):
         return f"expected a game's id or 'package.module:factory', not {game!r}."
-    if ":" in game or game in (ids := game_ids()):
+    # Modules, and gymnasium's ids, are looked up where the game is made.
+    if ":" in game or "." in game or re.search(r"-v\d+$", game) or game in (ids := game_ids()):
         return None
     return (
         f"unknown game {game!r}.{did_you_mean(game, ids)} Games here: {', '.join(ids)}. "
-        "Write your own as 'package.module:factory'."
+        "Write your own as 'package.module:factory', or a gymnasium id such as 'module:Name-v0'."
     )
 
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from torch import nn
 
 from rllib_biac.learning.actions import action_size
-from rllib_biac.learning.team import TeamSpec
+from rllib_biac.learning.team import Team, TeamSpec
 
 # Adam holds two moments of each parameter, and training one gradient.
 _PER_TRAINED_PARAMETER = 3
 _ROOT = Path("/")
+# Replay may take so much of the memory that is free; the rest is for games, networks and Ray.
+_SHARE_OF_MEMORY = 0.9
 
 
 def available_bytes(root: Path = _ROOT) -> int | None:
@@ -106,8 +110,9 @@ def replay_bytes(spec: TeamSpec, capacity: int) -> int:
     for agent in spec.agents:
         action = spec.action_spaces[agent]
         row += _bytes_of(action) + 4  # REWARDS are float32
-        if spec.masked and isinstance(action, gym.spaces.Discrete):
-            row += 2 * action_size(action)
+        if spec.masked:
+            row += 2 * (action_size(action) if isinstance(action, gym.spaces.Discrete) else 1)
+        row += spec.look is not None  # ENDED
         if settings.uses_observations:
             row += 2 * _bytes_of(spec.observation_spaces[agent])
     return row * int(capacity)
@@ -126,3 +131,55 @@ def networks_bytes(team: nn.Module) -> int:
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*team.parameters(), *team.buffers()))
     trained = sum(p.numel() * p.element_size() for p in team.parameters() if p.requires_grad)
     return held + _PER_TRAINED_PARAMETER * trained
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What training takes, in bytes.
+
+    Attributes:
+        replay: of all rows, when it is full.
+        networks: networks, targets, gradients and moments.
+        free: what there is; None where the system does not tell.
+    """
+
+    replay: int
+    networks: int
+    free: int | None
+
+    def check(self, capacity: int) -> None:
+        """Refuses what does not fit.
+
+        Args:
+            capacity: rows of the replay.
+
+        Raises:
+            ValueError: naming what is needed and what is free.
+        """
+        if self.free is None or self.replay + self.networks <= _SHARE_OF_MEMORY * self.free:
+            return
+        if self.networks > _SHARE_OF_MEMORY * self.free:
+            raise ValueError(
+                f"model_config: the networks take {gigabytes(self.networks)} while they are trained, and "
+                f"{gigabytes(self.free)} of memory are free: write fewer or smaller layers, or a game with fewer "
+                "joint actions."
+            )
+        fits = int(capacity * max(_SHARE_OF_MEMORY * self.free - self.networks, 0) / self.replay)
+        raise ValueError(
+            f"replay_buffer_config: a capacity of {capacity:,} steps takes {gigabytes(self.replay)} (and networks "
+            f"{gigabytes(self.networks)}), and {gigabytes(self.free)} of memory are free: write a capacity of at most "
+            f"{fits:,}."
+        )
+
+
+def memory_of(spec: TeamSpec, team_class: type[Team]) -> Memory:
+    """Returns what training a team takes, without making it."""
+    with torch.device("meta"):
+        team = team_class(spec)
+    capacity = spec.settings.replay_buffer_config["capacity"]
+    return Memory(replay_bytes(spec, capacity), networks_bytes(team), available_bytes())
+
+
+def gigabytes(count: float) -> str:
+    """Returns a number of bytes as people read it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +22,7 @@ from rllib_biac.envs.one_game import Look
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.games import StateReader, make_games, naming
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.memory import gigabytes, memory_of
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.rllib import compat
@@ -31,6 +33,9 @@ from rllib_biac.rllib.multi_agent_env import game_of, team_spec
 from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
+
+LARGE_NETWORKS = 100_000_000  # bytes
+logger = logging.getLogger(__name__)
 
 RUNNERS: dict[str, type] = {"joint": JointEnvRunner, "stock": StockEnvRunner}
 
@@ -298,8 +303,15 @@ class JointConfig(AlgorithmConfig):
         if self.env is None:
             raise ValueError("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
         spec = self._game_spec(hierarchy, settings)
-        self.algorithm.team_for(spec)
+        team_class = self.algorithm.team_for(spec)
         self.algorithm.losses_for(spec)
+        memory = memory_of(spec, team_class)
+        memory.check(settings.replay_buffer_config["capacity"])
+        if memory.networks > LARGE_NETWORKS:
+            logger.warning(
+                "the networks of this game take %s while they are trained: `rllib check FILE` says how fast that is",
+                gigabytes(memory.networks),
+            )
 
     def _game_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
         """Makes the game once, to see what a team for it is built from."""

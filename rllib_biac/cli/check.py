@@ -1,0 +1,72 @@
+"""`rllib check`: what an experiment file is understood to say, without training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rllib_biac.envs.one_game import Look
+from rllib_biac.experiments.resolve import Experiment
+from rllib_biac.learning.memory import gigabytes
+from rllib_biac.rllib.understood import Understood, understand
+
+
+def check(experiments: list[Experiment]) -> None:
+    """Prints what each experiment is understood to say, by its first trial."""
+    for experiment in experiments:
+        config = experiment.trials[0].config
+        click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s)")
+        for name, text in lines(config, understand(config)):
+            click.echo(f"  {name + ':':<18}{text}")
+
+
+def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
+    """Returns what there is to say, (name, text) line by line."""
+    spec, look = found.spec, found.look
+    said = [("algorithm", f"{config.algorithm.name} ({found.team.__name__})"), ("game", _game(config.env))]
+    for agent in spec.agents:
+        seen, done = spec.observation_spaces[agent], spec.action_spaces[agent]
+        said.append(("agent", f"{agent}, sees {seen}, does {done}"))
+    levels = [" and ".join(level) for level in spec.hierarchy.levels]
+    said.append(("who leads", ", who leads ".join(levels) if len(levels) > 1 else f"nobody: {levels[0]} are peers"))
+    said.append(("state", f"{_shape(spec.state_space)} numbers, {_STATES[config.state]}"))
+    forbidden = spec.masked if look is None else look.masks
+    said.append(("masks", "some actions are forbidden at times" if forbidden else "all actions always are allowed"))
+    if look is not None:
+        said.append(("come and go", _absences(look)))
+        said.append(
+            (
+                "looked at",
+                f"{look.steps} random steps, {look.episodes} episodes, {1e3 * look.seconds_per_step:.3g} ms a step",
+            )
+        )
+    joint = "some are continuous" if found.joint_actions is None else f"{found.joint_actions:,}"
+    said.append(("joint actions", joint))
+    for name, count in found.numbers.items():
+        said.append(("networks", f"{name}: {count:,} numbers"))
+    memory = found.memory
+    free = "" if memory.free is None else f"; {gigabytes(memory.free)} are free"
+    capacity = spec.settings.replay_buffer_config["capacity"]
+    taken = f"replay of {capacity:,} steps {gigabytes(memory.replay)}, networks {gigabytes(memory.networks)}"
+    said.append(("memory", taken + free))
+    play, learn = found.steps_per_second
+    said.append(("speed", f"about {play:,.0f} steps per second of play, {learn:,.0f} with learning, in one process"))
+    return said
+
+
+_STATES = {"env": "the game's own state()", "observations": "all agents' observations side by side"}
+
+
+def _game(env: Any) -> str:
+    return env if isinstance(env, str) else getattr(env, "__qualname__", str(env))
+
+
+def _shape(space: Any) -> str:
+    return " × ".join(map(str, space.shape))
+
+
+def _absences(look: Look) -> str:
+    if look.absences:
+        return "agents are absent at times (they leave, come late, or act in turns)"
+    return "all agents act throughout"
