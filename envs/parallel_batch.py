@@ -174,6 +174,11 @@ class ParallelEnvBatch(BatchedGame):
         space = self._state_reader.space
         return _with_presence(space, len(self.possible_agents), "state") if self.look.absences else space
 
+    @property
+    def copies(self) -> list[ParallelEnv]:
+        """The games themselves, one after the other."""
+        return [game.env for game in self._games]
+
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
         for game in range(self.num_games) if mask is None else np.flatnonzero(mask).tolist():

@@ -30,6 +30,8 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
         said.append(("agent", f"{agent}, sees {seen}, does {done}"))
     levels = [" and ".join(level) for level in spec.hierarchy.levels]
     said.append(("who leads", ", who leads ".join(levels) if len(levels) > 1 else f"nobody: {levels[0]} are peers"))
+    for agent, partner in (spec.settings.partners or {}).items():
+        said.append(("partner", f"{agent}, played by {partner}"))
     said.append(("state", f"{_shape(spec.state_space)} numbers, {_STATES[config.state]}"))
     forbidden = spec.masked if look is None else look.masks
     said.append(("masks", "some actions are forbidden at times" if forbidden else "all actions always are allowed"))

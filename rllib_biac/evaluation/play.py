@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_biac.envs.parallel_batch import ParallelEnvBatch
-from rllib_biac.envs.registry import is_own
 from rllib_biac.equilibria import NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.games import StateReader, make_one
+from rllib_biac.learning.games import StateReader, make_copies, make_one, name_of
 
 
 @dataclass
@@ -72,23 +70,16 @@ def play(
         ValueError: if agents should act on observations and have no approximators; if a game that cannot be drawn
             should be.
     """
-    team, env, settings = trained.team, trained.env, dict(trained.env_config)
-    made: list[Any] = []
-
-    def factory() -> Any:
-        if render:
-            settings["render_mode"] = "rgb_array"
-        made.append(make_one(env, settings))
-        return made[-1]
-
-    trusted = isinstance(env, str) and is_own(env)
+    team, settings = trained.team, dict(trained.env_config)
+    if render:
+        settings["render_mode"] = "rgb_array"
     try:
-        games = ParallelEnvBatch(factory, 1, np.random.default_rng(seed), look=team.spec.look, trusted=trusted)
-    except TypeError as error:
-        if render:
-            raise ValueError(f"the game {env} takes no render_mode, so there is nothing to draw.") from error
+        games = make_copies(trained.env, 1, np.random.default_rng(seed), settings, team.spec.look)
+    except (TypeError, ValueError) as error:
+        if render and "render_mode" in str(error):
+            raise ValueError(f"{name_of(trained.env)} takes no render_mode, so there is nothing to draw.") from error
         raise
-    game = made[0]
+    (game,) = games.copies
     state = StateReader(games, team.settings.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})

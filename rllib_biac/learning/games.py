@@ -17,11 +17,12 @@ from rllib_biac.envs.one_game import Look
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.envs.registry import is_own
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.partners import GameWithPartners, WithPartners
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.learning.transitions import joint_state
 
-Game = str | Callable[..., Any]
+Game = str | Callable[..., Any] | GameWithPartners
 
 
 @contextlib.contextmanager
@@ -41,8 +42,14 @@ def naming(env: Game) -> Iterator[None]:
     try:
         yield
     except GameError as error:
-        name = env if isinstance(env, str) else getattr(env, "__qualname__", "the game")
-        raise GameError(f"{name.removeprefix('rllib_biac/')}: {error}") from error
+        raise GameError(f"{name_of(env).removeprefix('rllib_biac/')}: {error}") from error
+
+
+def name_of(env: Any) -> str:
+    """Returns what a game is called in messages."""
+    if isinstance(env, GameWithPartners):
+        return name_of(env.env)
+    return env if isinstance(env, str) else getattr(env, "__qualname__", "the game")
 
 
 def make_games(
@@ -51,12 +58,15 @@ def make_games(
     """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory.
 
     Args:
-        env: what names the game.
+        env: what names the game, also with partners.
         num_games: N, at least 1.
         rng: the only source of the games' randomness.
         kwargs: handed to the game.
         look: what is known of it, or expected, as for `ParallelEnvBatch`.
     """
+    if isinstance(env, GameWithPartners):
+        inner, own_rng = make_games(env.env, num_games, rng, kwargs, look), np.random.default_rng(rng.integers(2**63))
+        return WithPartners(inner, env.partners, own_rng)
     if isinstance(env, str) and is_own(env):
         return make_batched(env, num_games, rng, **kwargs)
     return make_copies(env, num_games, rng, kwargs, look)
@@ -64,13 +74,18 @@ def make_games(
 
 def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
     """Makes one game; arguments as for `make_games`."""
+    if isinstance(env, GameWithPartners):
+        return make_one(env.env, kwargs)
     return make(env, **kwargs) if isinstance(env, str) else adapt(env(**kwargs))
 
 
 def make_copies(
     env: Game, num_games: int, rng: np.random.Generator, kwargs: Mapping[str, Any], look: Look | None = None
-) -> ParallelEnvBatch:
-    """Makes N copies of a game, stepped one after the other: the plain form of `make_games`."""
+) -> ParallelEnvBatch | WithPartners:
+    """Makes N copies of a game, stepped one after the other: the plain form of `make_games`. They are its `copies`."""
+    if isinstance(env, GameWithPartners):
+        inner, own_rng = make_copies(env.env, num_games, rng, kwargs, look), np.random.default_rng(rng.integers(2**63))
+        return WithPartners(inner, env.partners, own_rng)
     trusted = isinstance(env, str) and is_own(env)
     return ParallelEnvBatch(lambda: make_one(env, kwargs), num_games, rng, look=look, trusted=trusted)
 

@@ -83,6 +83,13 @@ class Settings:
         "whether actions may be forbidden at times though a look at the game before training does not show it.",
         group="environment",
     )
+    partners: dict[str, Any] | None = setting(
+        None,
+        "agents that play and do not learn, and have no place in the hierarchy: agent -> `random`, "
+        "`package.module:function` (one observation, a vector, -> one action), the path of a checkpoint (read by "
+        "pickle: only what you trust), or `{policy: one of these, epsilon: probability of a random action}`.",
+        group="environment",
+    )
     max_episode_steps: int = setting(
         10_000,
         "steps after which an episode of evaluation that has not ended is cut, and said to be; at least 1.",

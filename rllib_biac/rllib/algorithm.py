@@ -34,7 +34,7 @@ from rllib_biac.rllib.async_sampling import AsyncSampler
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.connector import JointTransitionsConnector
 from rllib_biac.rllib.learner import as_multi_agent_batch, shares_of_minibatches
-from rllib_biac.rllib.multi_agent_env import game_of, rllib_env_creator
+from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.remote import ask
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from rllib_biac.rllib.resumable import ResumableAlgorithm
@@ -212,7 +212,7 @@ class JointAlgorithm(ResumableAlgorithm):
         if group and (late is None or compat.dropped_answers(group) != late):
             ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         team = self._local_team
-        exact = regret(Trained(team, game_of(self.config.env), self.config.env_config)) if team else None
+        exact = regret(Trained(team, self.config.game(), self.config.env_config)) if team else None
         if exact is None:
             return results
         measured = {"response_regret": exact.worst_response_regret, "leader_regret": exact.worst_leader_regret}

@@ -20,9 +20,10 @@ from ray.util.debug import log_once
 
 from rllib_biac.envs.one_game import Look
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import StateReader, make_games, naming
+from rllib_biac.learning.games import Game, StateReader, make_games, naming
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.memory import gigabytes, memory_of
+from rllib_biac.learning.partners import GameWithPartners, WithPartners
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.rllib import compat
@@ -30,6 +31,7 @@ from rllib_biac.rllib.documented import documented
 from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
 from rllib_biac.rllib.multi_agent_env import game_of, team_spec
+from rllib_biac.rllib.partners import partners_of
 from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
@@ -107,6 +109,7 @@ class JointConfig(AlgorithmConfig):
         state: Literal["env", "observations"] = NotProvided,
         absences: bool = NotProvided,
         masks: bool = NotProvided,
+        partners: dict[str, Any] | None = NotProvided,
         max_episode_steps: int = NotProvided,
         **kwargs: Any,
     ) -> Self:
@@ -121,7 +124,9 @@ class JointConfig(AlgorithmConfig):
             This config.
         """
         super().environment(env, **kwargs)
-        return self._set_given(state=state, absences=absences, masks=masks, max_episode_steps=max_episode_steps)
+        return self._set_given(
+            state=state, absences=absences, masks=masks, partners=partners, max_episode_steps=max_episode_steps
+        )
 
     @override(AlgorithmConfig)
     @documented(Settings, "env_runners")
@@ -313,13 +318,24 @@ class JointConfig(AlgorithmConfig):
                 gigabytes(memory.networks),
             )
 
+    def game(self) -> Game:
+        """Returns the game that is played, with the partners in it.
+
+        Raises:
+            ValueError: if `partners` says nothing that can be played.
+        """
+        game = game_of(self.env)
+        return GameWithPartners(game, partners_of(self.partners)) if self.partners else game
+
     def _game_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
         """Makes the game once, to see what a team for it is built from."""
         expected = Look(settings.absences, settings.masks)
         with naming(self.env):
-            games = make_games(game_of(self.env), 1, np.random.default_rng(0), self.env_config, expected)
+            games = make_games(self.game(), 1, np.random.default_rng(0), self.env_config, expected)
         try:
             spec = StateReader(games, self.state).team_spec(hierarchy, settings)
+            if isinstance(games, WithPartners):
+                games.try_partners()
         finally:
             games.close()
         self.looked = spec.look

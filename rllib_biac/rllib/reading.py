@@ -13,7 +13,6 @@ from rllib_biac.learning.team import Team
 from rllib_biac.rllib import old_checkpoints
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
-from rllib_biac.rllib.multi_agent_env import game_of
 
 # What reading a damaged or foreign pickle may raise.
 _UNREADABLE = (
@@ -84,7 +83,7 @@ def read_trained(folder: str | Path) -> Trained:
         ValueError: as `load`.
     """
     config, team = load(folder)
-    return Trained(team, game_of(config.env), dict(config.env_config), config.num_envs_per_env_runner)
+    return Trained(team, config.game(), dict(config.env_config), config.num_envs_per_env_runner)
 
 
 def read_policy(folder: str | Path) -> tuple[Description, Arrays]:

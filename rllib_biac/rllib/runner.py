@@ -42,7 +42,7 @@ from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.faults import HandsOverGameErrors
 from rllib_biac.rllib.module import TeamModule
-from rllib_biac.rllib.multi_agent_env import game_of, module_spaces
+from rllib_biac.rllib.multi_agent_env import module_spaces
 
 # What a runner alone knows: its games in flight, its generators, the metrics it has not reported yet.
 PLAY = "play"
@@ -94,7 +94,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
             self.sampler.games.close()
         try:
             games = make_games(
-                game_of(self.config.env), self.num_envs, self._game_rng, self.config.env_config, self.config.looked
+                self.config.game(), self.num_envs, self._game_rng, self.config.env_config, self.config.looked
             )
         except MemoryError:
             raise ValueError(

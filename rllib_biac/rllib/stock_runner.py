@@ -34,7 +34,7 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         if not str(env).startswith("rllib_biac/"):
             # Registered in this very process, under all that decides what is made.
             name = f"rllib_biac/{env if isinstance(env, str) else env.__qualname__}/{state}"
-            register_env(name, rllib_env_creator(env, state, self.config.looked))
+            register_env(name, rllib_env_creator(self.config.game(), state, self.config.looked))
             self.config.env = name
             # RLlib's check plays random actions, forbidden ones too; games are checked where they are read.
             self.config.disable_env_checking = True

@@ -17,7 +17,6 @@ from rllib_biac.learning.memory import Memory, memory_of
 from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.sampler import Sampler
 from rllib_biac.learning.team import Team, TeamSpec
-from rllib_biac.rllib.multi_agent_env import game_of
 
 _STEPS_TRIED, _UPDATES_TRIED = 200, 5
 
@@ -57,7 +56,7 @@ def understand(config: Any) -> Understood:
     config = config.copy(copy_frozen=False)
     config.validate()
     games = make_games(
-        game_of(config.env), config.num_envs_per_env_runner, np.random.default_rng(0), config.env_config, config.looked
+        config.game(), config.num_envs_per_env_runner, np.random.default_rng(0), config.env_config, config.looked
     )
     try:
         settings = config.settings()

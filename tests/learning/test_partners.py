@@ -1,0 +1,91 @@
+"""Agents that do not learn are part of the game of those who do."""
+
+import numpy as np
+import pytest
+
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.envs.errors import GameError
+from rllib_biac.learning.games import make_games
+from rllib_biac.learning.partners import GameWithPartners, Noisy, Scripted, at_random
+from tests import foreign
+from tests.training import train
+
+
+class Matching(foreign.Foreign):
+    """`a` earns 1 for playing what `b` plays."""
+
+    length = 2
+
+    def pay(self, agent, actions):
+        return float(actions["a"] == actions["b"]) if agent == "a" else 0.0
+
+
+def by_time(observation):
+    return int(observation[0] % 2)
+
+
+def games(env, partners, number=3):
+    return make_games(GameWithPartners(env, partners), number, np.random.default_rng(0), {})
+
+
+def test_the_learner_answers_a_script():
+    run = train(
+        BiAC, GameWithPartners(Matching, {"b": Scripted(by_time, "by_time")}), [["a"]], 600, state="observations"
+    )
+    assert run.sampler.games.possible_agents == ["a"]
+    run.sampler.sample(0, num_episodes=20, explore=False)
+    assert run.sampler.finished.returns().tolist() == [[2.0]] * 20
+
+
+def test_a_partner_may_be_absent_and_is_then_not_asked():
+    asked = []
+
+    def played(observation):
+        asked.append(observation.tolist())
+        return 1
+
+    two = games(foreign.Leaver, {"b": Scripted(played, "played")}, number=1)
+    two.reset()
+    for _ in range(4):
+        step = two.step({"a": np.array([1])})
+    assert len(asked) == 2 and step.terminated.all() and set(step.rewards) == {"a"}
+
+
+def test_noise_has_its_share():
+    noisy = games(Matching, {"b": Noisy(Scripted(lambda observation: 0, "0"), 0.5)}, number=400)
+    noisy.reset()
+    paid = noisy.step({"a": np.zeros(400, int)}).rewards["a"].mean()
+    assert paid == pytest.approx(0.75, abs=0.08)
+
+
+def test_random_partners_do_nothing_forbidden():
+    play = games(foreign.MaskBesideGoal, {"b": at_random})
+    play.reset()
+    play.step({"a": np.zeros(3, int)})
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="'c' is no agent of this game; its agents are a, b"):
+        games(Matching, {"c": at_random})
+    with pytest.raises(ValueError, match="none is left to learn"):
+        games(Matching, {"a": at_random, "b": at_random})
+    for wrong in (lambda o: 2, lambda o: 0.5, lambda o: np.zeros(2, int)):
+        with pytest.raises(GameError, match="partner wrong of agent 'b' played"):
+            games(Matching, {"b": Scripted(wrong, "wrong")}).try_partners()
+    with pytest.raises(GameError, match="raised ZeroDivisionError"):
+        games(Matching, {"b": Scripted(lambda o: 1 // 0, "wrong")}).try_partners()
+
+
+def test_partners_go_on_where_they_stood():
+    def play(steps):
+        made = games("escape_v0", {"player_1": at_random}, number=50)
+        made.reset()
+        for _ in range(steps):
+            made.step({"player_0": np.zeros(50, int)})
+            made.reset()
+        return made
+
+    one, other = play(3), play(1)
+    other.set_state(one.get_state())
+    actions = {"player_0": np.zeros(50, int)}
+    np.testing.assert_array_equal(one.step(actions).rewards["player_0"], other.step(actions).rewards["player_0"])
