@@ -132,7 +132,7 @@ class Losses:
             return
         for agent, targets in self.compute_targets(rows).items():
             module, statistics = self.team[agent], self.target_statistics[agent]
-            if self.settings.normalize_targets:
+            if self.settings.normalize_targets and self.settings.learns(agent):
                 held = *critics_of(module.networks()).values(), *critics_of(module.target_networks()).values()
                 renormalise(held, targets, statistics, module.q_mean, module.q_std, self.num_learners)
             if fixed:

@@ -96,6 +96,11 @@ class Settings:
         low=1,
         group="environment",
     )
+    policies_to_train: list[str] | None = setting(
+        None,
+        "the agents whose networks learn, all by default; those of the others stay as they are.",
+        group="multi_agent",
+    )
     # How games are played while learning.
     epsilon: float | list[list[float]] = setting(
         [[0, 1.0], [2000, 0.1]],
@@ -189,6 +194,10 @@ class Settings:
         """Returns how many updates pass from one that moves the networks of a kind to the next."""
         return 1
 
+    def learns(self, agent: str) -> bool:
+        """Tells whether an agent's networks learn."""
+        return self.policies_to_train is None or agent in self.policies_to_train
+
     # Checks.
 
     def check(self, hierarchy: Hierarchy, num_learners: int = 1) -> None:
@@ -212,8 +221,21 @@ class Settings:
             elif rule.get("low") is not None:
                 self.check_number(one.name, rule["low"], rule["high"], above=rule["above"], whole=accepted == (int,))
         self._check_learning_rates(hierarchy)
+        self._check_who_learns(hierarchy)
         self._check_replay(num_learners)
         self._check_model_config()
+
+    def _check_who_learns(self, hierarchy: Hierarchy) -> None:
+        given = self.policies_to_train
+        if given is None:
+            return
+        if isinstance(given, str) or not isinstance(given, list | tuple | set) or not given:
+            raise ValueError(f"policies_to_train: {given!r}: write a list of agents, or leave it out: then all learn.")
+        if unknown := [agent for agent in given if agent not in hierarchy.agents]:
+            raise ValueError(
+                f"policies_to_train: {unknown[0]!r} is not in the hierarchy, whose agents are "
+                f"{', '.join(hierarchy.agents)}."
+            )
 
     def check_game(self, spec: Any) -> None:
         """Holds a game's spaces, and who leads whom in it, against what the algorithm can do.

@@ -58,6 +58,12 @@ class Trainer:
             self._stream.seed()
         self.losses = losses(team, self.generator, num_learners=num_learners)
         self.networks, self.optimizers = self.losses.networks, self.losses.optimizers
+        self._frozen = [
+            group.grad[row]
+            for keys, group in self.networks.groups
+            for row, (owner, _) in enumerate(keys)
+            if owner in team.agents and not team.settings.learns(owner)
+        ]
         self.input_statistics: dict[Hashable, RunningMoments] = {}
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
@@ -128,6 +134,8 @@ class Trainer:
     def _update(self, minibatch: Rows, told: bool) -> Measured:
         self.losses.num_updates += 1
         losses = self.losses.differentiate(minibatch, told=told)
+        for grad in self._frozen:
+            grad.zero_()
         if self.num_learners > 1:
             average_over_learners([group.grad for _, group in self.networks.groups])
         if self.settings.grad_clip is not None:

@@ -129,6 +129,20 @@ class JointConfig(AlgorithmConfig):
         )
 
     @override(AlgorithmConfig)
+    @documented(Settings, "multi_agent")
+    def multi_agent(self, *, policies_to_train: list[str] | None = NotProvided, **kwargs: Any) -> Self:
+        """Sets who learns. `hierarchy` says all else.
+
+        Args:
+            kwargs: RLlib's other settings.
+
+        Returns:
+            This config.
+        """
+        super().multi_agent(**kwargs)
+        return self._set_given(policies_to_train=policies_to_train)
+
+    @override(AlgorithmConfig)
     @documented(Settings, "env_runners")
     def env_runners(
         self,

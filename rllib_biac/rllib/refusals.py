@@ -147,7 +147,6 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "write training_intensity: rows trained per row sampled": ("num_epochs",),
     "write train_batch_size_per_learner: rows of one update": ("minibatch_size", "train_batch_size"),
     "minibatches are drawn at random from replay; leave it out": ("shuffle_batch_per_epoch",),
-    "all agents learn together; leave it out": ("policies_to_train",),
     "write critic_lr or actor_lr as {agent: rate}": ("algorithm_config_overrides_per_module",),
     "mixed precision is not supported": ("torch_grad_scaler_class",),
     "write lr as a schedule, [[step, rate], ...]": ("torch_lr_scheduler_classes",),

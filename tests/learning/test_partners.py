@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.dqn import IDQN
+from rllib_biac.algorithms.maddpg import MATD3
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.games import make_games
 from rllib_biac.learning.partners import GameWithPartners, Noisy, Scripted, at_random
 from tests import foreign
-from tests.training import train
+from tests.training import Run, checked, train
 
 
 class Matching(foreign.Foreign):
@@ -89,3 +92,22 @@ def test_partners_go_on_where_they_stood():
     other.set_state(one.get_state())
     actions = {"player_0": np.zeros(50, int)}
     np.testing.assert_array_equal(one.step(actions).rewards["player_0"], other.step(actions).rewards["player_0"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "levels"),
+    [(BiAC, [["a"], ["b"]]), (BiAC, [["a", "b"]]), (IDQN, [["a", "b"]]), (MATD3, [["a", "b"]])],
+    ids=["pair", "peers", "IDQN", "MATD3"],
+)
+def test_who_is_not_to_learn_stays_as_it_is(algorithm, levels):
+    run = Run(algorithm, Matching, levels, state="observations", policies_to_train=["a"])
+    before = run.weights()
+    run.train(200)
+    moved = {key.partition("/")[0] for key, value in run.weights().items() if not torch.equal(value, before[key])}
+    assert moved == {"a"}
+
+
+def test_who_learns_is_in_the_hierarchy():
+    for wrong, message in (("a", "write a list"), (["c"], "'c' is not in the hierarchy"), ([], "write a list")):
+        with pytest.raises(ValueError, match=message):
+            checked(BiAC, [["a"], ["b"]], policies_to_train=wrong)

@@ -248,7 +248,7 @@ def test_a_setting_of_ones_own_is_checked_by_what_it_says():
 @pytest.mark.parametrize("field", dataclasses.fields(BiACSettings), ids=lambda field: field.name)
 def test_every_setting_says_what_it_does(field):
     assert field.metadata["doc"].endswith(".") and len(field.metadata["doc"]) > 10
-    assert field.metadata["group"] in ("environment", "env_runners", "training", "rl_module")
+    assert field.metadata["group"] in ("environment", "multi_agent", "env_runners", "training", "rl_module")
 
 
 def test_schedules_are_interpolated_and_held_at_both_ends():

@@ -79,6 +79,8 @@ def another(field, hint):
         "actor_lr": [[0, 0.5], [10, 0.1]],
         "epsilon": 0.75,
         "grad_clip": 3.0,
+        "partners": {"one": "random"},
+        "policies_to_train": ["one"],
     }
     if field.name in special:
         return special[field.name]

@@ -28,6 +28,7 @@ class TableTrainer(Trainer):
         alpha = piecewise(self.settings.lr, self.env_steps)
         tensors = self.as_tensors(rows)
         agents = self.team.agents
+        rates = [alpha * self.settings.learns(agent) for agent in agents]
         tables = [self.team[agent] for agent in agents]
         # Each agent has a list of states of its own, and they are the same: both meet the same states in one order.
         here, _ = [table.rows(tensors[STATE], add=True).numpy() for table in tables]
@@ -46,7 +47,7 @@ class TableTrainer(Trainer):
                 target += self.settings.gamma * ~ended[k] * np.array([q[0][after, b1, b2], q[1][after, b1, b2]])
             for i in range(2):
                 errors[k, i] = target[i] - q[i][s, a1, a2]
-                q[i][s, a1, a2] += alpha * errors[k, i]  # Eqs. 10, 11
+                q[i][s, a1, a2] += rates[i] * errors[k, i]  # Eqs. 10, 11
         self.losses.num_updates += 1
         for i, agent in enumerate(agents):
             replayed = q[i][here, actions[:, 0], actions[:, 1]]
