@@ -101,7 +101,7 @@ OVERRIDDEN: tuple[Row, ...] = (
     Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_RESUMABLE),
     Row(CONFIG, "environment", "self, env, *, ...", "`state` and games by id", OUR_CONFIG),
     Row(CONFIG, "env_runners", "self, *, env_runner_cls, ...", "our runners, epsilon", OUR_CONFIG),
-    Row(CONFIG, "multi_agent", "self, *, policies, policy_mapping_fn, ...", "who learns", OUR_CONFIG),
+    Row(CONFIG, "multi_agent", "self, *, policies, ...", "who learns", OUR_CONFIG),
     Row(CONFIG, "training", "self, *, gamma, lr, ...", "our settings", OUR_CONFIG),
     Row(CONFIG, "checkpointing", "self, ...", "our settings", OUR_CONFIG),
     Row(CONFIG, "rl_module", "self, *, ...", "module classes by level", OUR_BIAC_CONFIG),
