@@ -157,12 +157,12 @@ def _make_gymnasium(game: str, kwargs: dict[str, Any]) -> Any:
 
 def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     try:
-        inspect.signature(factory).bind(**kwargs)
+        signature = inspect.signature(factory)
+        signature.bind(**kwargs)
     except TypeError as error:
-        if callable(getattr(factory, "with_agent_groups", None)):  # RLlib's environments take one dict of settings
-            factory, kwargs = partial(factory, dict(kwargs)), {}
-        else:
-            raise ValueError(f"game {game!r}: {error}; its settings are {inspect.signature(factory)}.") from error
+        if not _takes_one_dict(factory, signature):
+            raise ValueError(f"game {game!r}: {error}; its settings are {signature}.") from error
+        factory, kwargs = partial(factory, dict(kwargs)), {}
     except ValueError:  # no signature to be had
         pass
     try:
@@ -172,6 +172,15 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
     except Exception as error:  # a game may raise anything; whose it is, the reader sees
         place = _place(error, lambda frame: True)
         raise ValueError(f"game {game!r}: making it raised {_said(error)} ({place}).") from error
+
+
+def _takes_one_dict(factory: Callable[..., Any], signature: inspect.Signature) -> bool:
+    """Tells whether a factory takes all its settings in one dict, as RLlib's environments and creators do."""
+    needed = [
+        p.name for p in signature.parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD
+    ]
+    of_rllib = callable(getattr(factory, "with_agent_groups", None)) and bool(signature.parameters)
+    return of_rllib or (len(needed) == 1 and needed[0] in ("config", "env_config", "context", "env_context"))
 
 
 def make(game: str, **kwargs: Any) -> ParallelEnv:

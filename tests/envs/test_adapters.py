@@ -9,247 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Tuple
-from pettingzoo import AECEnv, ParallelEnv
-from pettingzoo.utils import wrappers
+from pettingzoo import ParallelEnv
 
 from rllib_biac.envs import make
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.errors import GameError
-
-SEEN = Box(0, 9, (1,), np.float32)
-
-
-def play(env, choose, seed=0, cap=200):
-    """Plays one episode; returns the returns, the steps (actions, results) and how each agent ended."""
-    observations, infos = env.reset(seed=seed)
-    returns, steps, ends = dict.fromkeys(env.possible_agents, 0.0), [], {}
-    while env.agents and len(steps) < cap:
-        acting = getattr(env, "acting", None)
-        present = [a for a in env.agents if a in observations and (acting is None or a in acting)]
-        actions = {agent: choose(env, agent, observations[agent], infos.get(agent, {})) for agent in present}
-        result = env.step(actions)
-        steps.append((actions, result))
-        observations, rewards, terminated, truncated, infos = result
-        for agent, reward in rewards.items():
-            returns[agent] += reward
-        ends |= {a: (terminated[a], truncated[a]) for a in terminated if terminated[a] or truncated[a]}
-        assert set(env.agents).isdisjoint(ends)
-    return returns, steps, ends
-
-
-def at_random(rng):
-    def choose(env, agent, observation, info):
-        mask = observation["action_mask"] if isinstance(observation, dict) else info.get("action_mask")
-        return int(rng.integers(env.action_space(agent).n) if mask is None else rng.choice(np.flatnonzero(mask)))
-
-    return choose
-
-
-# -- turns ------------------------------------------------------------------------------------------------------------
-class Tree(AECEnv):
-    """A game tree drawn at random: who is on turn, what each move pays whom at once, and when it is over."""
-
-    metadata = {"name": "tree"}  # noqa: RUF012
-
-    def __init__(self, seed, agents=("a", "b", "c"), depth=5):
-        rng = np.random.default_rng(seed)
-        self.possible_agents, self.depth = list(agents), depth
-        self.rules = {}
-        self._grow((), rng)
-
-    def _grow(self, path, rng):
-        over = len(path) == self.depth or (path and rng.random() < 0.2)
-        pays = rng.integers(-3, 4, len(self.possible_agents)) * (rng.random(len(self.possible_agents)) < 0.7)
-        self.rules[path] = str(rng.choice(self.possible_agents)), pays.astype(float) * bool(path), over
-        if not over:
-            for move in (0, 1):
-                self._grow((*path, move), rng)
-
-    def payoffs(self, path):
-        return sum(self.rules[path[:k]][1] for k in range(len(path) + 1))
-
-    def observation_space(self, agent):
-        return Dict({"observation": Box(-1, 1, (self.depth,)), "action_mask": Box(0, 1, (3,), np.int8)})
-
-    def action_space(self, agent):
-        return Discrete(3)
-
-    def observe(self, agent):
-        seen = np.full(self.depth, -1, np.float32)
-        seen[: len(self.path)] = self.path
-        return {"observation": seen, "action_mask": np.array([1, 1, 0], np.int8)}
-
-    def reset(self, seed=None, options=None):
-        self.path, self.agents = (), list(self.possible_agents)
-        self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0.0) for _ in range(2))
-        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
-        self.infos = {agent: {} for agent in self.agents}
-        self.agent_selection = self.rules[()][0]
-
-    def step(self, action):
-        if self.terminations[self.agent_selection] or self.truncations[self.agent_selection]:
-            return self._was_dead_step(action)
-        self._cumulative_rewards[self.agent_selection] = 0
-        self.path = (*self.path, action)
-        turn, pays, over = self.rules[self.path]
-        self.rewards = dict(zip(self.possible_agents, pays.tolist(), strict=True))
-        self.agent_selection = turn
-        if over:
-            self.terminations = dict.fromkeys(self.agents, True)
-        self._accumulate_rewards()
-        if over:
-            self._deads_step_first()
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_returns_in_turns_are_the_trees_payoffs(seed, wrapped):
-    tree = Tree(seed)
-    env = adapt(wrappers.OrderEnforcingWrapper(wrappers.TerminateIllegalWrapper(tree, -9)) if wrapped else tree)
-    choose = at_random(np.random.default_rng(seed))
-    paths = set()
-    for _ in range(20):
-        returns, steps, ends = play(env, choose)
-        paths.add(tree.path)
-        assert list(returns.values()) == tree.payoffs(tree.path).tolist()
-        assert len(steps) == len(tree.path)
-        for k, (actions, (seen, rewards, *_)) in enumerate(steps):
-            assert set(actions) == {tree.rules[tree.path[:k]][0]}
-            assert list(rewards.values()) == tree.rules[tree.path[: k + 1]][1].tolist()
-            assert set(seen) == set("abc")  # those who are over see the end
-        assert ends == dict.fromkeys("abc", (True, False))
-    assert len(paths) > 1
-
-
-class Dying(AECEnv):
-    """Each turn pays everybody in the game 1; `late` comes at turn 1, and `a` dies by the first turn of `b`.
-
-    Who is dead is taken out at once (`first`), or only when its turn comes, and earns until then. All end at turn 8.
-    """
-
-    metadata = {"name": "dying"}  # noqa: RUF012
-    possible_agents = ("a", "b", "late")
-
-    def __init__(self, first, cut=False):
-        self.first, self.cut = first, cut
-
-    def observation_space(self, agent):
-        return SEEN
-
-    def action_space(self, agent):
-        return Discrete(2)
-
-    def observe(self, agent):
-        return np.full(1, self.t, np.float32)
-
-    def _after(self, agent):
-        place = self.agents.index(agent) + 1
-        others = self.agents[place:] + self.agents[:place]
-        return next((a for a in others if not (self.first and self.terminations[a])), agent)
-
-    def reset(self, seed=None, options=None):
-        self.t, self.agents, self.agent_selection = 0, ["a", "b"], "a"
-        self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0) for _ in range(2))
-        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
-        self.infos = {agent: {} for agent in self.agents}
-
-    def step(self, action):
-        agent = self.agent_selection
-        if self.terminations[agent] or self.truncations[agent]:
-            following = self._after(agent)
-            self._was_dead_step(action)
-            if not self.first and self.agents and not any(self.truncations.values()):
-                self.agent_selection = following
-            return
-        self._cumulative_rewards[agent] = 0
-        self.t += 1
-        if self.t == 1:
-            self.agents.append("late")
-            self.rewards["late"] = self._cumulative_rewards["late"] = 0
-            self.terminations["late"] = self.truncations["late"] = False
-            self.infos["late"] = {}
-        self.rewards = dict.fromkeys(self.agents, 1)
-        if self.t == 2:
-            self.terminations["a"] = True
-        self.agent_selection = self._after(agent)
-        if self.t == 8:
-            ends = self.truncations if self.cut else self.terminations
-            ends |= dict.fromkeys(self.agents, True)
-        self._accumulate_rewards()
-        if self.first or self.t == 8:
-            self._deads_step_first()
-
-
-@pytest.mark.parametrize("cut", [False, True])
-@pytest.mark.parametrize("first", [False, True])
-def test_who_dies_in_turns_loses_no_reward_and_acts_no_more(first, cut):
-    env = adapt(Dying(first, cut))
-    returns, steps, ends = play(env, lambda *_: 0)
-    assert len(steps) == 8
-    assert [next(iter(actions)) for actions, _ in steps] == ["a", "b", *["late", "b"] * 3]
-    assert returns == {"a": 2 if first else 3, "b": 8, "late": 8}
-    assert ends == {"a": (True, False), "b": (not cut, cut), "late": (not cut, cut)}
-    last_of_a = [k for k, (_, (seen, *_)) in enumerate(steps) if "a" in seen][-1]
-    assert steps[last_of_a][1][2]["a"]  # it is said to be over with its last observation
-
-
-def test_masks_are_zero_for_those_not_on_turn():
-    tree = Tree(3)
-    env = adapt(tree)
-    observations, _ = env.reset()
-    assert env.acting == {tree.agent_selection}
-    for agent, seen in observations.items():
-        assert seen["action_mask"].tolist() == ([1, 1, 0] if agent in env.acting else [0, 0, 0])
-    assert tree.observe("a")["action_mask"].tolist() == [1, 1, 0]
-
-
-@pytest.mark.parametrize("game", ["pettingzoo.classic.tictactoe_v3", "pettingzoo.classic:connect_four_v3"])
-def test_board_games_in_turns(game):
-    env = make(game)
-    choose = at_random(np.random.default_rng(0))
-    results = [play(env, choose) for _ in range(20)]
-    for returns, steps, ends in results:
-        assert sorted(returns.values()) in ([-1, 1], [0, 0])
-        assert [len(actions) for actions, _ in steps] == [1] * len(steps)
-        assert set(ends.values()) == {(True, False)}
-    assert {returns[env.possible_agents[0]] for returns, _, _ in results} >= {-1, 1}
-
-
-def test_what_the_other_agent_needs_on_turn_is_said():
-    env = adapt(Tree(0))
-    env.reset()
-    with pytest.raises(GameError, match="turn of agent"):
-        env.step({})
-
-
-def test_a_turn_of_somebody_who_is_out_is_told():
-    class Lost(Dying):
-        def _after(self, agent):
-            return "a"
-
-    with pytest.raises(GameError, match="turn of agent 'a', which is none of its agents"):
-        play(adapt(Lost(first=True)), lambda *_: 0)
-
-
-def test_rewards_kept_twice_are_told():
-    class Forgets(Tree):  # what a step leaves in `rewards` is not what it added to what `last()` says
-        def step(self, action):
-            super().step(action)
-            if self.agents:
-                self.rewards["a"] += 1.0
-
-    env = adapt(Forgets(1, agents=("a", "b")))
-    with pytest.raises(GameError, match=r"by `rewards` and .* by `last\(\)`"):
-        for _ in range(5):
-            play(env, at_random(np.random.default_rng(0)))
-
-
-def test_moves_at_once_written_in_turns_are_at_once_again():
-    env = make("pettingzoo.classic.rps_v2:env")
-    returns, steps, ends = play(env, at_random(np.random.default_rng(0)))
-    assert all(set(actions) == set(env.possible_agents) for actions, _ in steps)
-    assert sum(returns.values()) == 0
-    assert set(ends.values()) == {(False, True)}
+from tests.envs.playing import SEEN, play
+from tests.envs.test_turns import Tree
 
 
 # -- gymnasium --------------------------------------------------------------------------------------------------------
@@ -337,12 +103,6 @@ def test_old_forms_are_told(old):
         play(adapt(Old()), ones)
 
 
-def test_a_single_agent_is_refused():
-    for name in ("CartPole-v1", "Blackjack-v1"):
-        with pytest.raises(ValueError, match=r"are not one entry per agent.*single agent"):
-            make(name)
-
-
 def test_highway_of_two_cars():
     config = {
         "controlled_vehicles": 2,
@@ -424,6 +184,56 @@ def test_rllibs_agents_come_leave_and_act_at_times(cut, per_agent_spaces):
     at_the_end = (not cut, cut)
     assert ends == {"early": (True, False), "slow": at_the_end, "late": at_the_end}
     assert not any("__common__" in infos or "__all__" in over for _, (_, _, over, _, infos) in steps)
+
+
+class Shifts(gym.Env):
+    """Who gets an observation, earns and ends is drawn at random, as RLlib allows it; what each earned is kept."""
+
+    possible_agents = ("a", "b", "c")
+    observation_spaces = dict.fromkeys(possible_agents, SEEN)
+    action_spaces = dict.fromkeys(possible_agents, Discrete(2))
+
+    def get_observation_space(self, agent):
+        return SEEN
+
+    def get_action_space(self, agent):
+        return Discrete(2)
+
+    def _some(self, of):
+        return [a for a in of if self.rng.random() < 0.6]
+
+    def _see(self, agents):
+        self.asked = agents
+        return {a: np.full(1, self.t, np.float32) for a in agents}
+
+    def reset(self, *, seed=None, options=None):
+        self.rng, self.t, self.alive = np.random.default_rng(seed), 0, list(self.possible_agents)
+        self.earned, self.log = dict.fromkeys(self.alive, 0.0), []
+        return self._see(self._some(self.alive)), {}
+
+    def step(self, action_dict):
+        assert sorted(action_dict) == sorted(self.asked)
+        self.t += 1
+        rewards = {a: float(self.rng.integers(-3, 4)) for a in self._some(self.alive)}
+        self.earned = {a: r + rewards.get(a, 0.0) for a, r in self.earned.items()}
+        ending = [a for a in self.alive if self.rng.random() < 0.05]
+        cut = bool(self.rng.random() < 0.5)
+        self.alive = [a for a in self.alive if a not in ending]
+        seen = self._see(self._some(self.alive))
+        over = self.t >= 20 or not self.alive
+        flags = [{"__all__": False}, {"__all__": False}]
+        flags[cut] |= dict.fromkeys(ending, True) | {"__all__": over}
+        self.asked = [] if over else self.asked
+        return seen | {a: np.zeros(1, np.float32) for a in self._some(ending)}, rewards, *flags, {}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_rllibs_agents_at_random(seed):
+    game = Shifts()
+    returns, steps, ends = play(adapt(game), lambda *_: 0, seed)
+    assert returns == game.earned
+    assert set(ends) == set(game.possible_agents)  # each ends once, as the helper that plays holds
+    assert len(steps) == game.t
 
 
 def test_rllibs_integer_agents():
@@ -609,99 +419,3 @@ def test_games_without_agents_or_of_no_known_make():
     for other in (SimpleNamespace(), 3, None):
         with pytest.raises(ValueError, match=r"no game of a make that is known.*ParallelEnv or AECEnv"):
             adapt(other)
-
-
-# -- names of games ---------------------------------------------------------------------------------------------------
-@pytest.fixture
-def user_module(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    written = []
-
-    def write(name, text):
-        (tmp_path / f"{name}.py").write_text(text)
-        written.append(name)
-
-    yield write
-    for name in written:
-        sys.modules.pop(name, None)
-
-
-@pytest.mark.parametrize(
-    ("game", "words"),
-    [
-        ("pettingzoo.classic:nothing_v1", "has no callable 'nothing_v1'"),
-        ("pettingzoo.classic", "has none of parallel_env, env, raw_env"),
-        ("nowhere.at_all:env", "module 'nowhere' is not installed"),
-        ("Nowhere-v0", "name the module that registers it"),
-        ("nowhere:Game-v0", "module 'nowhere' is not installed"),
-        ("gymnasium:Nowhere-v0", "unknown game"),
-        ("merge_v9", "Did you mean 'merge_v0'"),
-    ],
-)
-def test_names_that_lead_nowhere(game, words):
-    with pytest.raises(ValueError, match=words) as error:
-        make(game)
-    assert game in str(error.value)
-
-
-def test_the_innermost_module_that_fails_is_named(user_module):
-    user_module("outer_game", "import inner_game")
-    user_module("inner_game", "try:\n    import far_away\nexcept ImportError:\n    raise RuntimeError('sorry')")
-    with pytest.raises(ValueError, match=r"module 'far_away', which .*inner_game\.py:2 needs, is not installed"):
-        make("outer_game:env")
-    user_module("renamed_in", "from gymnasium import no_such_thing")
-    with pytest.raises(ValueError, match=r"no_such_thing.*renamed_in\.py:1"):
-        make("renamed_in:env")
-
-
-def test_an_object_is_no_factory(user_module):
-    user_module("one_object", "from tests.envs.test_adapters import Team\ngame = Team()\nmake = Team")
-    with pytest.raises(ValueError, match="one object for all copies"):
-        make("one_object:game")
-    with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
-        make("one_object:make", size=3)
-    assert make("one_object:make", rewards="one").possible_agents == ["agent_0", "agent_1"]
-
-
-def test_gymnasium_ids(user_module, monkeypatch):
-    monkeypatch.setattr("gymnasium.envs.registration.registry", dict(gym.registry))
-    register = "from gymnasium import register\nregister('{}-v0', entry_point='{}', max_episode_steps=2)\n"
-    broken = register.format("BrokenInside", "broken_inside:Game")
-    user_module("registers", register.format("TwoCars", "tests.envs.test_adapters:Team") + broken)
-    user_module("broken_inside", "import far_away")
-    with pytest.raises(ValueError, match=r"`TwoCars` doesn't exist.*name the module that registers it"):
-        make("TwoCars-v0")
-    for game in ("registers:TwoCars-v0", "TwoCars-v0"):  # the second time it is known
-        _, steps, ends = play(make(game, rewards="infos"), ones)
-        assert len(steps) == 2
-        assert set(ends.values()) == {(False, True)}
-    with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
-        make("registers:TwoCars-v0", size=3)
-    with pytest.raises(ValueError, match=r"module 'far_away', which .*broken_inside\.py:1 needs"):
-        make("BrokenInside-v0")
-
-
-def test_methods_and_modules_inside(user_module):
-    user_module(
-        "inside",
-        "import pettingzoo.classic\nfrom tests.envs.test_adapters import Tree as T\nclass Tree(T):\n    of = T",
-    )
-    assert make("inside:Tree.of", seed=1).possible_agents == ["a", "b", "c"]
-    assert make("inside:pettingzoo.classic.tictactoe_v3").possible_agents == ["player_1", "player_2"]
-    with pytest.raises(ValueError, match="'Tree' has no callable 'off'; did you mean 'of'"):
-        make("inside:Tree.off", seed=1)
-
-
-def test_what_fails_while_a_game_is_made_is_said_with_its_place(user_module):
-    user_module("fails", "def make(n=1):\n    return {}[n]\ndef refuse():\n    raise ValueError('write n')")
-    with pytest.raises(ValueError, match=r"making it raised KeyError: 3 \(.*fails\.py:2\)"):
-        make("fails:make", n=3)
-    with pytest.raises(ValueError, match=r"^write n$"):
-        make("fails:refuse")
-
-
-def test_the_old_gym_is_told(user_module):
-    user_module("gym", "class Env:\n    def reset(self): ...\n    def step(self, action): ...")
-    user_module("old_game", "import gym\nclass Game(gym.Env): ...")
-    with pytest.raises(ValueError, match=r"old_game\.Game, an environment of the old `gym`"):
-        make("old_game:Game")
