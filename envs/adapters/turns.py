@@ -56,14 +56,18 @@ class TurnsEnv(Adapter):
         for agent, reward in rewards.items():
             self._earned[agent] = self._earned.get(agent, 0.0) + reward
         env = self.env
-        for agent in env.agents:  # those that step next
-            due = agent == env.agent_selection or env.terminations[agent] or env.truncations[agent]
-            earned, said = self._earned.get(agent, 0.0), env._cumulative_rewards.get(agent, 0.0)
-            if due and not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
+        # What those see who step next: by `last()`, since a wrapper may change it, or by what it is made of.
+        done = [a for a in env.agents if env.terminations[a] or env.truncations[a]]
+        accounts = {a: env._cumulative_rewards[a] for a in done}
+        if env.agent_selection in env.agents:
+            accounts[env.agent_selection] = env.last(observe=False)[1]
+        for agent, said in accounts.items():
+            earned = self._earned.get(agent, 0.0)
+            if not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise GameError(
                     f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
                     "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
-                    "`_accumulate_rewards()` once."
+                    "`_accumulate_rewards()` once; a wrapper that changes one of them must change both."
                 )
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:

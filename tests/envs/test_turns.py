@@ -284,6 +284,17 @@ def test_rewards_kept_twice_are_told():
             play(env, at_random(np.random.default_rng(0)))
 
 
+def test_a_wrapper_of_last_alone_is_told():
+    class Scaled(wrappers.BaseWrapper):
+        def last(self, observe=True):
+            observation, reward, *rest = super().last(observe)
+            return observation, 10 * reward, *rest
+
+    with pytest.raises(GameError, match="a wrapper that changes one of them must change both"):
+        for seed in range(5):
+            play(adapt(Scaled(Tree(seed))), at_random(np.random.default_rng(0)))
+
+
 def test_moves_at_once_written_in_turns_are_at_once_again():
     env = make("pettingzoo.classic.rps_v2:env")
     returns, steps, ends = play(env, at_random(np.random.default_rng(0)))
