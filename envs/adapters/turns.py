@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class TurnsEnv(Adapter):
                 raise GameError(f"it is the turn of agent {agent!r}, which is none of its agents {env.agents}.")
             if not (env.terminations[agent] or env.truncations[agent]):
                 break
-            seen[agent] = env.observe(agent)
+            seen[agent] = copy.deepcopy(env.observe(agent))
             over[agent] = bool(env.terminations[agent]), bool(env.truncations[agent])
             env.step(None)  # pays nobody, as PettingZoo's own conversions have it
             if agent in env.agents:
@@ -87,7 +88,8 @@ class TurnsEnv(Adapter):
         return {agent: value for agent, value in seen.items() if value is not None}
 
     def _look(self) -> dict[Any, Any]:
-        seen = {agent: self.env.observe(agent) for agent in self.agents}
+        # Copied, since a game may hand out one buffer again and again.
+        seen = {agent: copy.deepcopy(self.env.observe(agent)) for agent in self.agents}
         return {agent: self._masked(agent, value) for agent, value in seen.items() if value is not None}
 
     def _infos(self) -> dict[Any, dict[str, Any]]:

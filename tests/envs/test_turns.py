@@ -255,6 +255,21 @@ def test_board_games_in_turns(game):
     assert {returns[env.possible_agents[0]] for returns, _, _ in results} >= {-1, 1}
 
 
+def test_a_game_that_hands_out_one_buffer():
+    class OneBuffer(Dying):
+        buffer = np.zeros(1, np.float32)
+
+        def observe(self, agent):
+            self.buffer[0] = 10 * self.t + self.possible_agents.index(agent)
+            return self.buffer
+
+    _, steps, _ = play(adapt(OneBuffer(first=True)), lambda *_: 0)
+    for t, (_, (seen, *_)) in enumerate(steps, 1):
+        assert {a: float(value[0]) for a, value in seen.items()} == {
+            a: 10 * t + OneBuffer.possible_agents.index(a) for a in seen
+        }
+
+
 def test_what_the_other_agent_needs_on_turn_is_said():
     env = adapt(Tree(0))
     env.reset()
