@@ -158,13 +158,17 @@ def _make_gymnasium(game: str, kwargs: dict[str, Any]) -> Any:
 def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     try:
         signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # written in C, say
+        signature = inspect.Signature([inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])
+    try:
         signature.bind(**kwargs)
+        by_name = bool(kwargs) or not _takes_one_dict(factory, signature)
     except TypeError as error:
         if not _takes_one_dict(factory, signature):
             raise ValueError(f"game {game!r}: {error}; its settings are {signature}.") from error
+        by_name = False
+    if not by_name:
         factory, kwargs = partial(factory, dict(kwargs)), {}
-    except ValueError:  # no signature to be had
-        pass
     try:
         return factory(**kwargs)
     except ValueError:
@@ -176,11 +180,12 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
 
 def _takes_one_dict(factory: Callable[..., Any], signature: inspect.Signature) -> bool:
     """Tells whether a factory takes all its settings in one dict, as RLlib's environments and creators do."""
-    needed = [
-        p.name for p in signature.parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD
-    ]
-    of_rllib = callable(getattr(factory, "with_agent_groups", None)) and bool(signature.parameters)
-    return of_rllib or (len(needed) == 1 and needed[0] in ("config", "env_config", "context", "env_context"))
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind > first.POSITIONAL_OR_KEYWORD:
+        return False
+    needed = first.default is first.empty and sum(p.default is p.empty for p in signature.parameters.values()) == 1
+    of_rllib = callable(getattr(factory, "with_agent_groups", None)) and (needed or first.default is None)
+    return of_rllib or (needed and first.name in ("config", "env_config", "context", "env_context"))
 
 
 def make(game: str, **kwargs: Any) -> ParallelEnv:

@@ -38,6 +38,8 @@ def adapt(env: Any) -> ParallelEnv:
         raise ValueError(f"{env.__module__}.{env.__qualname__} is a class and no game; hand over what it makes.")
     if _offers(env, "build") and not _offers(env, "reset"):  # a builder, such as lle.level(1)
         env = env.build()
+    if type(env).__module__ == "ray.rllib.env.wrappers.pettingzoo_env":  # what is inside tells more
+        env = env.par_env if hasattr(env, "par_env") else env.env
     parallel = _as_parallel(env)
     if isinstance(parallel, Adapter):
         spaces, late = pettingzoo_spaces(parallel), False

@@ -8,6 +8,7 @@ from typing import Any
 from gymnasium import spaces
 
 from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, pair, read_spaces, spaces_by
+from rllib_biac.envs.errors import GameError
 
 NO_AGENTS = ("__all__", "__common__")
 
@@ -33,7 +34,7 @@ class RLlibEnv(Adapter):
         result = pair(self.env, self.env.reset(seed=seed, options=options))
         observations, infos = (_of_agents(values) for values in result)
         self.agents = list(self.possible_agents)
-        self._asked = list(observations)
+        self._ask(observations)
         return observations, infos
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
@@ -45,9 +46,14 @@ class RLlibEnv(Adapter):
         over = {a: bool(terminated.get(a, False)) or (all_over and not cut[a]) for a in present}
         cut = {a: (cut[a] or all_cut) and not over[a] for a in present}
         self.agents = [a for a in present if not over[a] and not cut[a]]
-        self._asked = [a for a in _of_agents(observations) if a in self.agents]
+        self._ask(_of_agents(observations))
         earned = dict.fromkeys(present, 0.0) | _of_agents(rewards)
         return _of_agents(observations), earned, over, cut, _of_agents(infos)
+
+    def _ask(self, observations: dict[Any, Any]) -> None:
+        if unknown := [a for a in observations if a not in self.possible_agents]:
+            raise GameError(f"agents {unknown} are none of the game's `possible_agents` {self.possible_agents}.")
+        self._asked = [a for a in observations if a in self.agents]
 
 
 def _of_agents(values: Mapping[Any, Any] | None) -> dict[Any, Any]:
@@ -57,7 +63,12 @@ def _of_agents(values: Mapping[Any, Any] | None) -> dict[Any, Any]:
 def _spaces_of(env: Any) -> Spaces:
     seen, done = (getattr(env, name, None) for name in ("observation_spaces", "action_spaces"))
     seen, done = seen or getattr(env, "observation_space", None), done or getattr(env, "action_space", None)
-    agents = getattr(env, "possible_agents", None) or getattr(env, "agents", None) or _keys(seen) or _keys(done)
+    agents = getattr(env, "possible_agents", None) or getattr(env, "agents", None)
+    if not agents and _keys(seen) == _keys(done):  # else the keys may be parts of one agent's observation
+        agents = _keys(seen)
+    ids = getattr(env, "_agent_ids", None)
+    if isinstance(ids, set) and ids and (not agents or set(agents) == ids):
+        agents = sorted(ids, key=str)  # RLlib's own list of a set has another order in each process
     return spaces_by(
         agents,
         lambda agent: _own(env, "get_observation_space", seen, agent),

@@ -236,6 +236,40 @@ def test_rllibs_agents_at_random(seed):
     assert len(steps) == game.t
 
 
+def test_rllibs_agents_are_not_guessed_from_parts_of_an_observation():
+    class Unnamed(Coming):  # as RLlib's own connect four
+        possible_agents = ()
+
+        def __init__(self):
+            self.observation_space, self.action_space = Dict({"observation": SEEN, "action_mask": SEEN}), Discrete(2)
+            self.names = ("a", "b", "c")
+
+    with pytest.raises(ValueError, match="names no agents; set `possible_agents`"):
+        adapt(Unnamed())
+
+    class Other(Coming):
+        def _seen(self):
+            return super()._seen() | {"stranger": np.zeros(1, np.float32)}
+
+    with pytest.raises(GameError, match=r"\['stranger'\] are none of the game's `possible_agents`"):
+        adapt(Other()).reset()
+
+
+def test_rllibs_sets_of_agents_have_one_order():
+    names = [f"car_{i}" for i in range(9)]
+    env = Shifts()
+    env.possible_agents, env._agent_ids = list(set(names)), set(names)
+    assert adapt(env).possible_agents == names
+
+
+def test_rllibs_wrappers_of_pettingzoo():
+    wrapped = pytest.importorskip("ray.rllib.env.wrappers.pettingzoo_env")
+    game = Tree(0)
+    assert adapt(wrapped.PettingZooEnv(game)).env is game
+    plain = Plain()
+    assert adapt(wrapped.ParallelPettingZooEnv(plain)) is plain
+
+
 def test_rllibs_integer_agents():
     env = adapt(Coming(agents=(0, 1, 2)))
     assert env.possible_agents == ["0", "1", "2"]
