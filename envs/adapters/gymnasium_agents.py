@@ -50,7 +50,8 @@ class GymnasiumAgentsEnv(Adapter):
         cut = {a: cut[a] and not over[a] for a in present}
         values = (seen, earned, over, cut, self._infos(infos))
         result = tuple({a: own[a] for a in present if a in own} for own in values)
-        if not is_one(rewards):  # what the game itself pays somebody who is over is an error that the reader finds
+        # What a game pays somebody whom it itself says to be over is an error, which the reader finds.
+        if not is_one(rewards) and "agents_terminated" not in infos:
             result[1].update((a, r) for a, r in earned.items() if a not in present and np.any(r))
         return result  # type: ignore[return-value]
 

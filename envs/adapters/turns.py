@@ -49,7 +49,7 @@ class TurnsEnv(Adapter):
         infos = self._infos()
         over: dict[Any, tuple[bool, bool]] = {}
         last_seen = self._take_out_the_done(over)
-        flags = {a: over.get(a, (False, False)) for a in {**dict.fromkeys(present), **dict.fromkeys(self.agents)}}
+        flags = dict.fromkeys([*present, *self.agents], (False, False)) | over
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
         return last_seen | self._look(), rewards, terminated, truncated, infos | self._infos()
 

@@ -433,8 +433,9 @@ def test_what_somebody_who_is_over_is_paid_is_shown():
 
     _, steps, _ = play(adapt(Pays(flags="each")), ones)
     assert [set(rewards) for _, (_, rewards, *_) in steps] == [{"agent_0", "agent_1"}] * 3
-    _, steps, _ = play(adapt(Team(rewards="infos", flags="infos")), ones)
-    assert set(steps[-1][1][1]) == {"agent_1"}
+    for game in (Team(rewards="infos", flags="infos"), Pays(flags="infos")):  # highway-env's own way of saying it
+        _, steps, _ = play(adapt(game), ones)
+        assert set(steps[-1][1][1]) == {"agent_1"}
 
 
 def test_a_class_is_no_game():
