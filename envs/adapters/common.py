@@ -89,7 +89,7 @@ def pair(env: Any, result: Any) -> tuple[Any, Any]:
     Raises:
         GameError: if it is not.
     """
-    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping | list | tuple):
         raise GameError(f"reset() of {name_of(env)} must return observations and infos, as gymnasium's does.")
     return result
 

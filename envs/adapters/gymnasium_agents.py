@@ -36,6 +36,7 @@ class GymnasiumAgentsEnv(Adapter):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         observations, infos = pair(self.env, self.env.reset(seed=seed, options=options))
         self.agents = list(self.possible_agents)
+        infos = infos if isinstance(infos, Mapping) else self._each(infos, "infos")
         return self._each(observations, "observations"), self._infos(infos)
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
@@ -43,6 +44,7 @@ class GymnasiumAgentsEnv(Adapter):
         full = {a: actions[a] if a in present else null_action(self.action_space(a)) for a in self.possible_agents}
         played = full if self._by_key else tuple(full.values())
         observations, rewards, terminated, truncated, infos = five(self.env, self.env.step(played))
+        infos = infos if isinstance(infos, Mapping) else self._each(infos, "infos")
         seen = self._each(observations, "observations")
         earned = self._each(infos.get("agents_rewards", rewards) if is_one(rewards) else rewards, "rewards")
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)

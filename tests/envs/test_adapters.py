@@ -76,6 +76,24 @@ def test_gymnasium_of_several_agents(spaces, rewards, flags):
     assert ends == dict.fromkeys(env.possible_agents, (True, False))
 
 
+def test_infos_and_masks_of_each():
+    class Masks(Team):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)[0], [{"action_mask": [1, 0]}, {"action_mask": [0, 1, 1]}]
+
+        def step(self, action):
+            return *super().step(action)[:4], {"action_mask": ([0, 1], [1, 1, 1]), "shared": 1}
+
+    env = adapt(Masks())
+    _, infos = env.reset()
+    assert infos == {"agent_0": {"action_mask": [1, 0]}, "agent_1": {"action_mask": [0, 1, 1]}}
+    infos = env.step({"agent_0": 0, "agent_1": 1})[-1]
+    assert infos == {
+        "agent_0": {"action_mask": [0, 1], "shared": 1},
+        "agent_1": {"action_mask": [1, 1, 1], "shared": 1},
+    }
+
+
 def test_a_time_limit_cuts_everybody():
     env = adapt(gym.wrappers.TimeLimit(Team(), 2))
     _, steps, ends = play(env, ones)
