@@ -25,7 +25,7 @@ def find(path: str) -> Path:
     Raises:
         Mistake: if there is no checkpoint, or if there are several trials.
     """
-    from rllib_biac.files.checkpoint import is_whole
+    from rllib_biac.files.checkpoint import is_whole, newest_whole
 
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
@@ -33,8 +33,17 @@ def find(path: str) -> Path:
     if (folder / _MARK).is_file():
         return folder
     # A run that was killed while it saved may have left a part of a checkpoint.
-    found = sorted({mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}") if is_whole(mark.parent)})
-    latest = {checkpoint.parent: checkpoint for checkpoint in found}
+    found = {mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}")}
+    trials: dict[Path, list[Path]] = {}
+    for checkpoint in sorted(path for path in found if is_whole(path, hashes=False)):
+        trials.setdefault(checkpoint.parent, []).append(checkpoint)
+    latest = {}
+    for trial, checkpoints in trials.items():
+        whole, wrong = newest_whole(checkpoints)
+        if whole is not None:
+            latest[trial] = whole
+        for text in wrong:
+            click.echo(f"{text} {f'Taken instead: {whole}' if whole else ''}".rstrip(), err=True)
     if not latest:
         raise Mistake(f"{path}: no checkpoint here. Expected a folder with {_MARK}, or a trial's folder.")
     if len(latest) > 1:

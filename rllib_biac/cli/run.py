@@ -51,7 +51,7 @@ def run(
             check_resources(experiments)
         for experiment in experiments:
             # Later experiments of a file may not have started before the interruption.
-            begun_before = resume and make_ready(experiment)
+            begun_before = resume and make_ready(experiment, _say)
             _announce(experiment)
             progress = Progress(experiment.stop, several=len(experiment.trials) > 1)
             trials, interrupted = train(experiment, _say, [progress], resume=begun_before, verbose=verbose)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from rllib_biac.execution.greedy import GreedyPlay
 from rllib_biac.execution.networks import Network
 from rllib_biac.files import policy as files
+from rllib_biac.files.damage import DamagedFile
 from rllib_biac.files.policy import ON_OBSERVATIONS, STATE, Arrays, Description
 
 Action = int | np.ndarray
@@ -48,6 +49,7 @@ class StackelbergPolicy:
                 local, {name.removeprefix(ON_OBSERVATIONS): array for name, array in own.items()}
             )
         try:
+            _check_sizes(description, arrays)
             self._walk = GreedyPlay(
                 description,
                 arrays,
@@ -56,7 +58,7 @@ class StackelbergPolicy:
             )
             nothing = {name: np.zeros((1, *shape)) for name, shape in description.inputs.items()}
             tried = self._walk(nothing, {})
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever numbers that do not fit make NumPy raise, out of memory included
             raise ValueError(f"the policy's arrays do not fit its description: {error!r}.") from error
         if set(tried) != set(self.agents):
             raise ValueError("the policy's description does not say what each of its agents sees.")
@@ -74,10 +76,15 @@ class StackelbergPolicy:
 
         Raises:
             FileNotFoundError: if there is no such file or folder.
-            ValueError: if it is damaged, something else, or has networks of the user's own making.
+            DamagedFile: if it is damaged, or made to do harm. It is a ValueError.
+            ValueError: if it is something else, or has networks of the user's own making.
         """
         if not Path(path).is_dir():
-            return cls(*files.read(path))
+            description, arrays = files.read(path)
+            try:
+                return cls(description, arrays)
+            except ValueError as error:
+                raise DamagedFile(path, f"{path} is damaged: {error}") from error
         from rllib_biac.rllib.reading import read_policy
 
         return cls(*read_policy(path))
@@ -213,6 +220,26 @@ class StackelbergPolicy:
         for name in names:
             if name not in self.agents:
                 raise ValueError(f"there is no agent {name!r}: the agents are {', '.join(self.agents)}.")
+
+
+def _check_sizes(description: Description, arrays: Arrays) -> None:
+    """Checks that what is described is no larger than the arrays, before memory is taken for it.
+
+    Raises:
+        ValueError: if it is.
+    """
+    for name, shape in description.inputs.items():
+        if arrays[f"mean/{name}"].shape not in ((), shape):
+            raise ValueError(f"what normalises {name} has shape {arrays[f'mean/{name}'].shape}, not {shape}")
+    for agent, network in description.networks.items():
+        own = [array for name, array in arrays.items() if name.startswith(f"{agent}/")]
+        if description.actions[agent].size > sum(array.size for array in own):
+            raise ValueError(f"{agent} has {description.actions[agent].size} actions and smaller networks")
+        if network.num_layers + len(network.convolutions) > len(own):
+            raise ValueError(f"{agent} has {network.num_layers} layers and {len(own)} arrays")
+        kernels = max((max(array.shape[2:]) for array in own if array.ndim == 4), default=0)
+        if any(not 0 <= rows <= kernels for convolution in network.convolutions for rows in convolution.padding):
+            raise ValueError(f"a convolution of {agent} pads more than its kernel has")
 
 
 def _said(name: str) -> str:

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +74,21 @@ def _copy_end(source: Path, target: Path) -> None:
 
 
 def _take_back(folder: Path) -> None:
-    """Restores the kept copy of the record if any file of the record is damaged."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(folder / _KEPT) as archive:
-        if not all(_is_readable(folder / name) for name in archive.namelist()):
+    """Restores the kept copy of the record if any file of the record is damaged.
+
+    A file of the same size that is not the same was not written by Tune after the copy was made.
+    """
+    with contextlib.suppress(OSError, zipfile.BadZipFile, zlib.error), zipfile.ZipFile(folder / _KEPT) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}  # checked by their CRCs
+        if not all(_is_readable(folder / name, content) for name, content in kept.items()):
             archive.extractall(folder)
 
 
-def _is_readable(path: Path) -> bool:
+def _is_readable(path: Path, kept: bytes) -> bool:
     try:
         data = path.read_bytes()
+        if len(data) == len(kept):
+            return data == kept
         json.loads(data) if path.suffix == ".json" and data[:1] in b"{[" else cloudpickle.loads(data)
     except Exception:  # pickle may raise anything
         return False
@@ -92,8 +100,12 @@ def begun(experiment: Experiment) -> bool:
     return "://" in experiment.folder or any(Path(experiment.folder).glob(_RECORDS))
 
 
-def make_ready(experiment: Experiment) -> bool:
+def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:
     """Mends an experiment's folder. Returns False if there is nothing to resume.
+
+    Args:
+        experiment: whose folder it is.
+        say: shows a line to a person.
 
     Raises:
         Mistake: if no record can be read.
@@ -101,27 +113,35 @@ def make_ready(experiment: Experiment) -> bool:
     if not begun(experiment):
         return False
     if "://" not in experiment.folder:
-        mend(Path(experiment.folder))
+        mend(Path(experiment.folder), say)
     return True
 
 
 def _refuse_old(folder: Path) -> None:
     from rllib_biac.files.checkpoint import MADE_BY, check_current, is_whole
 
-    for checkpoint in filter(is_whole, sorted(folder.glob("*/checkpoint_*"), reverse=True)):
-        if not (checkpoint / MADE_BY).is_file():
+    for checkpoint in sorted(folder.glob("*/checkpoint_*"), reverse=True):
+        if not is_whole(checkpoint, hashes=False) or not (checkpoint / MADE_BY).is_file():
             continue  # no algorithm of RLlib's made it
         try:
-            check_current(checkpoint)
+            check_current(checkpoint, hashes=False)
         except ValueError as error:
             raise Mistake(str(error)) from error
 
 
-def mend(folder: Path) -> None:
+def _silent(text: str) -> None:
+    pass
+
+
+def mend(folder: Path, say: Callable[[str], None] = _silent) -> None:
     """Makes Tune's record of a run agree with the files in the trials' folders.
 
     Tune writes its record about every ten seconds. After a kill, the record may lack newer checkpoints and name deleted
     ones, or it may be cut off. The mended record lets each trial continue from its newest whole checkpoint.
+
+    Args:
+        folder: the run's folder.
+        say: shows a line to a person.
 
     Raises:
         Mistake: if no record can be read, or version 0.1.0 made the checkpoints.
@@ -143,7 +163,7 @@ def mend(folder: Path) -> None:
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
     try:
-        mended = [_mended(folder, Trial, *saved) for saved in trials]
+        mended = [_mended(folder, say, Trial, *saved) for saved in trials]
     except ImportError as error:
         raise Mistake(
             f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). If an "
@@ -156,28 +176,34 @@ def mend(folder: Path) -> None:
     os.replace(written, record)
 
 
-def _mended(folder: Path, trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
+def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
     """Returns Tune's saved state of a trial, with its newest whole checkpoint as the latest one."""
     from ray.tune import Checkpoint
 
-    from rllib_biac.files.checkpoint import check, is_whole
+    from rllib_biac.files.checkpoint import check, is_whole, newest_whole
     from rllib_biac.rllib import compat
 
     trial = trial_class.from_json_state(saved, stub=True)
     trial.restore_run_metadata(metadata)
     own = folder / (trial.storage.trial_dir_name or "")
-    whole = [path for path in sorted(own.glob("checkpoint_*")) if is_whole(path)]
+    if trial.status == trial_class.TERMINATED:
+        return saved, metadata
+    whole = [path for path in sorted(own.glob("checkpoint_*")) if is_whole(path, hashes=False)]
+    newest, wrong = newest_whole(whole)
+    for text in wrong:
+        say(f"{text} The trial goes on from {newest.name}." if newest else text)
+    whole = whole[: whole.index(newest) + 1] if newest else []
     manager = trial.run_metadata.checkpoint_manager
     known = manager.latest_checkpoint_result
     known = known and Path(known.checkpoint.path).name
     latest = whole[-1].name if whole else None
     # We cannot check the checkpoints of an algorithm that is not ours.
     right = latest == known or (latest is None and known is not None and (own / known).is_dir())
-    if right or trial.status == trial_class.TERMINATED:
+    if right:
         return saved, metadata
     compat.forget_checkpoints(manager, keep=lambda result: (own / Path(result.checkpoint.path).name) in whole)
     if whole:
-        about = check(whole[-1])  # Tune restores its clock from this
+        about = check(whole[-1], hashes=False)  # Tune restores its clock from this
         reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
         # The original path, even if the folder was moved since. Tune corrects paths itself.
         path = f"{trial.storage.trial_fs_path}/{latest}"

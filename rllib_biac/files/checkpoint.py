@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rllib_biac.files import inert
+from rllib_biac.files.damage import UNSEALED, DamagedFile, seal_holds, sealed, sha256
 
 # Raised whenever older versions of the library could not read what is written, or newer ones what was. Version 0.1.0
 # wrote format 2.
@@ -22,6 +23,7 @@ METADATA = "rllib_checkpoint.json"
 MADE_BY = "class_and_ctor_args.pkl"
 _OWN = "rllib_biac"
 _FILES = "files"
+_SEAL = "rllib_biac_seal"  # of the metadata; beside `_OWN`, so that one flipped bit does not hide both
 
 
 def metadata(**facts: Any) -> dict[str, Any]:
@@ -37,29 +39,60 @@ def replacing(folder: Path) -> Iterator[Path]:
     checkpoint. A checkpoint that is there already is replaced as a whole; other files in `folder` stay.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".saving", dir=folder.parent))
+    written = Path(tempfile.mkdtemp(prefix=".", suffix=".saving", dir=folder.parent))
     try:
         yield written
         _list_files(written)
+        old = _set_aside(folder)
         if not folder.exists() or not any(folder.iterdir()):
             os.chmod(written, 0o777 & ~_umask())  # temporary folders are their owner's alone
             os.replace(written, folder)
         elif (folder / METADATA).is_file():
             os.chmod(written, folder.stat().st_mode & 0o777)
-            old = _set_aside(folder)
+            _clear(old, folder)  # whoever replaced it before was killed before he could
             os.replace(folder, old)
             os.replace(written, folder)
-            shutil.rmtree(old)
         else:
-            # Somebody's own folder: by the last file moved it becomes a checkpoint.
-            for entry in sorted(written.iterdir(), key=lambda entry: entry.name == METADATA):
-                os.replace(entry, folder / entry.name)
+            _move(written, folder)  # somebody's own folder
+        _clear(old, folder)
     finally:
         shutil.rmtree(written, ignore_errors=True)
 
 
 def _set_aside(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.replaced"
+
+
+def _clear(old: Path, folder: Path) -> None:
+    """Removes a checkpoint that was replaced. What is no part of it moves to the new one's folder."""
+    if not old.is_dir():
+        return
+    try:
+        listed = json.loads((old / METADATA).read_text(encoding="utf-8"))[_OWN][_FILES]
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = {}  # not ours to sort
+    parts = {name.partition("/")[0] for name in listed} | {METADATA}
+    for entry in sorted(old.iterdir(), key=lambda entry: entry.name == METADATA):
+        if listed and entry.name not in parts and not (folder / entry.name).exists():
+            os.replace(entry, folder / entry.name)
+        elif entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    old.rmdir()
+
+
+def _move(written: Path, folder: Path) -> None:
+    """Moves files into a folder that has others. By the last one it becomes a checkpoint.
+
+    An earlier move may have been cut short, so folders may be there already.
+    """
+    for entry in sorted(written.iterdir(), key=lambda entry: entry.name == METADATA):
+        target = folder / entry.name
+        if entry.is_dir() and target.is_dir():
+            _move(entry, target)
+        else:
+            os.replace(entry, target)
 
 
 def _umask() -> int:
@@ -69,59 +102,119 @@ def _umask() -> int:
 
 
 def _list_files(folder: Path) -> None:
-    """Writes all files' sizes into the metadata, by which a copy that was cut short is known."""
+    """Writes all files' sizes and hashes into the metadata, and seals it."""
     files = {
-        path.relative_to(folder).as_posix(): path.stat().st_size
+        path.relative_to(folder).as_posix(): [path.stat().st_size, sha256(path)]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / METADATA
     }
     about = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     about.setdefault(_OWN, {})[_FILES] = files
-    (folder / METADATA).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    about[_SEAL] = UNSEALED
+    (folder / METADATA).write_bytes(sealed(json.dumps(about, indent=1).encode()))
 
 
-def check(folder: Path) -> dict[str, Any]:
+def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
     """Looks a checkpoint over before anything in it is read.
+
+    Files that it does not list are left alone: Tune adds some later.
+
+    Args:
+        folder: the checkpoint.
+        hashes: whether each file is read and its SHA-256 compared, or its size alone. Checkpoints of version 0.1.0 have
+            only sizes.
 
     Returns:
         What it says of itself: `format` at least, 2 where version 0.1.0 made it, 1 where it says nothing.
 
     Raises:
-        ValueError: if there is no checkpoint, it is not whole, or a newer version of the library made it.
+        DamagedFile: if it is not whole. It is a ValueError.
+        ValueError: if there is no checkpoint, or a newer version of the library made it.
     """
     if not folder.exists() and _set_aside(folder).is_dir():
         os.replace(_set_aside(folder), folder)  # whoever was about to replace it was killed between two steps
     if not (folder / METADATA).is_file():
         raise ValueError(f"{folder} is no checkpoint of an algorithm: it has no {METADATA}.")
+    about, files = _read_metadata(folder)
+    for name, listed in files.items():
+        size, digest = listed if isinstance(listed, list) else (listed, None)
+        path = folder / name
+        there = "is missing"
+        if path.is_file():
+            if (found := path.stat().st_size) == size and (
+                digest is None or not hashes or _digest(folder, path) == digest
+            ):
+                continue
+            there = f"has {found} of {size} bytes" if found != size else "is not as it was written"
+        raise DamagedFile(
+            path,
+            f"{folder} is damaged: {name} {there}. It was cut short or changed on its way here; take an earlier "
+            "checkpoint, or copy it again.",
+        )
+    return about
+
+
+def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what a checkpoint says of itself, and its files: name -> [bytes, SHA-256], or bytes alone."""
+    path = folder / METADATA
     try:
-        about = dict(json.loads((folder / METADATA).read_text(encoding="utf-8")).get(_OWN) or {"format": 1})
+        data = path.read_bytes()
+        holds = seal_holds(data)
+        whole = json.loads(data)
+        about = dict(whole.get(_OWN) or {"format": 1})
         made = int(about["format"])
         files = dict(about.get(_FILES, {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder} is damaged: {METADATA} cannot be read ({error!r}).") from error
+        unlisted = [name for name, listed in files.items() if made >= FORMAT and not _is_listing(listed)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedFile(path, f"{folder} is damaged: {METADATA} cannot be read ({error!r}).") from error
+    if holds is False or (holds is None and (made == FORMAT or _SEAL in whole)):
+        raise DamagedFile(path, f"{folder} is damaged: {METADATA} is not as it was written.")
     if made > FORMAT:
         raise ValueError(
             f"{folder} was made by a newer version of rllib_biac, {about.get('version')}: it has format {made}, and "
             f"this version, {version('rllib_biac')}, reads up to {FORMAT}. Upgrade the library to read it."
         )
-    for name, size in files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            there = f"has {path.stat().st_size} of {size} bytes" if path.is_file() else "is missing"
-            raise ValueError(
-                f"{folder} is damaged: {name} {there}. It was probably cut short on its way here; take an earlier "
-                "checkpoint, or copy it again."
-            )
-    return about
+    if unlisted:
+        raise DamagedFile(path, f"{folder} is damaged: {METADATA} has no hash of {unlisted[0]}.")
+    return about, files
 
 
-def check_current(folder: Path) -> None:
-    """Looks over a checkpoint that a run is to go on from.
+def _is_listing(listed: Any) -> bool:
+    return isinstance(listed, list) and [type(entry) for entry in listed] == [int, str]
+
+
+def _digest(folder: Path, path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        name = path.relative_to(folder).as_posix()
+        raise DamagedFile(path, f"{folder} is damaged: {name} cannot be read ({error}).") from error
+
+
+def newest_whole(folders: Sequence[Path]) -> tuple[Path | None, list[str]]:
+    """Returns the newest checkpoint that is whole, and what is wrong with each that is newer.
+
+    Args:
+        folders: checkpoints, the newest last.
+    """
+    wrong: list[str] = []
+    for folder in reversed(folders):
+        try:
+            check(folder)
+        except ValueError as error:
+            wrong.append(str(error))
+        else:
+            return folder, wrong
+    return None, wrong
+
+
+def check_current(folder: Path, *, hashes: bool = True) -> None:
+    """Looks over a checkpoint that a run is to go on from; arguments as for `check`.
 
     Raises:
         ValueError: as `check`; if version 0.1.0 made it, whose training cannot go on, or another library.
     """
-    about = check(folder)
+    about = check(folder, hashes=hashes)
     if about["format"] == FORMAT:
         return
     check_own(folder)
@@ -138,21 +231,21 @@ def check_own(folder: Path) -> str:
         ValueError: if the file is damaged, or it was another library's algorithm or one of the user's own.
     """
     if not (folder / MADE_BY).is_file():
-        raise ValueError(f"{folder} is damaged: {MADE_BY} is missing.")
+        raise DamagedFile(folder / MADE_BY, f"{folder} is damaged: {MADE_BY} is missing.")
     # Tune derives a class from the algorithm's, and cloudpickle writes it as a whole.
     names = [(module, name) for module, name in inert.names(folder / MADE_BY) if "cloudpickle" not in module]
     if not names:
-        raise ValueError(f"{folder} is damaged: {MADE_BY} cannot be read.")
+        raise DamagedFile(folder / MADE_BY, f"{folder} is damaged: {MADE_BY} cannot be read.")
     for module, name in names:
         if module.startswith(f"{_OWN}.algorithms."):
             return name
     raise ValueError(f"{folder} was made by {names[0][1]}, not by an algorithm of rllib_biac.")
 
 
-def is_whole(folder: Path) -> bool:
+def is_whole(folder: Path, *, hashes: bool = True) -> bool:
     """Tells whether `check` finds nothing wrong with a checkpoint."""
     try:
-        check(folder)
+        check(folder, hashes=hashes)
     except ValueError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
+from rllib_biac.files.damage import UNSEALED, DamagedFile, seal_holds, sealed, unusable
+
 _FORMAT_NAME = "rllib_biac policy"
-FORMAT = f"{_FORMAT_NAME} 2"
+_UNSEALED_FORMAT = 2  # as version 0.1.0 wrote it
+FORMAT = f"{_FORMAT_NAME} 3"
 STATE = "state"
 ON_OBSERVATIONS = "on_observations/"
 
@@ -155,15 +159,30 @@ def write(
         description: the policy's; None if it has none that can be described.
         names: the names of its arrays -> those of the tensors they are; the same by default.
         about: further metadata.
+
+    Raises:
+        ValueError: if a number is not finite, or so large that float32 overflows.
     """
-    metadata = {"format": FORMAT, **(about or {})}
+    if wrong := unusable(tensors):
+        raise ValueError(f"{path} is not written: {wrong}. Take an earlier checkpoint, and a smaller learning rate.")
+    metadata = {"format": FORMAT, "seal": UNSEALED, **(about or {})}
     if description is not None:
         metadata["description"] = json.dumps(asdict(description))
     if names is not None:
         metadata["names"] = json.dumps(dict(names))
     # safetensors writes memory as it lies.
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    Path(path).write_bytes(save(contiguous, metadata))
+    _write(Path(path), sealed(save(contiguous, metadata)))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file as a whole: whoever is killed on the way leaves the earlier one."""
+    written = path.with_name(f".{path.name}.{os.getpid()}.saving")
+    try:
+        written.write_bytes(data)
+        os.replace(written, path)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, str], Arrays]:
@@ -171,24 +190,32 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], Arrays]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, not such a file, or another version's.
+        DamagedFile: if it is damaged, not such a file, or another version's. It is a ValueError.
     """
-    wrong = f"{path} is damaged or no policy that this library wrote"
     try:
         if zipfile.is_zipfile(path):
             raise ValueError("a zip archive, as older versions wrote: save the policy anew from its checkpoint")
+        holds = seal_holds(Path(path).read_bytes())
+        if holds is False:
+            raise ValueError("its SHA-256 is another one: it was changed after it was written")
         with safe_open(path, framework="numpy") as file:
             about = dict(file.metadata() or {})
             name, _, number = about.get("format", "").rpartition(" ")
             if name != _FORMAT_NAME or not number.isdigit():
                 raise ValueError("its metadata names no format of ours")
-            if number != FORMAT.rpartition(" ")[2]:
+            if about["format"] not in (FORMAT, f"{_FORMAT_NAME} {_UNSEALED_FORMAT}"):
                 raise ValueError(f"it is of format {about['format']!r}, which another version wrote, not {FORMAT!r}")
-            return about, {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118  (no mapping)
-    except FileNotFoundError:
+            if holds is None and int(number) > _UNSEALED_FORMAT:
+                raise ValueError("it has no SHA-256")
+            tensors = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118  (no mapping)
+    except (FileNotFoundError, IsADirectoryError):
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{wrong} ({error}).") from error
+    # Whatever a damaged or hostile file makes safetensors or NumPy raise.
+    except Exception as error:
+        raise DamagedFile(path, f"{path} is damaged or no policy that this library wrote ({error}).") from error
+    if wrong := unusable(tensors):
+        raise DamagedFile(path, f"{path} cannot be used: {wrong}.")
+    return about, tensors
 
 
 def read(path: str | Path) -> tuple[Description, Arrays]:
@@ -196,7 +223,8 @@ def read(path: str | Path) -> tuple[Description, Arrays]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, not such a file, another version's, or has no policy to play with numpy.
+        DamagedFile: if it is damaged, not such a file, or another version's. It is a ValueError.
+        ValueError: if it has no policy to play with numpy.
     """
     about, tensors = read_tensors(path)
     if "description" not in about:
@@ -206,5 +234,5 @@ def read(path: str | Path) -> tuple[Description, Arrays]:
         if "names" in about:
             tensors = {array: tensors[tensor] for array, tensor in json.loads(about["names"]).items()}
         return description, tensors
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no policy that this library wrote ({error!r}).") from error
+    except Exception as error:
+        raise DamagedFile(path, f"{path} is damaged or no policy that this library wrote ({error!r}).") from error

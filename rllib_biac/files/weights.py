@@ -26,6 +26,9 @@ def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, 
         weights: all of them.
         policy: description and arrays of what is played; or why there are none.
         algorithm: its name.
+
+    Raises:
+        ValueError: if a number is not finite, or so large that float32 overflows.
     """
     tensors: Arrays = {f"{agent}/{name}": values for agent, own in weights.items() for name, values in own.items()}
     about = {"algorithm": algorithm, _NETWORKS: " ".join(weights)}
@@ -54,7 +57,8 @@ def load_weights(path: str | Path, like: Weights) -> dict[str, dict[str, np.ndar
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, has not all networks, or they are not like these.
+        DamagedFile: if it is damaged, or made to do harm. It is a ValueError.
+        ValueError: if it has not all networks, or they are not like these.
     """
     about, tensors = files.read_tensors(path)
     if _NETWORKS not in about:

@@ -12,6 +12,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -271,6 +272,30 @@ def add_checkpoint(manager: Any, checkpoint: Any, metrics: dict[str, Any]) -> No
     from ray.train._internal.session import _TrainingResult
 
     manager.register_checkpoint(_TrainingResult(checkpoint, metrics))
+
+
+def training_result(folder: Path, metrics: dict[str, Any]) -> Any:
+    """Returns a checkpoint on this machine as Tune hands one to a trial."""
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    return _TrainingResult(Checkpoint(str(folder)), metrics)
+
+
+def earlier_checkpoints(given: Any) -> list[Path]:
+    """Returns the checkpoints before one, the newest last. There are none of one that is not on this machine.
+
+    Args:
+        given: what `Trainable.restore` takes: a path, a checkpoint, or what Tune saved with one.
+    """
+    from pyarrow.fs import LocalFileSystem
+
+    checkpoint = getattr(given, "checkpoint", given)
+    if not isinstance(getattr(checkpoint, "filesystem", LocalFileSystem()), LocalFileSystem):
+        return []
+    folder = Path(getattr(checkpoint, "path", checkpoint))
+    found = sorted(folder.parent.glob(f"{folder.name.rpartition('_')[0]}_*")) if "_" in folder.name else []
+    return [path for path in found if path.name < folder.name]
 
 
 def asha_rungs(scheduler: Any) -> list[Any] | None:

@@ -17,6 +17,7 @@ import torch
 
 from rllib_biac.files import inert
 from rllib_biac.files.checkpoint import MADE_BY, check_own
+from rllib_biac.files.damage import DamagedFile
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
@@ -68,7 +69,7 @@ def load_networks(folder: Path) -> tuple[str, Team]:
         _take(team, weights)
     except Exception as error:  # whatever a damaged file makes pickle, gymnasium or torch raise
         reason = " ".join(str(error).split())  # PyTorch's has several lines
-        raise ValueError(f"{folder}: its networks cannot be read ({reason}).") from error
+        raise DamagedFile(folder / _MODULES, f"{folder}: its networks cannot be read ({reason}).") from error
     return name, team
 
 

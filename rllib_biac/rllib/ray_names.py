@@ -98,6 +98,7 @@ OVERRIDDEN: tuple[Row, ...] = (
         OUR_RESUMABLE,
     ),
     Row(ALGORITHM, "restore_from_path", "self, path, *args, **kwargs", "checks before it reads", OUR_RESUMABLE),
+    Row(ALGORITHM, "restore", "self, checkpoint_path", "takes an earlier checkpoint", OUR_RESUMABLE, run="never"),
     Row(ALGORITHM, "from_checkpoint", "cls, path, filesystem, ...", "checks before it reads", OUR_RESUMABLE),
     Row(CONFIG, "environment", "self, env, *, ...", "`state` and games by id", OUR_CONFIG),
     Row(CONFIG, "env_runners", "self, *, env_runner_cls, ...", "our runners, epsilon", OUR_CONFIG),

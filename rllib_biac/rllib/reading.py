@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
+from rllib_biac.files.damage import DamagedFile, unusable
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.files.weights import save_weights
 from rllib_biac.learning.team import Team
@@ -31,10 +32,11 @@ _MODULE = Path("learner_group") / "learner" / "rl_module"
 def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
     """Reads the config and the networks of an algorithm's checkpoint.
 
-    A checkpoint is read by pickle: load only what you trust.
+    A checkpoint is read by pickle: load only what you trust. Its hashes stop accidents, not people.
 
     Raises:
-        ValueError: if there is no checkpoint, it is damaged, another version's that this one cannot read, or another
+        DamagedFile: if it is damaged. It is a ValueError.
+        ValueError: if there is no checkpoint, it is another version's that this one cannot read, or another
             library's algorithm made it. Of version 0.1.0 only networks are read, by `load_networks`.
     """
     folder = Path(checkpoint).absolute()
@@ -50,15 +52,29 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
             "that holds it, or name that folder in PYTHONPATH."
         ) from error
     except _UNREADABLE as error:
-        raise ValueError(f"{folder} is damaged: {checkpoints.MADE_BY} cannot be read ({error!r}).") from error
+        path = folder / checkpoints.MADE_BY
+        raise DamagedFile(path, f"{folder} is damaged: {path.name} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
     config = config_class.from_state(state)
     try:
         module = TeamModule.from_checkpoint(folder / _MODULE)
     except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
-        raise ValueError(f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
+        path = folder / _MODULE
+        raise DamagedFile(path, f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
+    check_numbers(folder, module.team)
     return config, module.team
+
+
+def check_numbers(folder: Path, team: Team) -> None:
+    """Checks that the networks of a checkpoint are numbers to go on from.
+
+    Raises:
+        DamagedFile: if one is not finite, or so large that float32 overflows.
+    """
+    for agent, own in team.weights().items():
+        if wrong := unusable(own):
+            raise DamagedFile(folder / _MODULE / agent, f"{folder} cannot be used: of {agent}, {wrong}.")
 
 
 def load_networks(checkpoint: str | Path) -> tuple[str, Team]:
@@ -71,7 +87,9 @@ def load_networks(checkpoint: str | Path) -> tuple[str, Team]:
     """
     folder = Path(checkpoint).absolute()
     if checkpoints.check(folder)["format"] < checkpoints.FORMAT:
-        return old_checkpoints.load_networks(folder)
+        name, team = old_checkpoints.load_networks(folder)
+        check_numbers(folder, team)
+        return name, team
     config, team = load(folder)
     return config.algorithm.name, team
 

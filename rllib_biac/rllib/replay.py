@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.fs
 
 from rllib_biac.files.arrays import DAMAGE, read_columns, write_columns
+from rllib_biac.files.damage import DamagedFile
 from rllib_biac.learning.replay import JointReplayBuffer
 
 _ROWS, _STATE = "rows.npz", "state.json"
@@ -45,7 +46,8 @@ class SavedReplayBuffer(JointReplayBuffer):
         """Restores what `save_to_path` wrote.
 
         Raises:
-            ValueError: if the files are damaged, or as `set_state`.
+            DamagedFile: if the files are damaged.
+            ValueError: as `set_state`.
         """
         try:
             with filesystem.open_input_stream((path / _STATE).as_posix()) as file:
@@ -55,5 +57,5 @@ class SavedReplayBuffer(JointReplayBuffer):
                 with filesystem.open_input_file((path / _ROWS).as_posix()) as file:
                     columns = read_columns(file)
         except DAMAGE as error:
-            raise ValueError(f"{path} is damaged: the replay buffer cannot be read ({error!r}).") from error
+            raise DamagedFile(path, f"{path} is damaged: the replay buffer cannot be read ({error!r}).") from error
         self.set_state(state | {"columns": columns})

@@ -27,12 +27,13 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
 from rllib_biac.files import checkpoint as checkpoints
+from rllib_biac.files.damage import DamagedFile
 from rllib_biac.files.weights import load_weights
 from rllib_biac.learning.generators import process_generators, set_process_generators
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.config import JointConfig
-from rllib_biac.rllib.reading import save_team
+from rllib_biac.rllib.reading import check_numbers, save_team
 from rllib_biac.rllib.remote import ask
 
 # Parts of a checkpoint beside RLlib's own.
@@ -167,14 +168,36 @@ class ResumableAlgorithm(Algorithm):
             args, kwargs: RLlib's; `component` names the part of it that is in `path`.
 
         Raises:
-            ValueError: if it is damaged, or version 0.1.0, a newer version or another library made it.
+            DamagedFile: if it is damaged. It is a ValueError.
+            ValueError: if version 0.1.0, a newer version or another library made it.
         """
         if _is_local(path, kwargs.get("filesystem")):
             path = Path(path).absolute()
             if kwargs.get("component") is None:
                 checkpoints.check_current(path)
         super().restore_from_path(path, *args, **kwargs)
+        if kwargs.get("component") is None:
+            check_numbers(Path(path), self.learner_team())
         self._hand_out_weights()
+
+    @override(Algorithm)
+    def restore(self, checkpoint_path: Any) -> None:
+        """Restores what Tune names. If it is damaged, this takes the newest checkpoint before it that is whole.
+
+        Raises:
+            DamagedFile: if it is damaged, and so are those before it.
+        """
+        try:
+            super().restore(checkpoint_path)
+        except DamagedFile as error:
+            earlier = compat.earlier_checkpoints(checkpoint_path)
+            whole, wrong = checkpoints.newest_whole(earlier)
+            if whole is None:
+                raise
+            logger.warning(" ".join([str(error), *wrong, f"Training goes on from {whole}."]))
+            about = checkpoints.check(whole, hashes=False)
+            reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
+            super().restore(compat.training_result(whole, reported))
 
     @classmethod
     @override(Algorithm)
@@ -187,7 +210,8 @@ class ResumableAlgorithm(Algorithm):
             kwargs: RLlib's other options.
 
         Raises:
-            ValueError: if it is damaged, or version 0.1.0, a newer version or another library made it.
+            DamagedFile: if it is damaged. It is a ValueError.
+            ValueError: if version 0.1.0, a newer version or another library made it.
         """
         if isinstance(path, str | Path) and _is_local(path, filesystem):
             path = Path(path).absolute()

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from rllib_biac.algorithms.biac.team import BiACLeader
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.files.damage import UNSEALED, DamagedFile, sealed
 from rllib_biac.files.weights import load_weights
 from rllib_biac.rllib.reading import save_team
 from tests.execution.teams import CASES, inputs_of, same, team_of
@@ -193,7 +194,8 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
 
     def file_of(**changed):
         described = {"description": json.dumps(about | changed.pop("about", {}))}
-        return save(arrays | changed.pop("arrays", {}), {**metadata, **described, **changed})
+        held = arrays | changed.pop("arrays", {})
+        return sealed(save(held, {**metadata, **described, "seal": UNSEALED, **changed}))
 
     for content in (
         good[: len(good) // 2],
@@ -211,9 +213,12 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         file_of(format="rllib_biac policy 99"),
         file_of(names='{"mean/state": "nowhere"}'),
         file_of(about={"play": "chess"}),
+        good.replace(b'"format":"rllib_biac policy 3"', b'"format":"rllib_biac policy 2"'),
+        save(arrays, {name: text for name, text in metadata.items() if name != "seal"}),
+        file_of(description="[" * 100_000),
     ):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="is damaged or no policy"):
+        with pytest.raises(DamagedFile, match="is damaged or no policy"):
             StackelbergPolicy.load(file)
 
     for content, message in (
@@ -224,9 +229,12 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
             "main_0/1/bias holds numbers that are not",
         ),
         (file_of(about={"networks": {}}), "arrays do not fit"),
+        (file_of(about={"inputs": {"state": [10**9, 10**9]}}), "arrays do not fit"),
+        (file_of(about={"actions": {"main_0": {"size": 10**9}, "auxiliary_0": {"size": 5}}}), "arrays do not fit"),
+        (file_of(arrays={"main_0/1/bias": np.full(24, 4e37, np.float32)}), "weights beyond 1.8e"),
     ):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(DamagedFile, match=message):
             StackelbergPolicy.load(file)
 
     file.write_bytes(good)

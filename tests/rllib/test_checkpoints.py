@@ -16,10 +16,12 @@ import torch
 from click.testing import CliRunner
 
 from rllib_biac import BiAC
+from rllib_biac.cli.evaluate import find
 from rllib_biac.cli.main import main
 from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.files.checkpoint import METADATA, is_whole
+from rllib_biac.files.damage import DamagedFile
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.exact import differing, state
@@ -169,15 +171,12 @@ def test_damaged_checkpoints_are_named(saved, tmp_path):
     with pytest.raises(ValueError, match="is no checkpoint"):
         load(tmp_path / "nowhere")
     copy = tmp_path / "copy"
-    for name, message in (
-        ("class_and_ctor_args.pkl", "is damaged: class_and_ctor_args.pkl cannot be read"),
-        ("learner_group/learner/rl_module/player_0/module_state.pkl", "is damaged: its networks"),
-    ):
+    for name in ("class_and_ctor_args.pkl", "learner_group/learner/rl_module/player_0/module_state.pkl"):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(saved[0], copy)
         content = (copy / name).read_bytes()
         (copy / name).write_bytes(content[: len(content) // 2].ljust(len(content), b"."))
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=f"is damaged: {name} is not as it was written"):
             load(copy)
         # Cut short, as by a copy that was interrupted: known before anything is read.
         (copy / name).write_bytes(content[: len(content) // 2])
@@ -193,9 +192,36 @@ def test_damaged_checkpoints_are_named(saved, tmp_path):
         load(copy)
 
 
+def test_the_checkpoint_before_a_damaged_one_is_taken(saved, tmp_path, caplog):
+    for number in range(2):
+        shutil.copytree(saved[0], tmp_path / f"checkpoint_00000{number}")
+    newest = tmp_path / "checkpoint_000001"
+    name = "learner_group/learner/rl_module/player_0/module_state.pkl"
+    content = (newest / name).read_bytes()
+    (newest / name).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    algo = config("maintain_v0").debugging(seed=5).build_algo()
+    before = weights(algo)
+    for read in (load, algo.restore_from_path):  # whoever names it gets no other
+        with pytest.raises(DamagedFile, match=f"{name} is not as it was written"):
+            read(newest)
+    assert_same(before, weights(algo))
+    with caplog.at_level(logging.WARNING, "rllib_biac"):
+        algo.restore(str(newest))  # as Tune does
+    assert f"{name} is not as it was written" in caplog.text
+    assert f"Training goes on from {tmp_path / 'checkpoint_000000'}" in caplog.text
+    assert_same(team_weights(load(saved[0])[1]), weights(algo))
+    assert algo.train()["training_iteration"] == 6
+    assert find(str(tmp_path)) == tmp_path / "checkpoint_000000"
+    (tmp_path / "checkpoint_000000" / METADATA).write_text("{")
+    with pytest.raises(DamagedFile, match=f"{name} is not as it was written"):
+        algo.restore(str(newest))
+    algo.stop()
+
+
 def test_checkpoints_of_other_versions(saved, tmp_path):
     shutil.copytree(saved[0], copy := tmp_path / "copy")
     about = json.loads((copy / METADATA).read_text())
+    del about["rllib_biac_seal"]
     (copy / METADATA).write_text(json.dumps(about | {"rllib_biac": {"format": 99, "version": "9.9.0"}}))
     for read in (load, BiAC.from_checkpoint):
         with pytest.raises(ValueError, match=r"made by a newer version of rllib_biac, 9\.9\.0: it has format 99"):
