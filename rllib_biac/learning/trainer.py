@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_biac.learning.diverged import Watch
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.normalisers import RunningMoments
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
@@ -34,6 +35,7 @@ class Trainer:
     Attributes:
         env_steps: that had been sampled at the latest call, by which schedules go.
         learner_index: which of several learners this is.
+        watch: looks once per call whether all numbers are finite.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Trainer:
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
             self._start_as_the_first()
+        groups = *self.networks.groups, *self.networks.target_groups
+        self.watch = Watch(team, [group.flat for _, group in groups])
 
     @property
     def num_updates(self) -> int:
@@ -96,6 +100,9 @@ class Trainer:
             minibatch_size: rows per update; all of them by default.
             env_steps: sampled so far, by which schedules go.
             report: whether to measure what `take_report` returns beside the losses.
+
+        Raises:
+            Diverged: if a loss or a weight is not finite afterwards.
         """
         if env_steps is not None:
             self.env_steps = env_steps
@@ -109,8 +116,10 @@ class Trainer:
             drawn = self.generator.get_state()
             measured |= self.losses.diagnostics(self._last)
             self.generator.set_state(drawn)  # how often one reports changes nothing
-        for key, value in measured.items():
-            self.reported.setdefault(key, []).append(value.detach().item())
+        found = {key: value.detach().item() for key, value in measured.items()}
+        self.watch.check(found, self.num_updates)
+        for key, value in found.items():
+            self.reported.setdefault(key, []).append(value)
 
     def as_tensors(self, rows: Mapping[Hashable, np.ndarray]) -> Rows:
         """Returns columns on the team's device."""

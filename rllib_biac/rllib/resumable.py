@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.damage import DamagedFile
 from rllib_biac.files.weights import load_weights
+from rllib_biac.learning.diverged import check_weights
 from rllib_biac.learning.generators import process_generators, set_process_generators
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import compat
@@ -150,7 +151,12 @@ class ResumableAlgorithm(Algorithm):
 
         Returns:
             The folder, absolute.
+
+        Raises:
+            Diverged: if the networks hold numbers that are not finite.
         """
+        with self._deaths_of_learners():
+            check_weights(self.learner_team())
         given = None if state is None else dict(state)  # RLlib takes out of it what it has written
         if not _is_local(path, filesystem):
             return super().save_to_path(path, state=given, filesystem=filesystem, use_msgpack=use_msgpack)

@@ -22,6 +22,7 @@ from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.files.checkpoint import METADATA, is_whole
 from rllib_biac.files.damage import DamagedFile
+from rllib_biac.learning.diverged import Diverged
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.exact import differing, state
@@ -384,3 +385,20 @@ def test_weights_alone(ray, tmp_path, saved):
         other.load_weights(tmp_path / "policy.safetensors")
     for each in (algo, other, narrow):
         each.stop()
+
+
+def test_what_has_diverged_is_not_saved(ray, tmp_path):
+    algo = config("maintain_v0").build_algo()
+    algo.train()
+    algo.save_to_path(tmp_path / "saved")
+    with torch.no_grad():
+        next(iter(learner_of(algo).module.team["player_1"].actor.parameters())).view(-1)[0] = torch.nan
+    for call in (algo.train, lambda: algo.save_to_path(tmp_path / "saved")):
+        with pytest.raises(Diverged, match="of player_1, actor"):
+            call()
+    with pytest.raises(ValueError, match=r"is not written: player_1/actor[\w./]+ holds numbers that are not finite"):
+        algo.save_weights(tmp_path / "weights.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+    algo.restore_from_path(tmp_path / "saved")
+    assert algo.train()["training_iteration"] == 2
+    algo.stop()

@@ -55,7 +55,7 @@ class TableAgent(Agent):
         for row in range(len(self._rows), count):
             self._rows[self.keys[row].numpy().tobytes()] = row
         found = []
-        for own in state.to(torch.float32).flatten(1).contiguous().numpy():
+        for own in (state.to(torch.float32) + 0.0).flatten(1).contiguous().numpy():  # -0.0 is 0.0
             key = own.tobytes()
             row = self._rows.get(key, len(self.keys))
             if add and row == len(self.keys):

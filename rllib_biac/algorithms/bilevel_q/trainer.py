@@ -49,10 +49,14 @@ class TableTrainer(Trainer):
                 errors[k, i] = target[i] - q[i][s, a1, a2]
                 q[i][s, a1, a2] += rates[i] * errors[k, i]  # Eqs. 10, 11
         self.losses.num_updates += 1
+        found: dict[tuple[str, str], float] = {}
         for i, agent in enumerate(agents):
             replayed = q[i][here, actions[:, 0], actions[:, 1]]
-            self.reported.setdefault((agent, "qf_mean"), []).append(float(replayed.mean()))
-            self.reported.setdefault((agent, "td_error_mean"), []).append(float(np.abs(errors[:, i]).mean()))
+            found[agent, "qf_mean"] = float(replayed.mean())
+            found[agent, "td_error_mean"] = float(np.abs(errors[:, i]).mean())
+        self.watch.check(found, self.num_updates)
+        for key, value in found.items():
+            self.reported.setdefault(key, []).append(value)
 
 
 def equilibrium(
