@@ -44,6 +44,7 @@ setup(
         "tensorboard>=2.15",  # Ray Tune's TensorBoard logger writes with it, and people look at curves with it
         "click>=8",  # the command line
         "PyYAML>=6",  # experiment files
+        "filelock>=3.12",  # one command at a time in a run's folder; ray brings it
     ],
     extras_require={
         "onnx": [

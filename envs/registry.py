@@ -103,7 +103,7 @@ def _exists(module: str) -> bool:
 def _imported(game: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         raise ValueError(f"game {game!r}: cannot import {name!r}: {_why(name, error)}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from rllib_biac.cli.guard import guarded, stdout_for_the_answer
 from rllib_biac.experiments import checks, overrides, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
@@ -28,9 +29,9 @@ class _Rllib(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             click.echo("Interrupted.", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(getattr(error, "exit_code", _INTERRUPTED))  # a signal's own, where it was another than Ctrl-C
         except (click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -145,7 +146,10 @@ def _given(ctx: click.Context, name: str) -> bool:
 @_overrides
 def train_file(file: str, **flags: Any) -> None:
     """Train the experiments of FILE: YAML, Python (defines `config`), or the name of a packaged example."""
-    _train(reading.read(reading.find(file)), flags)
+    found = reading.find(file)
+    with guarded(f"{found} or what it imports"):
+        drafts = reading.read(found)
+    _train(drafts, flags)
 
 
 @main.command("check")
@@ -180,18 +184,20 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     from rllib_biac.experiments.cluster import Cluster
     from rllib_biac.experiments.resolve import resolve
 
-    experiments = [resolve(draft) for draft in drafts]
+    with guarded("the game, or a module or class that the experiment names,"):
+        experiments = [resolve(draft) for draft in drafts]
     cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
-    sys.exit(run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"]))
+    code = run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
+    click.get_current_context().exit(code)
 
 
 def _again(flags: dict[str, Any]) -> str:
-    """Returns the command that continues this run. It leaves out flags that are part of the saved state."""
+    """Returns the command that continues this run. It leaves out flags that the run's folder keeps."""
     ctx = click.get_current_context()
     words = ["rllib", *ctx.command_path.split()[1:]]
     for parameter in ctx.command.params:
         name, option = str(parameter.name), isinstance(parameter, click.Option)
-        if not _given(ctx, name) or name == "resume" or (name in flags and name in overrides.NOT_WITH_RESUME):
+        if not _given(ctx, name) or name == "resume" or (name in flags and name in overrides.OF_THE_RUN):
             continue
         words += [parameter.opts[0]] if option else []
         value = ctx.params.get(name, True)
@@ -232,7 +238,8 @@ def evaluate(
     if on_observations and best_response:
         raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
     folder = evaluation.find(checkpoint)
-    found = evaluation.evaluate(folder, episodes, seed, render_to, best_response or 0, on_observations)
+    with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
+        found = evaluation.evaluate(folder, episodes, seed, render_to, best_response or 0, on_observations)
     evaluation.show(found, as_json)
 
 
@@ -269,7 +276,7 @@ def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: i
     """
     from rllib_biac.cli import reproduce as reproduction
 
-    sys.exit(reproduction.reproduce(experiments, seeds, out, cpus))
+    click.get_current_context().exit(reproduction.reproduce(experiments, seeds, out, cpus))
 
 
 @main.command()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,18 @@ import click
 
 from rllib_biac.cli.progress import Progress, line, stopped_early
 from rllib_biac.evaluation.play import can_draw
-from rllib_biac.experiments import grid
+from rllib_biac.experiments import changes, grid
 from rllib_biac.experiments.cluster import Cluster, check_resources, started
+from rllib_biac.experiments.locks import locked
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.experiments.resume import begun, make_ready
 from rllib_biac.experiments.schedulers import MUTATIONS
+from rllib_biac.experiments.stopping import Stopping
 from rllib_biac.experiments.sweeps import Compared
 from rllib_biac.experiments.tuning import train
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 def run(
@@ -38,31 +41,44 @@ def run(
         verbose: whether to show Ray's own messages too.
 
     Returns:
-        The exit code: 0, `FAILED` if a trial failed, `INTERRUPTED` after Ctrl-C.
+        The exit code: 0, `FAILED` if a trial failed, 128 and the number of the signal that stopped it: 130 after
+        Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
     Raises:
-        Mistake: if there is nothing to resume.
+        Stopped: by a second signal, or before anything trains.
+        Mistake: if there is nothing to resume, a setting changed that may not, or another command works in a folder.
     """
     if resume and not any(map(begun, experiments)):
         raise Mistake(f"nothing to resume in {experiments[0].folder}: run it once without --resume.")
     code = 0
-    with started(cluster, verbose):
+
+    def end(exit_code: int) -> None:
+        click.echo(f"Not stopped in time, ended. {_go_on(experiments, again)}", err=True)
+        os._exit(exit_code)
+
+    with Stopping(_say, end) as stopping, ExitStack() as held, started(cluster, verbose):
         if not cluster.address:
             check_resources(experiments)
         for experiment in experiments:
             # Later experiments of a file may not have started before the interruption.
+            held.enter_context(locked(experiment.folder, _say))
             begun_before = resume and make_ready(experiment, _say)
+            changes.write(experiment)
             _announce(experiment)
             progress = Progress(experiment.stop, several=len(experiment.trials) > 1)
-            trials, interrupted = train(experiment, _say, [progress], resume=begun_before, verbose=verbose)
-            if interrupted:
-                click.echo(f"Interrupted. Finished trials and all checkpoints are in {experiment.folder}", err=True)
-                click.echo(f"Continue from the latest checkpoints with: {again}", err=True)
-                return INTERRUPTED
+            trials = train(experiment, _say, [progress], stopping, resume=begun_before, verbose=verbose)
+            if stopping.exit_code:
+                click.echo(f"Interrupted. {_go_on([experiment], again)}", err=True)
+                return stopping.exit_code
             for trial in trials:
                 code = max(code, _report(trial, experiment, len(trials) > 1))
             code = max(code, _report_best(trials, experiment.compared))
     return code
+
+
+def _go_on(experiments: list[Experiment], again: str) -> str:
+    folders = ", ".join(experiment.folder for experiment in experiments)
+    return f"Finished trials and all checkpoints are in {folders}\nContinue from the latest checkpoints with: {again}"
 
 
 def _announce(experiment: Experiment) -> None:

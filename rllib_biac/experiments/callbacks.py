@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_biac.experiments.metrics import flat
+from rllib_biac.experiments.stopping import Stopping
 from rllib_biac.rllib.hints import did_you_mean
 
 
@@ -68,18 +68,20 @@ class SaveAndStop(Callback):
     The trials save at once, whatever the checkpoint frequency is.
 
     Args:
-        interrupted: an event that is set when the user interrupts the run.
+        stopping: tells when the run is interrupted, and when trials are not waited for any longer.
+        say: shows a line to a person.
     """
 
-    def __init__(self, interrupted: threading.Event):
-        self._interrupted = interrupted
+    def __init__(self, stopping: Stopping, say: Callable[[str], None]):
+        self._stopping = stopping
+        self._say = say
         self._unsaved: set[str] | None = None  # trials that were running when interrupted
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Requests a checkpoint of this iteration."""
-        if self._interrupted.is_set():
+        if self._stopping.requested.is_set():
             result[SHOULD_CHECKPOINT] = True
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -88,10 +90,13 @@ class SaveAndStop(Callback):
             self._unsaved.discard(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tells Tune to end when all trials have saved."""
-        if not self._interrupted.is_set():
+        """Tells Tune to end when all trials have saved, or when it is time."""
+        if not self._stopping.requested.is_set():
             return
         running = {trial.trial_id for trial in trials if trial.status == Trial.RUNNING}
         self._unsaved = running & (running if self._unsaved is None else self._unsaved)
+        if self._unsaved and self._stopping.overdue:
+            self._say(f"{len(self._unsaved)} trial(s) did not finish their iteration in time: their last is lost.")
+            self._unsaved = set()
         if not self._unsaved:
             signal.raise_signal(signal.SIGUSR1)

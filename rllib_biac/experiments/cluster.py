@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from rllib_biac.experiments.local_ray import close_session, protect_token, temporary_folder
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.rllib import compat
 
 if TYPE_CHECKING:
     from rllib_biac.experiments.resolve import Experiment
@@ -45,6 +47,8 @@ def worker_env() -> dict[str, str] | None:
 def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
     """Starts Ray, or connects to a cluster, while the context lasts. Uses a Ray that runs already and does not stop it.
 
+    A Ray that is started here is its owner's alone: it listens on this machine only and asks for a token.
+
     Raises:
         Mistake: if there is no cluster at the address.
     """
@@ -54,22 +58,41 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    level = logging.INFO if verbose else logging.ERROR
     try:
         try:
-            ray.init(
-                address=cluster.address,
-                num_cpus=cluster.num_cpus,
-                include_dashboard=None if cluster.address else False,
-                log_to_driver=verbose,
-                runtime_env=None if cluster.address else worker_env(),
-                logging_level=logging.INFO if verbose else logging.ERROR,
-            )
+            if cluster.address or os.environ.get("RAY_ADDRESS"):
+                ray.init(address=cluster.address, log_to_driver=verbose, logging_level=level)
+            else:
+                start_here(cluster.num_cpus, verbose, level)
         except ConnectionError as error:
             where = f"cannot connect to a Ray cluster at {cluster.address!r}. Start one with `ray start --head`"
             raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
         yield
     finally:
         ray.shutdown()
+
+
+def start_here(num_cpus: int | None, verbose: bool = False, level: int = logging.ERROR) -> None:
+    """Starts a Ray on this machine that is its owner's alone.
+
+    Args:
+        num_cpus: CPUs that it may use; None for all.
+        verbose: whether to show what workers print.
+        level: of Ray's own messages.
+    """
+    if compat.asks_for_token():
+        protect_token()
+    with compat.listening_on_loopback():
+        context = ray.init(
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            runtime_env=worker_env(),
+            logging_level=level,
+            _temp_dir=temporary_folder(),
+        )
+    close_session(context["session_dir"])
 
 
 def check_resources(experiments: list[Experiment]) -> None:

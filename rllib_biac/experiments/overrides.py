@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
-from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.changes import flags_of, storage_of
 from rllib_biac.experiments.reading import Draft
 
 _CHECKPOINT_FLAGS = {
@@ -13,20 +14,19 @@ _CHECKPOINT_FLAGS = {
     "checkpoint_at_end": "checkpoint_at_end",
     "keep_checkpoints_num": "num_to_keep",
 }
-# --resume restores trials with their saved settings. These flags would silently do nothing.
-NOT_WITH_RESUME = ("stop", "env", "seed", "num_samples", *_CHECKPOINT_FLAGS)
+# What a run is started with, and resumed with unless it is given again.
+OF_THE_RUN = ("stop", "env", "seed", "num_samples", *_CHECKPOINT_FLAGS)
 
 
 def override(draft: Draft, flags: dict[str, Any]) -> Draft:
     """Returns the experiment with the values of the given flags. A flag that is None changes nothing.
 
-    Raises:
-        Mistake: if a flag cannot be used with --resume.
+    With --resume the flags that the run was started with are given too.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    if given.get("resume") and (refused := [name for name in NOT_WITH_RESUME if name in given]):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
-        raise Mistake(f"--resume continues with the settings of the interrupted run; leave out {names}.")
+    if given.get("resume"):
+        storage = given.get("storage_path") or draft.settings.get("storage_path")
+        given = flags_of(Path(storage_of({"storage_path": storage} if storage else {}), draft.name)) | given
     settings = dict(draft.settings)
     settings |= {name: given[name] for name in ("stop", "num_samples", "storage_path") if name in given}
     in_config = {name: given[name] for name in ("env", "seed") if name in given}
@@ -46,4 +46,5 @@ def override(draft: Draft, flags: dict[str, Any]) -> Draft:
     if isinstance(checkpoint, dict):
         changes = {key: given[name] for name, key in _CHECKPOINT_FLAGS.items() if name in given}
         settings["checkpoint_config"] = {**checkpoint, **changes}
-    return dataclasses.replace(draft, settings=settings)
+    kept = {name: given[name] for name in OF_THE_RUN if name in given}
+    return dataclasses.replace(draft, settings=settings, flags=kept)

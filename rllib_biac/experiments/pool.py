@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import torch
 
-from rllib_biac.experiments.cluster import worker_env
+from rllib_biac.experiments.cluster import start_here
 
 Row = dict[str, Any]
 RETRIES = 2  # after the death of a worker process
@@ -27,13 +27,7 @@ def ray_for(cpus: int | None = None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray prints a warning between our lines
     try:
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=worker_env(),
-        )
+        start_here(cpus)
         yield
     finally:
         ray.shutdown()

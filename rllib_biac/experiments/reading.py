@@ -28,6 +28,8 @@ KEYS = (
     "max_failures",
     "time_budget_s",
 )
+# Tune's default.
+DEFAULT_STORAGE = "~/ray_results"
 # The limit for one file, where each alias counts as often as it is used.
 MOST_VALUES = 50_000
 
@@ -52,12 +54,14 @@ class Draft:
         settings: everything under the name: `run`, `env`, `stop`, `config`, ...
         source: the file's name, or "command line".
         lines: the line of each key, by its path below the experiment's name. Empty if there are no lines.
+        flags: of the command line, which are in `settings` already.
     """
 
     name: str
     settings: dict[str, Any]
     source: str
     lines: Mapping[tuple[Any, ...], int] = dataclasses.field(default_factory=dict)
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def mistake(self, path: tuple[Any, ...], text: str) -> str:
         """Returns `text` with its place in front: file, line, experiment and key."""

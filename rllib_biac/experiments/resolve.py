@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rllib_biac.experiments import grid, ranges, sweeps
+from rllib_biac.experiments.changes import storage_of
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.experiments.schedulers import MUTATIONS
@@ -19,9 +19,6 @@ from rllib_biac.rllib.hints import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_biac.rllib.config_keys import AlgorithmConfig
-
-# Tune's default.
-DEFAULT_STORAGE = "~/ray_results"
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ class Experiment:
         scheduler: the settings of `scheduler`; None if there is none.
         search: the search, if trials are suggested one by one.
         compared: the metric that compares trials, if there is one.
+        draft: the experiment as it is written.
     """
 
     name: str
@@ -88,6 +86,7 @@ class Experiment:
     scheduler: dict[str, Any] | None = None
     search: Searched | None = None
     compared: sweeps.Compared | None = None
+    draft: Draft = field(default_factory=lambda: Draft("", {}, ""))
 
     @property
     def folder(self) -> str:
@@ -133,18 +132,18 @@ def resolve(draft: Draft) -> Experiment:
             searched = Searched(options, found, point, draft, trials[0].config.seed)
     if scheduler is not None and scheduler["type"] == "pbt":
         _check_mutations(draft, scheduler[MUTATIONS], first)
-    storage = str(settings.get("storage_path", DEFAULT_STORAGE))
     return Experiment(
         name=draft.name,
         trials=tuple(trials),
         stop=dict(settings.get("stop", {})),
         checkpoint_config={"checkpoint_at_end": True, **settings.get("checkpoint_config", {})},
-        storage_path=storage if "://" in storage else os.path.abspath(os.path.expanduser(storage)),
+        storage_path=storage_of(settings),
         max_failures=int(settings.get("max_failures", 0)),
         time_budget_s=settings.get("time_budget_s"),
         scheduler=scheduler,
         search=searched,
         compared=sweeps.compared(settings),
+        draft=draft,
     )
 
 

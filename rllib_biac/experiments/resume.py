@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ray import cloudpickle
 from ray.tune import Callback
 from ray.tune.result import EXPR_RESULT_FILE
 
+from rllib_biac.experiments.changes import apply, differences, reached
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import Experiment
 
@@ -108,12 +109,12 @@ def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:
         say: shows a line to a person.
 
     Raises:
-        Mistake: if no record can be read.
+        Mistake: if no record can be read, or a setting changed that may not.
     """
     if not begun(experiment):
         return False
     if "://" not in experiment.folder:
-        mend(Path(experiment.folder), say)
+        mend(Path(experiment.folder), say, experiment)
     return True
 
 
@@ -133,7 +134,7 @@ def _silent(text: str) -> None:
     pass
 
 
-def mend(folder: Path, say: Callable[[str], None] = _silent) -> None:
+def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experiment | None = None) -> None:
     """Makes Tune's record of a run agree with the files in the trials' folders.
 
     Tune writes its record about every ten seconds. After a kill, the record may lack newer checkpoints and name deleted
@@ -142,9 +143,10 @@ def mend(folder: Path, say: Callable[[str], None] = _silent) -> None:
     Args:
         folder: the run's folder.
         say: shows a line to a person.
+        experiment: as it is written now; trials take over the settings that changed.
 
     Raises:
-        Mistake: if no record can be read, or version 0.1.0 made the checkpoints.
+        Mistake: if no record can be read, version 0.1.0 made the checkpoints, or a setting changed that may not.
     """
     from ray.tune.experiment import Trial
     from ray.tune.utils.serialization import TuneFunctionEncoder
@@ -152,6 +154,7 @@ def mend(folder: Path, say: Callable[[str], None] = _silent) -> None:
     from rllib_biac.rllib.compat import read_record
 
     _refuse_old(folder)
+    changed = differences(experiment, say) if experiment else {}
     _take_back(folder)
     for record in sorted(folder.glob(_RECORDS), reverse=True):
         try:
@@ -163,17 +166,43 @@ def mend(folder: Path, say: Callable[[str], None] = _silent) -> None:
     else:
         raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
     try:
-        mended = [_mended(folder, say, Trial, *saved) for saved in trials]
+        mended = [_changed(_mended(folder, say, Trial, *saved), Trial, experiment, changed, say) for saved in trials]
     except ImportError as error:
         raise Mistake(
             f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). If an "
             "older version of rllib_biac began this run, run it without --resume."
         ) from error
+    for path, (before, now) in changed.items():
+        say(f"`{': '.join(path)}` was {json.dumps(before)}: the trials go on with {json.dumps(now)}.")
     if mended == [tuple(saved) for saved in trials]:
         return
     written = record.with_name(f".{record.name}.mended")
     written.write_text(json.dumps(state | {"trial_data": mended}, cls=TuneFunctionEncoder), encoding="utf-8")
     os.replace(written, record)
+
+
+def _changed(
+    saved: tuple[str, str],
+    trial_class: Any,
+    experiment: Experiment | None,
+    changed: Mapping[tuple[str, ...], tuple[Any, Any]],
+    say: Callable[[str], None],
+) -> tuple[str, str]:
+    """Returns Tune's saved state of a trial with the settings that changed."""
+    from rllib_biac.rllib import compat
+
+    if experiment is None or not changed:
+        return saved
+    trial = _trial(trial_class, *saved)
+    if apply(trial, experiment, changed, compat.set_checkpoint_config):
+        say(f"{trial}: it had finished, and goes on to the new stop.")
+    return compat.saved_trial(trial)
+
+
+def _trial(trial_class: Any, saved: str, metadata: str) -> Any:
+    trial = trial_class.from_json_state(saved, stub=True)
+    trial.restore_run_metadata(metadata)
+    return trial
 
 
 def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: str, metadata: str) -> tuple[str, str]:
@@ -183,8 +212,7 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
     from rllib_biac.files.checkpoint import check, is_whole, newest_whole
     from rllib_biac.rllib import compat
 
-    trial = trial_class.from_json_state(saved, stub=True)
-    trial.restore_run_metadata(metadata)
+    trial = _trial(trial_class, saved, metadata)
     own = folder / (trial.storage.trial_dir_name or "")
     if trial.status == trial_class.TERMINATED:
         return saved, metadata
@@ -199,10 +227,12 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
     latest = whole[-1].name if whole else None
     # We cannot check the checkpoints of an algorithm that is not ours.
     right = latest == known or (latest is None and known is not None and (own / known).is_dir())
-    if right:
+    finished = _has_reached_its_stop(trial, own, whole)
+    if right and not finished:
         return saved, metadata
-    compat.forget_checkpoints(manager, keep=lambda result: (own / Path(result.checkpoint.path).name) in whole)
-    if whole:
+    if not right:
+        compat.forget_checkpoints(manager, keep=lambda result: (own / Path(result.checkpoint.path).name) in whole)
+    if whole and not right:
         about = check(whole[-1], hashes=False)  # Tune restores its clock from this
         reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
         # The original path, even if the folder was moved since. Tune corrects paths itself.
@@ -210,7 +240,23 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
         filesystem = trial.storage.storage_filesystem
         compat.add_checkpoint(manager, Checkpoint(path=path, filesystem=filesystem), reported)
         trial.storage.current_checkpoint_index = int(whole[-1].name.rpartition("_")[2])
-    trial.stub = False  # it only let us read the trial without its algorithm
-    trial.invalidate_json_state()
-    trial.run_metadata.invalidate_cache()
-    return trial.get_json_state()
+    if finished:
+        trial.status = trial_class.TERMINATED  # Tune was killed before it wrote that down
+    return compat.saved_trial(trial)
+
+
+def _has_reached_its_stop(trial: Any, folder: Path, whole: list[Path]) -> bool:
+    """Tells whether a trial's last report is one at which it stops, and its last checkpoint is of that report."""
+    try:
+        *_, line = (folder / EXPR_RESULT_FILE).read_text(encoding="utf-8").splitlines()
+        last = json.loads(line)
+        if not reached(trial, last):
+            return False
+    except (OSError, ValueError, TypeError):
+        return False
+    if not trial.checkpoint_at_end and not trial.checkpoint_freq:
+        return True
+    from rllib_biac.files.checkpoint import check
+
+    saved = check(whole[-1], hashes=False).get("training_iteration") if whole else None
+    return saved == last.get("training_iteration")

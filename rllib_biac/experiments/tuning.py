@@ -7,9 +7,7 @@ import logging
 import os
 import re
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +18,40 @@ from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.experiments.resume import KeepRecord
 from rllib_biac.experiments.schedulers import make_scheduler
 from rllib_biac.experiments.searchers import make_searcher
+from rllib_biac.experiments.stopping import Stopping
+from rllib_biac.rllib import compat
 
 
 def train(
-    experiment: Experiment, say: Callable[[str], None], callbacks: list[Any], *, resume: bool, verbose: bool
-) -> tuple[list[Any], bool]:
+    experiment: Experiment,
+    say: Callable[[str], None],
+    callbacks: list[Any],
+    stopping: Stopping,
+    *,
+    resume: bool,
+    verbose: bool,
+) -> list[Any]:
     """Trains all trials of an experiment. Ray runs already.
 
     Args:
         experiment: what to train.
         say: shows a line to a person.
         callbacks: more callbacks for Tune.
+        stopping: takes signals. Tune does not tell its caller that it was interrupted, and does not remove its
+            handlers. When all trials have saved, `SaveAndStop` sends SIGUSR1, which interrupts Tune in the same way.
         resume: whether to continue what is in the experiment's folder. `make_ready` has mended it.
         verbose: whether to show Tune's own messages too.
 
     Returns:
-        Tune's trials by their ids, and whether the run was interrupted.
+        Tune's trials by their ids.
+
+    Raises:
+        Stopped: by a second signal.
     """
     if not verbose:
         # The caller reports failures and interruptions in a readable form.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    compat.retry_what_ray_killed()
     # All trials are created at once, so that --resume continues the whole sweep. A searcher creates its trials one by
     # one, because it uses the results of the earlier ones.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if experiment.search else str(len(experiment.trials))
@@ -52,8 +64,10 @@ def train(
         # `Comparison` warns in one line. Tune would print a whole result.
         os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
         callbacks.append(Comparison(experiment.compared.metric, scheduler, say))
-    with _interruptible(say) as interrupted:
-        callbacks.append(SaveAndStop(interrupted))
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    handler = signal.getsignal(signal.SIGUSR1)
+    with stopping.training():
+        callbacks.append(SaveAndStop(stopping, say))
         if "://" not in experiment.folder:
             callbacks.append(KeepRecord(Path(experiment.folder)))
         analysis = tune.run(
@@ -66,7 +80,8 @@ def train(
             reuse_actors=_reusable(experiment),
             verbose=0,
         )
-    return sorted(analysis.trials, key=lambda trial: trial.trial_id), interrupted.is_set()
+    signal.signal(signal.SIGUSR1, handler)
+    return sorted(analysis.trials, key=lambda trial: trial.trial_id)
 
 
 def _reusable(experiment: Experiment) -> bool:
@@ -121,31 +136,6 @@ def _tune_experiment(
         trial_name_creator=lambda made: label(made) or algorithm.__name__,
         trial_dirname_creator=folder,
     )
-
-
-@contextmanager
-def _interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
-    """Handles Ctrl-C: the first one saves all trials and Tune's state before it stops, a second one stops at once.
-
-    Tune does not tell its caller that it was interrupted, and it does not remove its handlers. So we handle the signal.
-    When all trials have saved, `SaveAndStop` sends SIGUSR1, which interrupts Tune in the same way.
-    """
-    interrupted = threading.Event()
-
-    def interrupt(number: int, frame: Any) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        say("\nStopping after this iteration (again to stop at once) ...")
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-    signal.signal(signal.SIGINT, interrupt)
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def as_recorded(config: Any) -> Any:

@@ -32,6 +32,8 @@ def game_errors(doing: str) -> Iterator[None]:
         yield
     except GameError:
         raise
+    except SystemExit as error:  # it would end the runner, and another one, and so on
+        raise GameError(f"the game called sys.exit({error.code}) in {doing}.") from error
     except Exception as error:
         raise GameError(f"the game raised {error!r} in {doing}.") from error
 

@@ -6,12 +6,14 @@ overrides. Below the supported range this module cannot be imported. Above it `c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import json
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +251,56 @@ def leave_states_alone(config: Any, alone: bool) -> None:
     config._dont_auto_sync_env_runner_states = alone
 
 
+# Ray itself.
+
+
+def asks_for_token() -> bool:
+    """Tells whether a Ray that is started here asks for a token: it does unless `RAY_AUTH_MODE` says otherwise."""
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        Config.initialize("")  # Ray has read the environment already
+    return os.environ["RAY_AUTH_MODE"] == "token"
+
+
+@contextlib.contextmanager
+def listening_on_loopback() -> Iterator[None]:
+    """Lets a Ray that is started meanwhile listen on this machine only. Ray does so by itself on macOS and Windows."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 # Tune.
+
+
+def retry_what_ray_killed() -> None:
+    """Lets Tune take a trial whose process Ray killed, for it needed too much memory, for a trial that failed.
+
+    Tune knows only actors that died, and tasks that raised. At anything else it ends itself, and all trials with it.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    failed = RayActorManager._actor_task_failed
+    if getattr(failed, "knows_all_errors", False):
+        return
+
+    @functools.wraps(failed)
+    def task_failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            first = str(exception).strip().splitlines()[0]
+            exception = RayActorError(error_msg=f"{type(exception).__name__}: {first}")
+        failed(self, tracked_actor_task, exception)
+
+    task_failed.knows_all_errors = True  # type: ignore[attr-defined]
+    RayActorManager._actor_task_failed = task_failed
 
 
 def read_record(text: str) -> Any:
@@ -272,6 +323,21 @@ def add_checkpoint(manager: Any, checkpoint: Any, metrics: dict[str, Any]) -> No
     from ray.train._internal.session import _TrainingResult
 
     manager.register_checkpoint(_TrainingResult(checkpoint, metrics))
+
+
+def set_checkpoint_config(manager: Any, settings: dict[str, Any]) -> None:
+    """Gives Tune's checkpoint manager of a trial another `CheckpointConfig`, by its arguments."""
+    from ray.tune import CheckpointConfig
+
+    manager._checkpoint_config = CheckpointConfig(**settings)
+
+
+def saved_trial(trial: Any) -> tuple[str, str]:
+    """Returns a trial as Tune saves it, after it was changed."""
+    trial.stub = False  # it only let us read the trial without its algorithm
+    trial.invalidate_json_state()
+    trial.run_metadata.invalidate_cache()
+    return trial.get_json_state()
 
 
 def training_result(folder: Path, metrics: dict[str, Any]) -> Any:

@@ -123,7 +123,6 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "[1]"], "JSON object"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),
-        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--resume", "--seed", "1"], "leave out --seed"),
         (["evaluate", "/no/such/folder"], "no such folder"),
         (["evaluate", "/", "--render-to", "x.png"], ".gif"),
         (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),

@@ -7,7 +7,10 @@ from click.testing import CliRunner
 
 from rllib_biac.cli.evaluate import find
 from rllib_biac.cli.main import main
+from rllib_biac.experiments import changes, reading
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.overrides import override
+from rllib_biac.experiments.resolve import resolve
 from rllib_biac.experiments.resume import mend
 from rllib_biac.files.checkpoint import METADATA
 
@@ -73,3 +76,97 @@ def test_without_a_record_there_is_no_resuming(tmp_path):
     (tmp_path / "experiment_state-2026-01-01_00-00-00.json").write_text("{")
     with pytest.raises(Mistake, match="the record of its trials is damaged"):
         mend(tmp_path)
+
+
+CHANGES = """
+mine:
+  run: BiAC
+  env: escape_v0
+  stop: {{training_iteration: {stop}}}
+  max_failures: {failures}
+  checkpoint_config: {{checkpoint_frequency: {frequency}}}
+  config: {{hierarchy: [[player_0], [player_1]], seed: {seed}, lr: {lr}, gamma: {gamma}, num_env_runners: {runners}}}
+"""
+STARTED = {"stop": 2, "failures": 0, "frequency": 1, "seed": 0, "lr": 0.001, "gamma": 0.9, "runners": 0}
+
+
+@pytest.fixture
+def began(tmp_path, write):
+    """An experiment, as it would be resumed: its folder knows what it was started with."""
+
+    def resumed(flags=None, **changed):
+        path = write(CHANGES.format(**STARTED | changed))
+        (draft,) = reading.read(path)
+        return resolve(override(draft, {"storage_path": str(tmp_path), "resume": True} | (flags or {})))
+
+    (draft,) = reading.read(write(CHANGES.format(**STARTED)))
+    changes.write(resolve(override(draft, {"storage_path": str(tmp_path), "num_samples": 2})))
+    return resumed
+
+
+def test_what_changed_is_told(began):
+    said = []
+    assert changes.differences(began(), said.append) == {}
+    assert len(began().trials) == 2  # as a flag said when it was started
+    found = changes.differences(began(stop=9, failures=3, frequency=5, lr=0.5, runners=1), said.append)
+    assert found == {
+        ("stop", "training_iteration"): (2, 9),
+        ("max_failures",): (0, 3),
+        ("checkpoint_config", "checkpoint_frequency"): (1, 5),
+        ("config", "lr"): (0.001, 0.5),
+        ("config", "num_env_runners"): (0, 1),
+    }
+    assert changes.differences(began({"stop": {"training_iteration": 7}}), said.append) == {
+        ("stop", "training_iteration"): (2, 7)
+    }
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"gamma": 0.5}, "`config: gamma` was 0.9"),
+        ({"seed": 1}, "`config: seed` was 0"),
+        ({"flags": {"seed": 4}}, "`config: seed` was 0"),
+        ({"flags": {"num_samples": 3}}, "`num_samples` was 2"),
+        ({"lr": "{grid_search: [0.1, 0.2]}"}, "`config: lr` was 0.001"),
+    ],
+)
+def test_what_may_not_change_is_refused(began, changed, told):
+    with pytest.raises(Mistake, match=f"cannot be resumed with other settings than it was started with: {told}"):
+        changes.differences(began(**changed), print)
+
+
+def test_a_run_that_nobody_knows_is_told(began, tmp_path):
+    experiment = began()
+    (tmp_path / "mine" / ".rllib_experiment.json").write_text("{")
+    said = []
+    assert changes.differences(experiment, said.append) == {} and "is not known" in said[0]
+
+
+@pytest.mark.slow
+def test_changes_are_applied_and_a_trial_that_had_finished_stays_so(ray, tmp_path, write):
+    def run(*flags, **changed):
+        path = str(write(CHANGES.format(**STARTED | changed)))
+        return CliRunner().invoke(main, ["train", "file", path, "--storage-path", str(tmp_path), *flags])
+
+    first = run()
+    assert first.exit_code == 0, first.output
+    folder = tmp_path / "mine"
+    (record,) = folder.glob("experiment_state-*.json")
+    # Killed before Tune wrote down that the trial had ended.
+    record.write_text(record.read_text().replace(r"\"status\": \"TERMINATED\"", r"\"status\": \"RUNNING\""))
+    assert "RUNNING" in record.read_text()
+    before = results(folder.glob("BiAC_*"))
+    again = run("--resume")
+    assert again.exit_code == 0 and results(folder.glob("BiAC_*")) == before, again.output
+    refused = run("--resume", gamma=0.5)
+    assert refused.exit_code == 2 and "`config: gamma` was 0.9" in refused.output, refused.output
+    changed = run("--resume", stop=3, lr=0.0, runners=1)
+    assert changed.exit_code == 0, changed.output
+    for line in ("lr` was 0.001: the trials go on with 0.0", "it had finished, and goes on", "done: iter 3 |"):
+        assert line in changed.output, changed.output
+    rows = results(folder.glob("BiAC_*"))
+    assert rows[3]["config"]["lr"] == 0.0 and rows[3]["config"]["num_env_runners"] == 1
+    assert rows[3]["learners"]["player_0"]["critic_learning_rate"] == 0.0
+    assert rows[3]["num_env_steps_sampled_lifetime"] > rows[2]["num_env_steps_sampled_lifetime"]

@@ -19,8 +19,8 @@ from rllib_biac.experiments.checks import CHECKPOINT_KEYS
 from rllib_biac.experiments.metrics import METRICS
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.ranges import NAMES
-from rllib_biac.experiments.reading import KEYS
-from rllib_biac.experiments.resolve import DEFAULT_STORAGE, Experiment, resolve
+from rllib_biac.experiments.reading import DEFAULT_STORAGE, KEYS
+from rllib_biac.experiments.resolve import Experiment, resolve
 from rllib_biac.report.settings import written
 from rllib_biac.rllib.config import RUNNERS
 from rllib_biac.rllib.config_keys import keys_of

@@ -1,0 +1,74 @@
+"""On a machine that others use too: whose the token and the folder of sessions are."""
+
+import os
+import stat
+
+import pytest
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+
+from rllib_biac.experiments.local_ray import protect_token, temporary_folder
+from rllib_biac.rllib import compat
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_a_token_is_its_owners(tmp_path, alone):
+    before = os.umask(0o000)
+    try:
+        protect_token(tmp_path)
+    finally:
+        os.umask(before)
+    path = tmp_path / ".ray" / "auth_token"
+    token = path.read_text()
+    assert mode(path) == 0o600 and mode(path.parent) == 0o700 and len(bytes.fromhex(token)) == 32
+    path.chmod(0o644)  # as Ray leaves it
+    protect_token(tmp_path)
+    assert mode(path) == 0o600 and path.read_text() == token
+
+
+def test_the_users_own_token_is_left_alone(tmp_path, alone, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    protect_token(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_sessions_is_its_owners(tmp_path, alone, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folder = temporary_folder()
+    assert folder == str(tmp_path / f"ray-{os.getuid()}") == temporary_folder() and mode(folder) == 0o700
+    os.chmod(folder, 0o777)
+    temporary_folder()
+    assert mode(folder) == 0o700
+    # Somebody was there first, and waits for what will be written.
+    os.rmdir(folder)
+    (tmp_path / "theirs").mkdir()
+    os.symlink(tmp_path / "theirs", folder)
+    other = temporary_folder()
+    assert other != folder and mode(other) == 0o700
+    os.rmdir(other)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert temporary_folder() is None
+
+
+def test_a_trial_that_needed_too_much_memory_is_one_that_failed(monkeypatch):
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    seen = []
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", lambda self, task, exception: seen.append(exception))
+    for _ in range(2):  # it is done once
+        compat.retry_what_ray_killed()
+    manager = RayActorManager.__new__(RayActorManager)
+    others = [RayActorError(), RayTaskError("f", "trace", ValueError("x")), ValueError("no error of Ray's")]
+    for error in [OutOfMemoryError("1 worker was killed\nby the node"), *others]:
+        manager._actor_task_failed(None, error)
+    killed, *rest = seen
+    assert isinstance(killed, RayActorError) and str(killed) == "OutOfMemoryError: 1 worker was killed"
+    assert rest == others
