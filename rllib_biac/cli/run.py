@@ -24,6 +24,7 @@ from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.experiments.stopping import Stopping
 from rllib_biac.experiments.sweeps import Compared
 from rllib_biac.experiments.tuning import train
+from rllib_biac.experiments.watch import watching_the_head
 
 FAILED = 1
 
@@ -56,7 +57,19 @@ def run(
         click.echo(f"Not stopped in time, ended. {_go_on(experiments, again)}", err=True)
         os._exit(exit_code)
 
-    with Stopping(_say, end) as stopping, ExitStack() as held, started(cluster, verbose):
+    def lost() -> None:
+        click.echo(
+            f"The head of Ray (its GCS) is gone, and every trial with it. {_go_on(experiments, again)}", err=True
+        )
+        if not cluster.address:  # that of a cluster may come back, within the minute that Ray waits for it
+            os._exit(FAILED)
+
+    with (
+        Stopping(_say, end) as stopping,
+        ExitStack() as held,
+        started(cluster, verbose),
+        watching_the_head(lost),
+    ):
         if not cluster.address:
             check_resources(experiments)
         for experiment in experiments:
