@@ -67,10 +67,12 @@ def exact_play(trained: Trained) -> ExactPlay | None:
     seen = dict.fromkeys(agents, states)
     state = states if team.settings.state == "env" else joint_state(seen, agents)
     try:
-        with torch.no_grad():
+        # Answers that are drawn (`response: sampled`) are the same at every look, and nobody else's draws change.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             answers = team.responses(torch.from_numpy(state), as_tensors(seen)).numpy()  # (|S|, |A_1|)
     except NotImplementedError:  # no answers one by one
         return None
-    leads = greedy(team, state, seen)[agents[0]]
+    leads = greedy(team, state, seen, generator=torch.Generator().manual_seed(0))[agents[0]]
     leader = game.possible_agents.index(agents[0])
     return ExactPlay(exact, leads, answers, leader, getattr(game, "start_probabilities", 0))

@@ -32,6 +32,8 @@ KEYS = (
 DEFAULT_STORAGE = "~/ray_results"
 # The limit for one file, where each alias counts as often as it is used.
 MOST_VALUES = 50_000
+# PyYAML reads about 70 KB in a second.
+MOST_BYTES = 300_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -125,6 +127,8 @@ def _read_python(path: Path) -> Draft:
 
 
 def _read_yaml(path: Path) -> list[Draft]:
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise Mistake(f"{path.name}: the file has {size:,} bytes, and an experiment file has at most {MOST_BYTES:,}.")
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
@@ -134,7 +138,7 @@ def _read_yaml(path: Path) -> list[Draft]:
                 f"{path.name}: the file is empty. Write `name: {{run: BiAC, env: ..., stop: ..., config: ...}}`."
             )
         # This must come first: making the document flattens merged mappings (`<<`) into their keys.
-        duplicates, lines = list(_duplicates(root)), dict(_lines(root))
+        duplicates, lines = list(_duplicates(root, loader)), dict(_lines(root))
         document = loader.construct_document(root)
     except UnicodeDecodeError as error:
         raise Mistake(f"{path.name}: not a text file in UTF-8 ({error}).") from error
@@ -207,19 +211,22 @@ def _check_size(root: yaml.Node | None, name: str) -> None:
     raise Mistake(f"{name}: the file expands to more than {MOST_VALUES:,} values. Does an alias contain itself?")
 
 
-def _duplicates(node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, int]]:
+def _duplicates(node: yaml.Node, loader: _Loader) -> Iterator[tuple[yaml.ScalarNode, int]]:
     """Yields each repeated key and the line of the first. PyYAML would silently keep the last one."""
     if isinstance(node, yaml.MappingNode):
-        first: dict[str, int] = {}
+        first: dict[Any, int] = {}
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in first:
-                yield key, first[key.value]
-            elif isinstance(key, yaml.ScalarNode):
-                first[key.value] = key.start_mark.line + 1
-            yield from _duplicates(value)
+            if isinstance(key, yaml.ScalarNode):
+                # As it is read: `yes` and `true` are one key.
+                read = key.value if key.tag.endswith(":merge") else loader.construct_object(key)
+                if read in first:
+                    yield key, first[read]
+                else:
+                    first[read] = key.start_mark.line + 1
+            yield from _duplicates(value, loader)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _duplicates(value)
+            yield from _duplicates(value, loader)
 
 
 def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], int]]:

@@ -104,6 +104,7 @@ def resolve(draft: Draft) -> Experiment:
     samples = int(settings.get("num_samples", 1))
     scheduler = settings.get("scheduler")
     trials: list[Trial] = []
+    seeds: set[tuple[str, int]] = set()
     searched: Searched | None = None
     first: Any = None
     for choices, point in _points(draft):
@@ -123,6 +124,8 @@ def resolve(draft: Draft) -> Experiment:
                 own.seed = None if own.seed is None else own.seed + sample
                 chosen[("sample",)] = sample
             trials.append(Trial(grid.label(chosen), _valid(own, draft, drawn)))
+            if samples > 1 and ("seed",) in choices and own.seed is not None:
+                _check_seed(draft, own.seed, {k: v for k, v in choices.items() if k != ("seed",)}, seeds)
         if _searches(settings):
             options = {"type": settings["search_alg"]} if isinstance(settings["search_alg"], str) else {}
             by = sweeps.compared(settings)
@@ -145,6 +148,18 @@ def resolve(draft: Draft) -> Experiment:
         compared=sweeps.compared(settings),
         draft=draft,
     )
+
+
+def _check_seed(draft: Draft, seed: int, others: grid.Choices, seen: set[tuple[str, int]]) -> None:
+    """Refuses a grid of seeds that are so near to each other that their samples are the same runs.
+
+    Raises:
+        Mistake: if a run with this seed and these other choices was seen before.
+    """
+    if (run := (grid.label(others), seed)) in seen:
+        text = f"sample k of a seed gets seed + k, so seed {seed} would run twice: leave num_samples out, or the grid."
+        raise Mistake(draft.mistake(("config", "seed"), text))
+    seen.add(run)
 
 
 def _searches(settings: dict[str, Any]) -> bool:

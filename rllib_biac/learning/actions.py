@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import gymnasium as gym
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -34,6 +35,8 @@ class ActionCoder(nn.Module):
         super().__init__()
         self.size = action_size(space)
         self.discrete = not isinstance(space, gym.spaces.Box)
+        if isinstance(space, gym.spaces.Box):
+            _check_bounds(space)
         low, high = (space.low, space.high) if isinstance(space, gym.spaces.Box) else (-1.0, 1.0)
         self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32), persistent=False)
         self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32), persistent=False)
@@ -77,6 +80,24 @@ class ActionCoder(nn.Module):
 def acting(vector: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Returns continuous actions, 0 of those who do not act: vector (..., size), mask (..., 1) bool -> (..., size)."""
     return vector if mask is None else vector * mask
+
+
+def _check_bounds(space: gym.spaces.Box) -> None:
+    """Checks that float32 can tell actions apart between their bounds.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    low, high = np.float32(space.low), np.float32(space.high)
+    with np.errstate(over="ignore"):
+        span = high - low
+        middle = low + np.float32(0.5) * span
+    apart = ((low < middle) & (middle < high)) | (space.low == space.high)
+    if not (np.isfinite(span).all() and apart.all()):
+        raise ValueError(
+            f"float32 has no numbers between the bounds of the actions {space}, or not their difference: let the game "
+            "count in other units."
+        )
 
 
 def action_size(space: gym.Space) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_LONGEST = 200  # bytes of an agent's name; file systems take 255
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -13,7 +15,7 @@ class Hierarchy:
     Agents of one level act simultaneously; lower levels best-respond to the actions of the levels above.
 
     Raises:
-        ValueError: if it is no list of non-empty lists of names, or names an agent twice.
+        ValueError: if it is no list of non-empty lists of names, names an agent twice, or by what can be no folder.
     """
 
     levels: tuple[tuple[str, ...], ...]
@@ -27,6 +29,12 @@ class Hierarchy:
                 raise ValueError(f"hierarchy {levels!r}: level {level!r} is no list of agents; {example}.")
             if not all(isinstance(agent, str) for agent in level):
                 raise ValueError(f"hierarchy {levels!r}: agents are named by strings; {example}.")
+            for agent in level:
+                if not agent or agent in (".", "..") or "/" in agent or "\0" in agent or len(agent.encode()) > _LONGEST:
+                    raise ValueError(
+                        f"hierarchy: the agent {agent[:50]!r} cannot be saved, for its name becomes a folder's: write "
+                        f"1 to {_LONGEST} letters without a slash."
+                    )
         object.__setattr__(self, "levels", tuple(tuple(level) for level in levels))
         if len(set(self.agents)) < len(self.agents):
             twice = sorted({agent for agent in self.agents if self.agents.count(agent) > 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
+    EVALUATION_RESULTS,
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -62,6 +64,7 @@ class JointAlgorithm(ResumableAlgorithm):
         self._rows_to_train = 0.0
         self._env_steps = 0
         self._calls_in_vain = 0
+        self._last_evaluation = None
         lag = self.config.max_sampling_lag
         self._async_sampler = None if lag is None else AsyncSampler(self.env_runner_group, lag)
         spec = self._local_team.spec if self._local_team else self.learner_team().spec
@@ -91,6 +94,24 @@ class JointAlgorithm(ResumableAlgorithm):
     def _local_team(self) -> Team | None:
         module = getattr(self.env_runner, "module", None)
         return module.team if module else None
+
+    @override(Algorithm)
+    def step(self) -> dict[str, Any]:
+        """Trains an iteration, and evaluates if it is time.
+
+        Returns:
+            RLlib's results. Between two evaluations `evaluation` is that of the last one: RLlib itself would report
+            NaN, which a scheduler or a stop criterion would take for a value.
+        """
+        results = super().step()
+        every = self.config.evaluation_interval
+        if every and (self.iteration + 1) % every == 0:  # RLlib counts on afterwards
+            self._last_evaluation = copy.deepcopy(results.get(EVALUATION_RESULTS))
+        elif self._last_evaluation is not None:
+            results[EVALUATION_RESULTS] = copy.deepcopy(self._last_evaluation)
+        else:
+            results.pop(EVALUATION_RESULTS, None)
+        return results
 
     @override(Algorithm)
     def training_step(self) -> None:

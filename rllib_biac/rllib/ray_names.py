@@ -77,6 +77,7 @@ _STATE = "self, components, *, not_components, **kwargs"
 
 OVERRIDDEN: tuple[Row, ...] = (
     Row(ALGORITHM, "setup", "self, config", "makes what joint training needs", OUR_ALGORITHM),
+    Row(ALGORITHM, "step", "self", "evaluation lasts until the next one", OUR_ALGORITHM),
     Row(ALGORITHM, "training_step", "self", "the training loop", OUR_ALGORITHM),
     Row(ALGORITHM, "evaluate", "self, parallel_train_future", "adds exact regrets", OUR_ALGORITHM),
     Row(ALGORITHM, "_evaluate_on_local_env_runner", "self, env_runner", "plays greedily", OUR_ALGORITHM),

@@ -55,6 +55,7 @@ class ResumableAlgorithm(Algorithm):
     _rows_to_train: float
     _env_steps: int
     _own_columns: Any
+    _last_evaluation: dict[str, Any] | None
 
     def learner_team(self) -> Team:
         """Returns the team that learns; a copy of it where learners are remote."""
@@ -84,6 +85,7 @@ class ResumableAlgorithm(Algorithm):
                 "process": process_generators(),
                 "own_columns": self._own_columns.get_state() if self._own_columns else None,
                 "restart": self._games_restart(),
+                "evaluation": copy.deepcopy(self._last_evaluation),
                 "runners": {
                     name: _states_of(group, self.config.sample_timeout_s)
                     for name, group in self._runner_groups().items()
@@ -107,6 +109,7 @@ class ResumableAlgorithm(Algorithm):
         if own := state.get(JOINT_ALGORITHM):
             self._rows_to_train = own["rows_to_train"]
             self._env_steps = own["env_steps"]
+            self._last_evaluation = own["evaluation"]
             compat.counters(self).update(own["counters"])
             for name, group in self._runner_groups().items():
                 _restore_runners(name, group, own["runners"].get(name, {}), self.config.sample_timeout_s)

@@ -152,6 +152,22 @@ def test_only_what_has_come_to_rest_is_selected(three):
         assert swapped == selected
 
 
+@pytest.mark.parametrize(("round_of", "per_call"), [(25, 25), (1000, 200)])
+def test_calls_as_long_as_rounds_look_before_they_select(three, round_of, per_call):
+    """With fewer than two looks nobody could be selected, or everybody would seem to have come to rest."""
+    losses, looks, selected = three.trainer.losses, [], []
+    object.__setattr__(losses.settings, "updates_per_round", round_of)
+    watch, select = losses._watch, losses._select
+    losses._watch = lambda rows: (watch(rows), looks.append(losses._num_looks))
+    losses._select = lambda: (selected.append(losses._num_looks), select())
+    losses._policies, losses._watched, losses._round_began = {}, {}, losses.num_updates
+    rows = three.replay.sample(64)
+    for _ in range(20):
+        losses._follow_round(three.trainer.as_tensors(rows.columns))
+        losses.num_updates += per_call
+    assert looks and selected and min(selected) >= 2
+
+
 @pytest.mark.parametrize(("steps", "updates"), [(150, 37), (200, 62), (250, 87)], ids=["committed", "free", "watched"])
 def test_a_restored_run_goes_on_as_if_nothing_had_been(steps, updates):
     """Saved in every part of a round of 100 updates."""

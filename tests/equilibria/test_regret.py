@@ -102,6 +102,7 @@ def test_nash_of_the_papers_games():
     comparison = compare_with_nash(maintain, [A], [[X, Y, Z]])
     assert comparison.play.tolist() == [20, 15] and comparison.nash.tolist() == [[5, 10], [10, 5]]
     assert comparison.better.all() and comparison.at_least.all()
+    assert np.array_equal(compare_with_nash(maintain, [A], [[X, Y, Z]], start=np.int64(0)).play, comparison.play)
     comparison = compare_with_nash(escape, [A], [[X, X, Z]])  # the SE is C-Z
     assert comparison.nash.tolist() == [[10, 10], [15, 15], [30, 30]]
     assert comparison.at_least.tolist() == [True, True, False] and comparison.better.tolist() == [True, False, False]

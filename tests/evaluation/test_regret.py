@@ -40,6 +40,13 @@ def test_peers_end_where_a_commitment_would_gain():
     assert measured.leader_regret.max() == 10.0 and measured.worst_response_regret == 15.0
 
 
+def test_answers_that_are_drawn_are_the_same_at_every_look():
+    team = train(BiAC, "maintain_v0", [["player_0"], ["player_1"]], 100, response="sampled").team
+    before = torch.get_rng_state()
+    looks = {regret(Trained(team, "maintain_v0")).worst_response_regret for _ in range(8)}
+    assert len(looks) == 1 and torch.equal(torch.get_rng_state(), before)
+
+
 def test_networks_that_take_actions_in_answer_alike():
     levels = Algorithm("BiAC", BiACSettings, LevelsTeam, LevelsLosses)
     measured = learned(levels, "escape_v0", [["player_0"], ["player_1"]])

@@ -60,6 +60,12 @@ MISTAKES = {
         f"mine:\n  {GOOD.replace(', ', chr(10) + '  ')}\n  config:\n    lr: 1\n    lr: 2\n",
         ["line 6", "`lr`", "twice", "line 5"],
     ),
+    "duplicate once it is read": (f"mine: {{{GOOD}, config: {{yes: 1, true: 2}}}}\n", ["line 1", "`true`", "twice"]),
+    "seeds that run twice": (
+        f"mine: {{{GOOD}, num_samples: 2, config: {{seed: {{grid_search: [0, 1]}}}}}}\n",
+        ["`config: seed`", "seed 1 would run twice"],
+    ),
+    "too large": (f"mine: {{{GOOD}}}\n" + "# nothing\n" * 40_000, ["bytes", "at most 300,000"]),
     "duplicate experiment": ("mine: {}\nmine: {}\n", ["line 2", "`mine`", "twice"]),
     "no run": ("mine: {env: matrix_game_v0}\n", ["'mine'", "`run:` is missing"]),
     "no env": ("mine: {run: BiAC}\n", ["'mine'", "`env:` is missing"]),

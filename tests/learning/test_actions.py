@@ -86,3 +86,10 @@ def test_forbidden_actions_get_nothing_however_good_they_look():
     (gradient,) = torch.autograd.grad(relaxed.square().sum(), output)
     assert gradient.isfinite().all() and (gradient[~mask] == 0).all()
     assert torch.equal(restrict(output, None), output)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3e38, 3e38), (1e8, 1e8 + 4), (0.0, 1e-45)])
+def test_bounds_between_which_float32_has_no_numbers_are_refused(low, high):
+    with pytest.raises(ValueError, match="float32 has no numbers between"):
+        ActionCoder(spaces.Box(np.array([-1.0, low]), np.array([1.0, high]), dtype=np.float64))
+    ActionCoder(spaces.Box(np.array([-1.0, 2.0]), np.array([1e30, 2.0]), dtype=np.float64))

@@ -186,3 +186,18 @@ def test_both_runners_give_the_same_rows_with_the_observations_of_each(ray, monk
         assert set(rows["joint"]) & set(rows["stock"])
     else:
         assert rows["joint"][:24] == rows["stock"][:24]
+
+
+def test_an_evaluation_lasts_until_the_next_one(ray, tmp_path):
+    """RLlib would report NaN in between, which a scheduler or a stop criterion takes for a value."""
+    algo = config("maintain_v0").evaluation(evaluation_interval=3, evaluation_duration=2).build_algo()
+    reported = [algo.train().get("evaluation") for _ in range(5)]
+    assert reported[:2] == [None, None]
+    assert reported[2]["env_runners"]["episode_return_mean"] == reported[2]["env_runners"]["episode_return_mean"]
+    assert reported[3] == reported[4] == reported[2] and "regret" in reported[2]
+    path = algo.save_to_path(tmp_path / "saved")
+    algo.stop()
+    restored = type(algo).from_checkpoint(path)
+    assert restored.train()["evaluation"] != reported[2]  # it is time again
+    restored.restore_from_path(path)
+    restored.stop()

@@ -24,6 +24,7 @@ from rllib_biac.walk import best, picked, restrict
 
 COMMITTED = 0.5  # of a round: challengers' leaders keep to the policies they were given; then they are free
 WATCHED = 0.75  # of a round: from here on it counts whether play still changes
+LOOKS = 2  # at play, before it counts: the first one is what later ones are compared with
 SETTLED = 0.05  # share of states in which play may then differ, on average, from what it was at first
 AHEAD = 0.01  # by how much a challenger must promise more than what is played, in spreads of Q-values
 REFERENCE_ROWS = 256  # states in which play is watched
@@ -183,7 +184,8 @@ class HypothesesLosses(BiACLosses):
 
     @torch.no_grad()
     def _follow_round(self, rows: Rows) -> None:
-        if self._elapsed >= 1.0:
+        # A call may be longer than what is left of the round.
+        if self._elapsed >= 1.0 and self._watched and self._num_looks >= LOOKS:
             self._select()
             self._policies, self._watched = {}, {}
             self._round_began = self.num_updates
