@@ -149,7 +149,8 @@ def compare_with_nash(
     """
     action, answers = _checked(game.led_by(leader), leader_action, responses)
     played = (action, answers[np.arange(game.num_states), action])
-    chances = {int(np.asarray(start)): 1.0} if np.ndim(start) == 0 else dict(enumerate(np.asarray(start, np.float64).tolist()))
+    starts = np.asarray(start)
+    chances = {int(starts): 1.0} if starts.ndim == 0 else dict(enumerate(starts.astype(np.float64).tolist()))
     payoffs = np.sum([p * policy_game(game, s) for s, p in chances.items() if p], axis=0)  # (2, K_1, K_2)
     at = tuple(
         int(policy @ actions ** np.arange(game.num_states)[::-1])  # its number in `policies`
