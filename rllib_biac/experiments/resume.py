@@ -44,8 +44,15 @@ class KeepRecord(Callback):
         """Notes that a trial has reported. Tune writes the report after this call."""
         self._reported[trial.trial_id] = trial
 
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Copies the last record, which Tune writes after the last step."""
+        self._keep(trials)
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Copies what Tune has written to its temporary folder since the last call."""
+        self._keep(trials)
+
+    def _keep(self, trials: list[Any]) -> None:
         for trial in self._reported.values():
             with contextlib.suppress(OSError):
                 _copy_end(Path(trial.local_path, EXPR_RESULT_FILE), Path(trial.path, EXPR_RESULT_FILE))
@@ -160,18 +167,22 @@ def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experim
         try:
             state = read_record(record.read_text(encoding="utf-8"))
             trials = state["trial_data"]
+            for saved in trials:
+                _trial(Trial, *saved)
             break
-        except (ValueError, KeyError, TypeError):
+        except ImportError as error:
+            raise Mistake(
+                f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). "
+                "If an older version of rllib_biac began this run, run it without --resume."
+            ) from error
+        except Exception:  # what damaged pickles raise
             os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
     else:
-        raise Mistake(f"{folder} cannot be resumed: the record of its trials is damaged. Run it without --resume.")
-    try:
-        mended = [_changed(_mended(folder, say, Trial, *saved), Trial, experiment, changed, say) for saved in trials]
-    except ImportError as error:
+        damaged = ", ".join(path.name for path in sorted(folder.glob(f"{_RECORDS}.damaged")))
         raise Mistake(
-            f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). If an "
-            "older version of rllib_biac began this run, run it without --resume."
-        ) from error
+            f"{folder} cannot be resumed: the record of its trials is damaged ({damaged}). Run it without --resume."
+        )
+    mended = [_changed(_mended(folder, say, Trial, *saved), Trial, experiment, changed, say) for saved in trials]
     for path, (before, now) in changed.items():
         say(f"`{': '.join(path)}` was {json.dumps(before)}: the trials go on with {json.dumps(now)}.")
     if mended == [tuple(saved) for saved in trials]:
