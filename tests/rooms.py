@@ -31,7 +31,11 @@ class Room:
 
 
 ROOMS: Mapping[str, Room] = {
-    "envs": Room(libraries=("numpy", "scipy", "gymnasium", "pettingzoo", "highway_env")),
+    # A game of the zoo comes with its exact answer, solved for when it is drawn. As the arrow waits for a call, what is
+    # built on games knows nothing of equilibria.
+    "envs": Room(
+        libraries=("numpy", "scipy", "gymnasium", "pettingzoo", "highway_env"), inside_functions=("equilibria",)
+    ),
     "equilibria": Room(libraries=("numpy", "scipy")),
     "files": Room(libraries=("numpy", "safetensors")),
     "walk": Room(libraries=("array_api_compat", "numpy"), inside_functions=("torch",)),

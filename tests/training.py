@@ -1,4 +1,4 @@
-"""Training without Ray, for tests: a sampler, a replay buffer and a trainer in one loop."""
+"""Training without Ray, for tests."""
 
 import pickle
 import random
@@ -6,10 +6,8 @@ import random
 import numpy as np
 import torch
 
-from rllib_biac.learning.games import make_games
+from rllib_biac.learning import run
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.replay import JointReplayBuffer
-from rllib_biac.learning.sampler import Sampler
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 
 SMALL = {
@@ -31,7 +29,7 @@ def shared_generators():
     return random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()
 
 
-class Run:
+class Run(run.Run):
     """A team in its game, and all that trains it.
 
     Args:
@@ -45,18 +43,9 @@ class Run:
     """
 
     def __init__(self, algorithm, env, hierarchy, *, seed=0, num_games=10, env_config=None, **settings):
-        self.settings = checked(algorithm, hierarchy, **SMALL | settings)
-        streams = np.random.SeedSequence(seed).spawn(2)
-        games = make_games(env, num_games, np.random.default_rng(streams[0]), dict(env_config or {}))
-        self.generator = torch.Generator().manual_seed(int(streams[1].generate_state(1)[0]))
-        self.sampler = Sampler(games, self.settings, self.generator, 100)
-        torch.manual_seed(seed)
-        self.team = algorithm.build_team(self.sampler.state.team_spec(Hierarchy(hierarchy), self.settings))
-        self.trainer = algorithm.build_trainer(self.team, seed=seed)
-        self.sampler.team = self.team
-        self.replay = JointReplayBuffer(self.settings.replay_buffer_config["capacity"], seed)
-        self.own_columns = algorithm.own_columns and algorithm.own_columns(self.team.spec, seed)
-        self.rows_to_train = 0.0
+        own = checked(algorithm, hierarchy, **SMALL | settings)
+        kwargs = {"seed": seed, "num_games": num_games, "env_config": env_config}
+        super().__init__(algorithm, env, Hierarchy(hierarchy), own, **kwargs)
 
     def train(self, steps):
         """Plays so many env steps, and learns from replay in between; returns itself.
@@ -64,18 +53,7 @@ class Run:
         Only generators of its own are drawn from: what else a program draws changes no run.
         """
         shared = shared_generators()
-        size, played = self.settings.train_batch_size_per_learner, 0
-        while played < steps:
-            rows = self.sampler.sample(self.sampler.num_games)
-            self.replay.add(self.own_columns(rows) if self.own_columns else rows)
-            played += len(rows)
-            if self.replay.num_added < self.settings.num_steps_sampled_before_learning_starts:
-                continue
-            self.rows_to_train += len(rows) * (self.settings.training_intensity or size)
-            if updates := int(self.rows_to_train // size):
-                self.rows_to_train -= updates * size
-                drawn = self.replay.sample(updates * size)
-                self.trainer.train(drawn.columns, minibatch_size=size, env_steps=self.sampler.env_steps, report=False)
+        super().train(steps)
         np.testing.assert_equal(shared_generators(), shared)
         return self
 
