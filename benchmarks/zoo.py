@@ -37,7 +37,14 @@ from rllib_biac.envs.zoo.scoring import RULES, rules_hash, summary, verdict, wil
 RESULTS = Path(__file__).parent / "results"
 HEADINGS = (
     *("family", "budget", "who", "games x seeds", "solved", "holds", "holds, 95% by game", "leader's regret %"),
-    *("follower's regret %", "answers right %", "steps until right for good", "CPU-s until then", "CPU-s in all"),
+    *(
+        "follower's regret %",
+        "answers right %",
+        "error %",
+        "steps until right for good",
+        "CPU-s until then",
+        "CPU-s in all",
+    ),
     *("updates", "excluded"),
 )
 KEY = ("label", "algorithm", "family", "game", "seed", "rules")
@@ -53,7 +60,10 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     family, zoo = FAMILIES[job["family"]], zoo_game(job["family"], job["game"])
-    learner = make_learner(job["algorithm"], zoo, job["seed"], job["config"])
+    try:
+        learner = make_learner(job["algorithm"], zoo, job["seed"], job["config"])
+    except ValueError as error:  # not for this algorithm
+        return job | {"rules": rules_hash(), "cannot": str(error)}
     each = family.steps // RULES.looks
     looks, seconds, score, begin, spent = [], [], None, time.process_time(), 0.0
     for _ in range(RULES.looks):
@@ -78,7 +88,8 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
         "leader_regret": score and _number(score.leader_regret),
         "response_regret": score and _number(score.response_regret),
         "answers": score and _number(score.answers),
-        "margin": round(zoo.margin, 4),
+        "error": score and _number(score.error),
+        "margin": _number(zoo.margin),
         "undecided": zoo.undecided,
         "about": zoo.about,
     }
@@ -112,6 +123,9 @@ def run_all(jobs: list[dict[str, Any]], raw: Path, workers: int) -> None:
             row = ended.result()
             file.write(json.dumps(row) + "\n")
             file.flush()
+            if "cannot" in row:
+                print(f"{row['algorithm']} cannot play {row['family']}: {row['cannot']}", flush=True)
+                continue
             shown = "holds" if row["holds"] else "solved" if row["solved"] else "wrong"
             where = " ".join(str(row[key]) for key in KEY[:-1])
             print(f"{where}: {shown}, {row['cpu_seconds_in_all']} CPU-s", flush=True)
@@ -148,6 +162,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             _mean(own, "leader_regret"),
             _mean(own, "response_regret"),
             _mean(own, "answers"),
+            _errors(own),
             _median(own, "steps", "{:,.0f}"),
             _median(own, "cpu_seconds", "{:.1f}"),
             _median(own, "cpu_seconds_in_all", "{:.1f}"),
@@ -165,6 +180,11 @@ def _share(flags: list[bool]) -> str:
 def _mean(rows: list[dict[str, Any]], key: str) -> str:
     known = [row[key] for row in rows if row[key] is not None]
     return f"{100 * sum(known) / len(known):.1f}" if known else "–"
+
+
+def _errors(rows: list[dict[str, Any]]) -> str:
+    known = [100 * row["error"] for row in rows if row["error"] is not None]
+    return f"{summary(known):.1f} / {max(known):.1f}" if known else "–"
 
 
 def _median(rows: list[dict[str, Any]], key: str, form: str) -> str:
@@ -233,13 +253,14 @@ def main() -> None:
     raw = args.out.with_suffix(".jsonl")
     if not args.table:
         run_all(jobs, raw, args.jobs)
-    rows = [row for row in rows_of(raw) if row["rules"] == rules_hash()]
+    rows = [row for row in rows_of(raw) if row["rules"] == rules_hash() and "cannot" not in row]
     text = (
         "# The zoo\n\n"
         f"Made by `benchmarks/zoo.py`; scoring, thresholds and budgets `{rules_hash()}`. A game counts from a margin "
         f"of {RULES.decided:g} standard deviations of its stage payoffs (excluded: the share of draws below). Solved: "
         f"right at the last of {RULES.looks} looks; holds: at all looks of the last quarter. Regrets: means at the "
-        "last look. Steps and CPU-seconds: medians, of runs that are right for good.\n\n"
+        "last look; error: median and worst, of continuous actions in % of their range, of Merge's starts in %. Steps "
+        "and CPU-seconds: medians, of runs that are right for good.\n\n"
         f"{table(rows)}\n\n![Share of games in which all runs hold]({args.out.with_suffix('.svg').name})\n"
     )
     args.out.with_suffix(".md").write_text(text, encoding="utf-8")

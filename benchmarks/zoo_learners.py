@@ -10,7 +10,10 @@ import torch
 
 from rllib_biac.envs import make_batched
 from rllib_biac.envs.zoo import ZooGame
-from rllib_biac.envs.zoo.scoring import Score, score_discrete
+from rllib_biac.envs.zoo.answers import DiscreteAnswer
+from rllib_biac.envs.zoo.continuous_answers import ContinuousAnswer
+from rllib_biac.envs.zoo.merges import MergeAnswer
+from rllib_biac.envs.zoo.scoring import Score, score_continuous, score_discrete, score_merge
 from rllib_biac.equilibria.feedback import backup
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.learning.hierarchy import Hierarchy
@@ -32,6 +35,8 @@ KERNEL = {
 
 COUNTING = "count, then solve"
 """Certainty equivalence: play at random, count, solve the game that was counted."""
+
+_MOST_COUNTED = 200  # states: the counts are a dense table
 
 NUM_GAMES = 25
 """Games at once, RLlib's shell's default."""
@@ -89,20 +94,37 @@ class Kernel:
         self.run.train(steps)
 
     def look(self) -> Score:
-        """Scores greedy play in all states of the game."""
+        """Scores greedy play in all states of the game, or in those that its answer names."""
         answer, team = self.zoo.answer, self.run.team
-        agents = self.zoo.game.possible_agents
-        seen = dict.fromkeys(agents, answer.states)
-        state = answer.states if self.run.settings.state == "env" else joint_state(seen, agents)
-        played = greedy(team, state, seen, generator=torch.Generator().manual_seed(0))
+        if isinstance(answer, MergeAnswer):
+            return score_merge(answer, self._play)
+        played = self._play(answer.states)
+        if isinstance(answer, ContinuousAnswer):
+            return score_continuous(answer, played)
         leader, follower = (level[0] for level in self.zoo.hierarchy)
         responses = None
         try:
             with torch.no_grad():
-                responses = team.responses(torch.from_numpy(state), as_tensors(seen)).numpy()
+                seen = as_tensors(self._seen(answer.states))
+                responses = team.responses(torch.from_numpy(self._state(answer.states)), seen).numpy()
         except NotImplementedError:  # it learns no answers one by one
             pass
         return score_discrete(answer, played[leader], played[follower], responses)
+
+    def _play(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        drawn = torch.Generator().manual_seed(0)
+        return greedy(self.run.team, self._state(states), self._seen(states), generator=drawn)
+
+    def _state(self, states: np.ndarray) -> np.ndarray:
+        if self.run.settings.state == "env":
+            return states
+        return joint_state(self._seen(states), self.zoo.game.possible_agents)
+
+    def _seen(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns every agent's observations: in these games everybody sees the state."""
+        if isinstance(self.zoo.answer, MergeAnswer):  # its own car first
+            return {"main_0": states, "auxiliary_0": np.roll(states, 4, axis=1)}
+        return dict.fromkeys(self.zoo.game.possible_agents, states)
 
 
 class Counting:
@@ -114,6 +136,8 @@ class Counting:
     updates = 0
 
     def __init__(self, zoo: ZooGame, seed: int) -> None:
+        if not isinstance(zoo.answer, DiscreteAnswer) or len(zoo.answer.states) > _MOST_COUNTED:
+            raise ValueError(f"{COUNTING} needs a game of at most {_MOST_COUNTED} states.")
         self.zoo = zoo
         self._rng = np.random.default_rng([seed, 1])
         games = {"family": zoo.family, "seed": zoo.seed}

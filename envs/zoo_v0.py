@@ -11,9 +11,11 @@ from pettingzoo.utils.conversions import aec_wrapper_fn
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.markov_game import BatchedMarkovGame, FiniteMarkovGame
 from rllib_biac.envs.matrix_game import BatchedMatrixGame, MatrixGame
-from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.envs.zoo.doorways import BatchedDoorway, Doorway
 from rllib_biac.envs.zoo.families import zoo_game
+from rllib_biac.envs.zoo.merges import RANGES
 from rllib_biac.envs.zoo.one_step import BatchedNoisyMatrixGame, NoisyMatrixGame
+from rllib_biac.envs.zoo.quadratic import BatchedQuadraticGame, QuadraticGame
 
 __all__ = ["batched_env", "env", "parallel_env", "raw_env"]
 
@@ -44,4 +46,10 @@ def batched_env(num_games: int, rng: np.random.Generator, **kwargs: Any) -> Batc
         return BatchedMatrixGame(game, num_games)
     if isinstance(game, FiniteMarkovGame):
         return BatchedMarkovGame(game, num_games, rng)
-    return ParallelEnvBatch(lambda: parallel_env(**kwargs), num_games, rng)
+    if isinstance(game, Doorway):
+        return BatchedDoorway(game, num_games)
+    if isinstance(game, QuadraticGame):
+        return BatchedQuadraticGame(game, num_games, rng)
+    from rllib_biac.envs.merge import BatchedMerge
+
+    return BatchedMerge(num_games, rng, **RANGES[kwargs["family"]])  # type: ignore[arg-type]

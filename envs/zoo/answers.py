@@ -6,33 +6,55 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rllib_biac.envs.matrix_game import MatrixGame
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DiscreteAnswer:
     """The equilibria of a two-player game with tables; the leader's actions come first everywhere.
 
     Attributes:
-        leader: the player who leads, 0 or 1.
+        rewards: (2, |S|, |A_l|, |A_f|).
+        following: (|S|, |A_l|, |A_f|, |S|) chances of the next state, or (|S|, |A_l|, |A_f|) the one next state, -1
+            where the game is over.
+        gamma: discount.
+        start: (|S|,) chances of the first states.
         q: (k, |S|, 2, |A_l|, |A_f|) the stage games of each of k equilibria; k may be 0.
         right: (k, |S|, |A_l|, |A_f|) bool, the plays that are equilibria of these stage games, ties included.
-        follows: (|S|, |A_l|, |A_f|, |S|) bool, which states can follow.
-        start: (|S|,) chances of the first states.
         values: (k, 2) what each equilibrium pays from the start, leader first.
         random: (2,) what uniform play pays from the start, leader first.
         states: (|S|, d) float32, what agents and `state()` see.
     """
 
-    leader: int
+    rewards: np.ndarray
+    following: np.ndarray
+    gamma: float
+    start: np.ndarray
     q: np.ndarray
     right: np.ndarray
-    follows: np.ndarray
-    start: np.ndarray
     values: np.ndarray
     random: np.ndarray
     states: np.ndarray
 
     def __len__(self) -> int:
         return len(self.q)
+
+    def reached(self, leads: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """Returns the states that a play comes to, (|S|,) bool; the leader's and the follower's are (|S|,) integers."""
+        at = (np.arange(len(leads)), leads, answers)
+        found = self.start > 0
+        if self.following.ndim == 3:
+            after = self.following[at]
+            new = np.flatnonzero(found)
+            while new.size:
+                new = np.unique(after[new])
+                new = new[(new >= 0) & ~found[new]]
+                found[new] = True
+            return found
+        moves = self.following[at] > 0  # (|S|, |S|)
+        while (more := found | moves[found].any(0)).sum() > found.sum():
+            found = more
+        return found
 
 
 def uniform_values(rewards: np.ndarray, transitions: np.ndarray, gamma: float) -> np.ndarray:
@@ -65,15 +87,26 @@ def answer(
     game = MarkovGame(rewards, transitions, gamma).led_by(leader)
     q = round_off(stage_games(game.rewards, game.transitions, gamma, values), STAGE_AXES)
     return DiscreteAnswer(
-        leader=leader,
+        rewards=game.rewards,
+        following=game.transitions,
+        gamma=gamma,
+        start=start,
         q=q,
         right=stage_equilibria(q),
-        follows=game.transitions > 0,
-        start=start,
         values=values @ start,
         random=uniform_values(game.rewards, game.transitions, gamma) @ start,
         states=states,
     )
+
+
+def matrix_answer(payoffs: np.ndarray, leader: int) -> DiscreteAnswer:
+    """Solves a one-step game, payoffs (2, |A_1|, |A_2|), ties included."""
+    from rllib_biac.equilibria.feedback import backup
+    from rllib_biac.equilibria.markov import MarkovGame
+
+    led = MarkovGame.from_matrix(payoffs).led_by(leader)
+    values, _, _ = backup(led.rewards, led.transitions, 0.0, np.zeros((2, 1)))
+    return answer(MatrixGame(payoffs).tables(), np.ones(1), 0.0, leader, values[None])
 
 
 def spread(q: np.ndarray) -> np.ndarray:

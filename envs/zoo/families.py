@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rllib_biac.envs.zoo import corridors, one_step
+from rllib_biac.envs.zoo import continuous, corridors, doorways, markov, merges, one_step
 from rllib_biac.envs.zoo.game import DECIDED, Draft, ZooGame
 
 Draw = Callable[[np.random.Generator, int], Draft]
@@ -54,9 +54,15 @@ FAMILIES: Mapping[str, Family] = {
     "noise_25": _one_step(one_step.noisy(0.25)),
     "noise_50": _one_step(one_step.noisy(0.5)),
     "noise_100": _one_step(one_step.noisy(1.0)),
+    "markov_one": Family("Markov", markov.stratum("one"), 20_000, 200.0),
+    "markov_several": Family("Markov", markov.stratum("several"), 20_000, 200.0),
+    "markov_none": Family("Markov", markov.stratum("none"), 20_000, 200.0, target=False),
     "corridor_10": Family("corridor", corridors.corridor(10), 20_000, 200.0),
     "corridor_25": Family("corridor", corridors.corridor(25), 20_000, 200.0),
     "corridor_100": Family("corridor", corridors.corridor(100), 100_000, 200.0),
+    "doorway": Family("doorway", doorways.doorway, 120_000, 200.0),
+    **{name: Family("continuous", draw, 40_000, 200.0) for name, draw in continuous.DRAWS.items()},
+    **{name: Family("Merge", merges.merge(name), 60_000, 200.0) for name in merges.RANGES},
     "corridor_back_10": Family("exploration", corridors.corridor(10, back=True), 20_000, 200.0, target=False),
     "corridor_back_25": Family("exploration", corridors.corridor(25, back=True), 20_000, 200.0, target=False),
 }
@@ -78,10 +84,11 @@ def zoo_game(family: str, seed: int) -> ZooGame:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number, at least 0; got {seed!r}.")
     rng = np.random.default_rng([zlib.crc32(family.encode()), int(seed)])
-    undecided = 0
+    undecided = others = 0
     for _ in range(_MOST_DRAWS):
         draft = FAMILIES[family].draw(rng, int(seed))
         if draft.answer is None:
+            others += 1
             continue
         if draft.margin >= DECIDED:
             break
@@ -91,5 +98,14 @@ def zoo_game(family: str, seed: int) -> ZooGame:
     agents = draft.game.possible_agents
     hierarchy = getattr(draft.game, "hierarchy", None) or ((agents[draft.leader],), (agents[1 - draft.leader],))
     return ZooGame(
-        family, int(seed), draft.game, hierarchy, draft.gamma, draft.answer, draft.margin, undecided, draft.about
+        family,
+        int(seed),
+        draft.game,
+        hierarchy,
+        draft.gamma,
+        draft.answer,
+        draft.margin,
+        undecided,
+        others,
+        draft.about,
     )

@@ -44,6 +44,7 @@ class ZooGame:
         answer: the exact answer.
         margin: that decides it, in standard deviations of the stage payoffs.
         undecided: draws before this one whose margin was below `DECIDED`.
+        others: draws before this one that were not what the family promises, such as of another stratum.
         about: numbers that describe the game.
     """
 
@@ -55,4 +56,5 @@ class ZooGame:
     answer: Any
     margin: float
     undecided: int
+    others: int
     about: dict[str, Any]

@@ -9,10 +9,8 @@ import numpy as np
 
 from rllib_biac.envs.batched import BatchedStep
 from rllib_biac.envs.matrix_game import BatchedMatrixGame, MatrixGame
-from rllib_biac.envs.zoo.answers import DiscreteAnswer, answer, margin
+from rllib_biac.envs.zoo.answers import margin, matrix_answer
 from rllib_biac.envs.zoo.game import Draft
-
-Payoffs = Callable[[np.random.Generator], np.ndarray]
 
 
 class NoisyMatrixGame(MatrixGame):
@@ -69,17 +67,6 @@ class BatchedNoisyMatrixGame(BatchedMatrixGame):
         for own, (agent, rewards) in zip(drawn, list(step.rewards.items()), strict=True):
             step.rewards[agent] = (rewards + own).astype(np.float32)
         return step
-
-
-def matrix_answer(payoffs: np.ndarray, leader: int) -> DiscreteAnswer:
-    """Solves a one-step game, payoffs (2, |A_1|, |A_2|), ties included."""
-    from rllib_biac.equilibria.feedback import backup
-    from rllib_biac.equilibria.markov import MarkovGame
-
-    game = MatrixGame(payoffs)
-    led = MarkovGame.from_matrix(payoffs).led_by(leader)
-    values, _, _ = backup(led.rewards, led.transitions, 0.0, np.zeros((2, 1)))
-    return answer(game.tables(), np.ones(1), 0.0, leader, values[None])
 
 
 def _draft(payoffs: np.ndarray, leader: int, units: np.ndarray | None = None, **about: Any) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from rllib_biac.envs.zoo.answers import DiscreteAnswer
+from rllib_biac.envs.zoo.continuous_answers import ContinuousAnswer
 from rllib_biac.envs.zoo.game import DECIDED
+from rllib_biac.envs.zoo.merges import MergeAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class Rules:
         looks: at greedy play, evenly over the budget.
         last: share of the looks in which none may be wrong where a run holds.
         near: largest error of a continuous action that is right, as a share of its range.
+        match: least share of Merge's starts whose outcome is the equilibrium's where play is right.
     """
 
     decided: float = DECIDED
     looks: int = 40
     last: float = 0.25
     near: float = 0.05
+    match: float = 0.995
 
 
 RULES = Rules()
@@ -68,22 +72,27 @@ class Score:
         response_regret: what the follower misses by its answer to what is played, likewise, as a share of the spread of
             its payoff over its answers.
         answers: share of best responses among the answers to all leader actions in all states; NaN where nobody knows.
+        error: how far continuous actions are from equilibrium, as a share of their range, or the share of Merge's
+            starts that come to another outcome; NaN elsewhere.
     """
 
     right: bool
     leader_regret: float
     response_regret: float
     answers: float
+    error: float = float("nan")
 
 
-def reached(answer: DiscreteAnswer, leads: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Returns the states that a play can come to, (|S|,) bool; arguments as of `score_discrete`."""
-    states = np.arange(len(leads))
-    follows = answer.follows[states, leads, answers]  # (|S|, |S|)
-    found = answer.start > 0
-    while (more := found | follows[found].any(0)).sum() > found.sum():
-        found = more
-    return found
+def score_continuous(answer: ContinuousAnswer, actions: Mapping[str, np.ndarray]) -> Score:
+    """Scores play in a game with continuous actions, agent -> (C, size) or (C,), in the answer's own states."""
+    error = answer.error(actions)
+    return Score(error <= RULES.near, answer.regret(actions, 0), answer.regret(actions, -1), float("nan"), error)
+
+
+def score_merge(answer: MergeAnswer, policy: Callable[[np.ndarray], Mapping[str, np.ndarray]]) -> Score:
+    """Scores a policy of Merge: states (m, 8) float32 -> agent -> (m,) integers."""
+    error, unknown = answer.error(policy), float("nan")
+    return Score(1 - error >= RULES.match, unknown, unknown, unknown, error)
 
 
 def score_discrete(
@@ -91,7 +100,8 @@ def score_discrete(
 ) -> Score:
     """Scores a stationary play of a two-player game with tables.
 
-    Where there are several equilibria, play is held against the one that it comes nearest to.
+    Where there are several equilibria, play is held against the one that it comes nearest to. Where there is none, no
+    play is right, and regrets are those in the stage games that the play's own values make.
 
     Args:
         answer: the exact one.
@@ -99,24 +109,38 @@ def score_discrete(
         answers: (|S|,) integers, what the follower plays with it.
         responses: (|S|, |A_l|) integers, its answers to all leader actions; None where nobody knows.
     """
+    states = np.flatnonzero(answer.reached(leads, answers))
+    games = zip(answer.q, answer.right, strict=True)
     if not len(answer):
-        return Score(False, float("nan"), float("nan"), float("nan"))
-    states = np.flatnonzero(reached(answer, leads, answers))
+        q = own_stage_games(answer, leads, answers)
+        games = zip([q], [np.zeros((len(q), *q.shape[2:]), bool)], strict=True)
     return min(
-        (_score(answer, k, states, leads, answers, responses) for k in range(len(answer))),
+        (_score(q, right, states, leads, answers, responses) for q, right in games),
         key=lambda one: (not one.right, max(one.leader_regret, one.response_regret)),
     )
 
 
+def own_stage_games(answer: DiscreteAnswer, leads: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Returns the stage games that a play's own values make, (|S|, 2, |A_l|, |A_f|); arguments as of `score_discrete`.
+
+    The answer's transitions have to be chances.
+    """
+    from rllib_biac.equilibria.feedback import STAGE_AXES, stage_games
+    from rllib_biac.equilibria.markov import evaluate, round_off
+
+    values = evaluate(answer.rewards, answer.following, answer.gamma, (leads, answers))  # (2, |S|)
+    return round_off(stage_games(answer.rewards, answer.following, answer.gamma, values), STAGE_AXES)
+
+
 def _score(
-    answer: DiscreteAnswer,
-    k: int,
+    q: np.ndarray,
+    right: np.ndarray,
     states: np.ndarray,
     leads: np.ndarray,
     answers: np.ndarray,
     responses: np.ndarray | None,
 ) -> Score:
-    q = answer.q[k]  # (|S|, 2, |A_l|, |A_f|)
+    # q is (|S|, 2, |A_l|, |A_f|), right (|S|, |A_l|, |A_f|)
     here, first, second = q[states], leads[states], answers[states]
     rows = np.arange(len(states))
     best = here[:, 1] == here[:, 1].max(-1, keepdims=True)  # (reached, |A_l|, |A_f|)
@@ -131,7 +155,7 @@ def _score(
         every = np.take_along_axis(q[:, 1], responses[..., None], -1)[..., 0]  # (|S|, |A_l|)
         known = float((every == q[:, 1].max(-1)).mean())
     return Score(
-        right=bool(answer.right[k][states, first, second].all()),
+        right=bool(right[states, first, second].all()),
         leader_regret=float(_share(missed, np.ptp(secured, axis=-1)).max()),
         response_regret=float(_share(foregone, np.ptp(follows, axis=-1)).max()),
         answers=known,
