@@ -66,8 +66,13 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
         return job | {"rules": rules_hash(), "cannot": str(error)}
     each = family.steps // RULES.looks
     looks, seconds, score, begin, spent = [], [], None, time.process_time(), 0.0
+    failed = None
     for _ in range(RULES.looks):
-        learner.train(each)
+        try:
+            learner.train(each)
+        except ValueError as error:  # such as more states than a table holds
+            failed = str(error)
+            break
         spent = time.process_time() - begin
         if spent > family.cpu_seconds:
             break
@@ -92,6 +97,7 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
         "margin": _number(zoo.margin),
         "undecided": zoo.undecided,
         "about": zoo.about,
+        "failed": failed,
     }
 
 

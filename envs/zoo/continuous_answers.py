@@ -37,6 +37,8 @@ class ContinuousAnswer:
         states: (C, d) float32, the contexts in which play is scored; one constant without a context.
         z: (C, m) the context and all actions at the equilibrium, as the game's forms take them.
         actions: agent -> (C, size), the equilibrium in those contexts; what discrete actions stand for.
+        values: (n,) what the equilibrium pays, the mean over those contexts.
+        random: (n,) what uniform play pays in them.
         margin: what a discrete player at the top loses by its second-best action, in the spread of its payoff over its
             actions; infinite where it has no other peak, or is not discrete.
 
@@ -59,6 +61,8 @@ class ContinuousAnswer:
         else:
             self.fill(z, 0)
         self.z = z
+        self.values = game.payoffs(z).mean(1)
+        self.random = self._uniform_values()
         self.actions = {agent: z[:, block] for agent, block in zip(game.possible_agents, game.blocks, strict=True)}
 
     def _build(self, search: bool) -> None:
@@ -128,6 +132,20 @@ class ContinuousAnswer:
         many = np.repeat(z, len(tries), 0)
         many[:, game.blocks[player]] = np.tile(tries, (len(z), 1))
         return game.payoffs(self.fill(many, level + 1))[player].reshape(len(z), len(tries))
+
+    def _uniform_values(self) -> np.ndarray:
+        """Returns what uniform play pays, (n,): second moments are all that a quadratic payoff knows."""
+        game = self.game
+        seen = self.z[:, : 1 + game.context]  # (C, 1 + context)
+        moments = np.zeros(game.forms.shape[1:])
+        moments[: seen.shape[1], : seen.shape[1]] = seen.T @ seen / len(seen)
+        for i, block in enumerate(game.blocks):  # of mean 0: discrete actions stand for numbers around 0
+            square = np.mean(game.discrete[i] ** 2) if i in game.discrete else 1 / 3
+            moments[block, block] = square * np.eye(game.sizes[i])
+        paid = np.einsum("iab,ab->i", game.forms, moments)
+        for peak in game.peaks:
+            paid[peak.player] += peak.height * np.exp(-0.5 * ((_GRID - peak.at) / peak.width) ** 2).mean()
+        return paid
 
     def _best_at_the_top(self, z: np.ndarray) -> None:
         game = self.game
