@@ -1,5 +1,6 @@
 """Exact game theory, the oracle for every test: equilibria, margins and regrets. Imports numpy and scipy only."""
 
+from rllib_biac.equilibria.accuracy import TooWideError
 from rllib_biac.equilibria.feedback import FeedbackSE, backward_induction, feedback_se
 from rllib_biac.equilibria.hierarchy import HierarchySE, hierarchy_se, pure_nash_n
 from rllib_biac.equilibria.markov import CommitmentSE, MarkovGame, commitment_se, cooperation_level, policy_game
@@ -24,6 +25,7 @@ __all__ = [
     "NashComparison",
     "PlayRegret",
     "StackelbergEquilibrium",
+    "TooWideError",
     "backward_induction",
     "commitment_se",
     "compare_with_nash",
