@@ -111,6 +111,7 @@ def evaluate(
         "episode_len_mean": fmean(played.lengths),
         "agent_episode_returns_mean": {agent: fmean(returns) for agent, returns in played.returns.items()},
         "outcome_share": {name: count / len(played.lengths) for name, count in played.outcomes.most_common()},
+        "deployable": played.deployable,
         **regrets,
     }
 
@@ -140,6 +141,7 @@ def show(report: dict[str, Any], as_json: bool) -> None:
     click.echo(f"{report['episodes']} episodes, mean length {report['episode_len_mean']:.1f}")
     for agent, value in report["agent_episode_returns_mean"].items():
         click.echo(f"  mean return of {agent}: {value:.3f}")
+    click.echo(f"  {report['deployable']}")
     for name, share in report["outcome_share"].items():
         click.echo(f"  {name}: {share:.1%}")
     if "response_regret" in report:

@@ -16,6 +16,8 @@ from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.games import StateReader, make_copies, make_one, name_of
+from rllib_biac.learning.information import deployable, tell_less
+from rllib_biac.learning.team import Team
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Played:
         frames_per_second: how fast to show them.
         regret: of the play that was learned, exact; None where the game has no tables.
         nash: its payoffs beside those of every pure NE; None where the game has no tables, or too many policies.
+        deployable: what the agents need where they are deployed, in words.
         learned_regret: agent -> its regret by a best response that was learned, top level first; if asked for.
     """
 
@@ -43,6 +46,7 @@ class Played:
     regret: PlayRegret | None = None
     nash: NashComparison | None = None
     learned_regret: dict[str, LearnedRegret] = field(default_factory=dict)
+    deployable: str = ""
 
 
 def play(
@@ -112,11 +116,19 @@ def play(
             played.lengths.append(length)
             if step.outcome[0] >= 0:
                 played.outcomes[games.outcome_names[step.outcome[0]]] += 1
+        played.deployable = _deployable(team, games, on_observations)
     finally:
         games.close()
     if best_response:
         played.learned_regret = learned_regret(trained, best_response, seed=seed, progress=progress)
     return played
+
+
+def _deployable(team: Team, games: ParallelEnvBatch, on_observations: bool) -> str:
+    if on_observations and team.information == "full":
+        return "deployable: each agent acts on its own observation, by its approximator"
+    less = tell_less(games, team.settings.state) if team.information == "full" else []
+    return deployable(team, less)
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """A policy as a program of its own: for ONNX runtimes (phones, C++, browsers), or for PyTorch without this library.
 
 Inputs are named `state` or `observation_<agent>`, float32, (batch, *shape), with any number of rows; where the game
-masks actions also `mask_<agent>`, (batch, |A_i|) bool, of a continuous action (batch, 1). Outputs are named
-`action_<agent>`: (batch,) int64, or (batch, size) float32 of a continuous action. Networks are computed in float32.
+masks actions also `mask_<agent>`, (batch, |A_i|) bool, of a continuous action (batch, 1); of one agent's program, to
+whom actions are announced, those as `action_<agent>`. Outputs are named `action_<agent>`: (batch,) int64, or
+(batch, size) float32 of a continuous action. Networks are computed in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rllib_biac.execution.greedy import GreedyPlay
-from rllib_biac.files.policy import STATE, Arrays, Description, NetworkDescription
+from rllib_biac.files.policy import STATE, Actions, Arrays, Description, NetworkDescription
 
 OPSET = 18  # ArgMax, GatherND and Gelu of old and new runtimes
 
@@ -77,15 +78,14 @@ class TorchPolicy(nn.Module):
             policy.agent(agent)
         about = policy.description
         self._returned = policy.agents if agent is None else (agent,)
+        own = about.by_observations
         self._seen = {
-            STATE if about.play != "local" else f"observation_{name}": name
-            for name in about.inputs
-            if about.play != "local" or name in self._returned
+            f"observation_{name}" if own else STATE: name for name in about.inputs if not own or name in self._returned
         }
+        heard = [] if agent is None else about.above(agent)
+        self._announced = {f"action_{name}": name for name in heard}
         self._masks = {
-            f"mask_{name}": name
-            for name in policy.agents
-            if about.masked and (about.play != "local" or name in self._returned)
+            f"mask_{name}": name for name in policy.agents if about.masked and (not own or name in self._returned)
         }
         self.example_inputs = {
             **{name: torch.zeros(2, *about.inputs[of]) for name, of in self._seen.items()},
@@ -93,6 +93,7 @@ class TorchPolicy(nn.Module):
                 name: torch.ones(2, own.size if (own := about.actions[of]).discrete else 1, dtype=torch.bool)
                 for name, of in self._masks.items()
             },
+            **{name: _any_action(about.actions[of]) for name, of in self._announced.items()},
         }
         self.output_names = [f"action_{name}" for name in self._returned]
         networks = {name: TorchNetwork(own, policy.arrays_of(name)) for name, own in about.networks.items()}
@@ -101,7 +102,8 @@ class TorchPolicy(nn.Module):
 
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen = {of: inputs[name] for name, of in self._seen.items()}
-        actions = self._walk(seen, {of: inputs[name] for name, of in self._masks.items()})
+        announced = {of: inputs[name] for name, of in self._announced.items()}
+        actions = self._walk(seen, {of: inputs[name] for name, of in self._masks.items()}, announced)
         return {f"action_{name}": actions[name] for name in self._returned}
 
     def traced(self) -> torch.export.ExportedProgram:
@@ -157,6 +159,12 @@ def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> N
     )
     assert program is not None
     program.save(str(file), external_data=False)
+
+
+def _any_action(actions: Actions) -> torch.Tensor:
+    if actions.bounds is None:
+        return torch.zeros(2, dtype=torch.int64)
+    return torch.tensor([actions.bounds[0]] * 2, dtype=torch.float32)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rllib_biac.files.policy import STATE, Arrays, Description
-from rllib_biac.walk import Array, ByActions, ByTables, PerAgent, best, walk
+from rllib_biac.walk import Array, ByActions, ByObservations, ByTables, PerAgent, best, walk
 
 
 class GreedyPlay:
@@ -46,13 +46,14 @@ class GreedyPlay:
         if description.num_leader_actions:
             self._vectors[description.agents[0]] = convert(arrays["tried"])
 
-    def __call__(self, seen: PerAgent, masks: PerAgent) -> dict[str, Array]:
+    def __call__(self, seen: PerAgent, masks: PerAgent, announced: PerAgent | None = None) -> dict[str, Array]:
         """Plays.
 
         Args:
-            seen: input -> (batch, *its shape), floating point. Where play is local, only those seen act.
+            seen: input -> (batch, *its shape), floating point. Where play is by observations, only those seen act.
             masks: agent -> (batch, |A_i|) bool, for those who have one; of a continuous action (batch, 1), whether the
                 agent acts.
+            announced: agent -> (batch,) or (batch, size), what those do who are not seen, where others hear of it.
 
         Returns:
             agent -> (batch,) int64, or (batch, size) of a continuous action.
@@ -64,8 +65,7 @@ class GreedyPlay:
         if self._description.play == "levels":
             vectors = walk(levels, self._by_actions(x[STATE], masks))
         else:
-            outputs = {agent: self._networks[agent](own) for agent, own in x.items()}
-            vectors = {agent: self._vector(agent, output, masks.get(agent)) for agent, output in outputs.items()}
+            vectors = self._by_observations(x, masks, announced or {})
         return {agent: self._decoded(agent, vector) for agent, vector in vectors.items()}
 
     def _by_tables(self, x: Array, masks: PerAgent) -> ByTables:
@@ -94,6 +94,20 @@ class GreedyPlay:
             leads=leads if self._description.enumerates else None,
         )
         return play
+
+    def _by_observations(self, x: PerAgent, masks: PerAgent, announced: PerAgent) -> dict[str, Array]:
+        hears, levels = self._description.play == "announced", self._description.levels
+        play = ByObservations(levels, x, lambda agent, seen: self._networks[agent](seen), self._vector, masks, hears)
+        taken = {agent: self._encoded(agent, action) for agent, action in announced.items()}
+        for level in range(len(levels)):
+            taken |= play.greedy(level, taken)
+        return {agent: taken[agent] for agent in self._description.agents if agent in x}
+
+    def _encoded(self, agent: str, action: Array) -> Array:
+        if agent not in self._bounds:
+            return self._vectors[agent][action]
+        low, high = self._bounds[agent]
+        return 2.0 * (action - low) / (high - low) - 1.0
 
     def _vector(self, agent: str, output: Any, mask: Array | None) -> Array:
         """Returns the greedy action's vector for what an agent's network says: (..., size)."""

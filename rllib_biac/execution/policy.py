@@ -123,8 +123,8 @@ class StackelbergPolicy:
         Args:
             state: state shape, or (n, *state shape).
             observations: agent -> observation shape, or (n, *observation shape), instead of the state: each agent acts
-                on its own, by its approximator, or in algorithms whose agents always do (IDQN and its kin, MADDPG,
-                MATD3).
+                on its own, by its approximator, with `information: own`, or in algorithms whose agents always do (IDQN
+                and its kin, MADDPG, MATD3).
             masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything. All zeros say
                 that the agent is absent: it plays its null action. Of a continuous action (1,) or (n, 1) bool, whether
                 the agent acts.
@@ -161,10 +161,11 @@ class StackelbergPolicy:
 
     def _inputs(self, state: Any, observations: Mapping[str, Any] | None, acting: Iterable[str]) -> dict[str, Any]:
         """Returns what is seen, by the names of the description's inputs."""
-        if self.description.play != "local":
+        if not self.description.by_observations:
             if observations is not None:
                 raise ValueError(
-                    "this policy cannot act on observations, for no approximator was trained (approximators: true): "
+                    "this policy cannot act on observations, for no approximator was trained (approximators: true, or "
+                    "information: own): "
                     f"give the state, of shape {self.description.inputs[STATE]}."
                 )
             if state is None:
@@ -178,7 +179,12 @@ class StackelbergPolicy:
             raise ValueError(f"the observation of {', '.join(missing)} is missing.")
         return {agent: observations[agent] for agent in acting}
 
-    def _played(self, inputs: Mapping[str, Any], masks: Mapping[str, Any] | None) -> dict[str, Action]:
+    def _played(
+        self,
+        inputs: Mapping[str, Any],
+        masks: Mapping[str, Any] | None,
+        announced: Mapping[str, Any] | None = None,
+    ) -> dict[str, Action]:
         seen, rows = {}, set()
         for name, given in inputs.items():
             # Everybody rounds to what was trained on, whatever precision they were given.
@@ -192,7 +198,8 @@ class StackelbergPolicy:
         if len(rows) > 1:
             raise ValueError("some observations are single, others a batch, or batches differ in their rows.")
         (many,) = rows
-        actions = self._walk(seen, self._checked(masks, many) if masks else {})
+        told = self._heard(announced, many) if announced else {}
+        actions = self._walk(seen, self._checked(masks, many) if masks else {}, told)
         return {agent: self._finished(agent, action, many is None) for agent, action in actions.items()}
 
     def _checked(self, masks: Mapping[str, Any], many: int | None) -> dict[str, np.ndarray]:
@@ -209,6 +216,19 @@ class StackelbergPolicy:
                 mask[~mask.any(1), 0] = True  # nothing to do: the null action
             checked[agent] = mask
         return checked
+
+    def _heard(self, announced: Mapping[str, Any], many: int | None) -> dict[str, np.ndarray]:
+        heard = {}
+        for agent, given in announced.items():
+            own = self.description.actions[agent]
+            action = np.asarray(given, np.int64 if own.discrete else np.float64)
+            expected = (() if many is None else (many,)) + (() if own.discrete else (own.size,))
+            if action.shape != expected:
+                raise ValueError(f"the announced action of {agent} has shape {action.shape}: {expected} is expected.")
+            if own.discrete and not ((action >= 0) & (action < own.size)).all():
+                raise ValueError(f"the announced action of {agent} is none of 0, ..., {own.size - 1}.")
+            heard[agent] = action.reshape(-1) if own.discrete else action.reshape(-1, own.size)
+        return heard
 
     def _finished(self, agent: str, action: np.ndarray, single: bool) -> Action:
         if self.description.actions[agent].discrete:
@@ -259,6 +279,7 @@ class AgentPolicy:
         *,
         observation: ArrayLike | None = None,
         masks: Mapping[str, ArrayLike] | None = None,
+        announced: Mapping[str, Any] | None = None,
     ) -> Action:
         """Plays the agent's own action, the one `StackelbergPolicy.act` gives it.
 
@@ -267,6 +288,8 @@ class AgentPolicy:
             observation: observation shape, or (n, *observation shape), instead of the state: by the agent's
                 approximator, or in algorithms whose agents always act on their own.
             masks: as for `StackelbergPolicy.act`: everybody's, for what others may do decides what they will do.
+            announced: agent -> the action it has taken, of all agents of the levels above, where these are announced
+                (`information: own`); one per row.
 
         Returns:
             int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
@@ -276,4 +299,9 @@ class AgentPolicy:
         """
         observations = None if observation is None else {self.name: observation}
         policy = self.policy._for(observations)
-        return policy._played(policy._inputs(state, observations, [self.name]), masks)[self.name]
+        above = policy.description.above(self.name)
+        if set(announced or {}) != set(above):
+            expected = f"those of {', '.join(above)} are announced to it" if above else "none are announced to it"
+            raise ValueError(f"announced gives {self.name} the actions of {sorted(announced or {})}, but {expected}.")
+        inputs = policy._inputs(state, observations, [self.name])
+        return policy._played(inputs, masks, announced)[self.name]

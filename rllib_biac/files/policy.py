@@ -22,7 +22,7 @@ FORMAT = f"{_FORMAT_NAME} 3"
 STATE = "state"
 ON_OBSERVATIONS = "on_observations/"
 
-Play = Literal["tables", "levels", "local"]
+Play = Literal["tables", "levels", "local", "announced"]
 Arrays = dict[str, np.ndarray]
 
 
@@ -81,9 +81,10 @@ class Description:
 
     Attributes:
         play: how actions follow from networks: one leader and one follower whose networks answer for all joint actions
-            (`tables`), networks that take actions in (`levels`), or each agent by its own observation (`local`).
+            (`tables`), networks that take actions in (`levels`), or each agent by its own observation, alone
+            (`local`) or beside the actions of the levels above it (`announced`).
         levels: the hierarchy, top first.
-        inputs: shape of what is seen, of `"state"` or, where play is local, of each agent's observation.
+        inputs: shape of what is seen, of `"state"` or, where play is `by_observations`, of each agent's observation.
         actions: of each agent.
         networks: of each agent.
         masked: whether the game forbids actions at times.
@@ -107,6 +108,18 @@ class Description:
         return tuple(agent for level in self.levels for agent in level)
 
     @property
+    def by_observations(self) -> bool:
+        """Whether each agent acts on its own observation, not on the state."""
+        return self.play in ("local", "announced")
+
+    def above(self, agent: str) -> tuple[str, ...]:
+        """Returns the agents whose actions are announced to an agent, top first."""
+        if self.play != "announced":
+            return ()
+        (level,) = (k for k, agents in enumerate(self.levels) if agent in agents)
+        return tuple(name for agents in self.levels[:level] for name in agents)
+
+    @property
     def enumerates(self) -> bool:
         """Whether the top level tries each of its actions (Eq. 12) instead of asking an actor (Eq. 17)."""
         return self.play == "tables" or (
@@ -122,7 +135,7 @@ class Description:
         Raises:
             KeyError, TypeError, ValueError: if it is none.
         """
-        if read["play"] not in ("tables", "levels", "local"):
+        if read["play"] not in ("tables", "levels", "local", "announced"):
             raise ValueError(f"unknown play {read['play']!r}")
         return cls(
             play=read["play"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -50,6 +50,8 @@ class Peer(Agent):
 
 class PeersTeam(Team):
     """All agents at once, none knowing what the others do."""
+
+    information: ClassVar[Literal["full", "own"]] = "own"
 
     def act(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -189,10 +189,12 @@ class Team(nn.Module):
         hierarchy: who leads whom.
         agents: all of them, top level first.
         sizes: agent -> |A_i|, or the dimension of its continuous action.
+        information: what `act` needs of those who play: `full`, the state, or `own`, each agent's own observation.
         shares: whether something belongs to no agent; `build_shared` makes it.
         shared: that, under the name `SHARED`.
     """
 
+    information: ClassVar[Literal["full", "own"]] = "full"
     shares: ClassVar[bool] = False
     shared: Member
 
@@ -336,7 +338,7 @@ class Team(nn.Module):
         parts = {agent: described_network(network, agent) for agent, network in networks.items()}
         first = self[self.agents[0]]
         inputs = {STATE: (first.state_mean, first.state_std)}
-        if play == "local":
+        if play in ("local", "announced"):
             inputs = {agent: (self[agent].observation_mean, self[agent].observation_std) for agent in self.agents}
         actions = {agent: self[agent].actions() for agent in self.agents}
         return described_play(play, self.hierarchy.levels, inputs, actions, parts, self.spec.masked, tried)

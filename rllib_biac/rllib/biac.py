@@ -69,6 +69,27 @@ class BiACConfig(JointConfig):
         )
 
     @override(JointConfig)
+    @documented(BiACSettings, "environment")
+    def environment(
+        self,
+        env: Any = NotProvided,
+        *,
+        information: Literal["full", "own"] | None = NotProvided,
+        announced: bool = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets the game, and who knows what in it.
+
+        Args:
+            env: the game, as for the other algorithms.
+            kwargs: `state`, and RLlib's other settings; `env_config` is handed to the game.
+
+        Returns:
+            This config.
+        """
+        return super().environment(env, **kwargs)._set_given(information=information, announced=announced)
+
+    @override(JointConfig)
     @documented(BiACSettings, "env_runners")
     def env_runners(
         self, *, exploration_noise: float = NotProvided, approximated_share: float = NotProvided, **kwargs: Any

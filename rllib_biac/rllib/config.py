@@ -18,10 +18,12 @@ from ray.rllib.policy.policy import PolicySpec
 from ray.rllib.utils.annotations import override
 from ray.util.debug import log_once
 
+from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.one_game import Look
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import Game, StateReader, make_games, naming
+from rllib_biac.learning.games import Game, StateReader, make_games, name_of, naming
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.information import TAKEN, tell_less
 from rllib_biac.learning.memory import gigabytes, memory_of
 from rllib_biac.learning.partners import GameWithPartners, WithPartners
 from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
@@ -350,7 +352,17 @@ class JointConfig(AlgorithmConfig):
             spec = StateReader(games, self.state).team_spec(hierarchy, settings)
             if isinstance(games, WithPartners):
                 games.try_partners()
+            if getattr(settings, "information", "own") is None and log_once(f"information/{name_of(self.env)}"):
+                self._say_who_knows_what(games)
         finally:
             games.close()
         self.looked = spec.look
         return spec
+
+    def _say_who_knows_what(self, games: BatchedGame) -> None:
+        try:
+            less = tell_less(games, self.state)
+        except Exception:  # a game that fails says so where it is played, with its name
+            return
+        if less:
+            logger.warning("%s (%s: tells less.)", TAKEN, ", ".join(less))

@@ -16,7 +16,7 @@ Array = Any  # of numpy or of PyTorch
 PerAgent = Mapping[str, Array]
 Levels = Sequence[Sequence[str]]
 
-__all__ = ["ByActions", "ByTables", "Play", "best", "concatenated", "picked", "restrict", "walk"]
+__all__ = ["ByActions", "ByObservations", "ByTables", "Play", "best", "concatenated", "picked", "restrict", "walk"]
 
 
 def namespace(array: Array) -> Any:
@@ -207,3 +207,41 @@ class ByActions:
         joint = many.answered(actions, level + 1)
         everybody = [name for agents in self.levels for name in agents]
         return joint, critic(concatenated(many.x, joint, everybody))[..., 0]
+
+
+class ByObservations:
+    """A hierarchy of any depth in which each agent sees its own observation. Actions are vectors, (..., size).
+
+    Args:
+        levels: agents, top level first.
+        x: agent -> (..., observation size), normalised; who is left out does not act.
+        actor: (agent, what it sees (..., observation size + sizes of the actions announced)) -> (..., size).
+        vector: (agent, its actor's output, its mask) -> its greedy action.
+        masks: agent -> (..., |A_i|) bool, of those who have one.
+        announced: whether each sees the actions of the levels above it as well.
+    """
+
+    def __init__(
+        self,
+        levels: Levels,
+        x: PerAgent,
+        actor: Callable[[str, Array], Array],
+        vector: Callable[[str, Array, Array | None], Array],
+        masks: PerAgent,
+        announced: bool,
+    ) -> None:
+        self.levels, self.x, self.masks, self.announced = levels, x, masks, announced
+        self._actor, self._vector = actor, vector
+
+    def seen(self, agent: str, level: int, taken: PerAgent) -> Array:
+        """Returns what an agent of a level sees: (..., observation size + sizes of the actions announced)."""
+        above = [name for agents in self.levels[:level] for name in agents] if self.announced else []
+        return concatenated(self.x[agent], taken, above)
+
+    def greedy(self, level: int, taken: PerAgent) -> Mapping[str, Array]:
+        """Returns the actions of a level's agents, agent -> (..., size)."""
+        return {
+            agent: self._vector(agent, self._actor(agent, self.seen(agent, level, taken)), self.masks.get(agent))
+            for agent in self.levels[level]
+            if agent in self.x
+        }

@@ -61,6 +61,10 @@ CASES = {
     "local, masked": ("IDQN", Masked, EQUALS, {}),
     "local actors, masked": ("MADDPG", Masked, EQUALS, {}),
     "local, vectors": ("MADDPG", Navigation, EQUALS, {}),
+    "announced": ("BiAC", Three, [["one"], ["two"], ["three"]], {"information": "own"}),
+    "announced, masked": ("BiAC", MaskedThree, [["two", "three"], ["one"]], {"information": "own"}),
+    "announced, vectors": ("BiAC", ThreeKinds, [["two"], ["one", "three"]], {"information": "own"}),
+    "not announced": ("BiAC", ThreeKinds, [["two"], ["one", "three"]], {"information": "own", "announced": False}),
     "local, images": ("IDQN", Pictures, EQUALS, {"conv_filters": [[4, 4, 2]]}),
 }
 

@@ -18,6 +18,7 @@ KINDS = [
     "chain, masked",
     "vector between",
     "local, MADDPG",
+    "announced, masked",
     "local, images",
 ]
 # One program of ONNX takes two seconds to make.
@@ -31,7 +32,7 @@ def case(request):
     policy = StackelbergPolicy.from_module(team)
     state, observations, masks = inputs_of(team, 500)
     named = {f"mask_{agent}": mask for agent, mask in (masks or {}).items()}
-    if policy.description.play == "local":
+    if policy.description.by_observations:
         named |= {f"observation_{agent}": own.astype(np.float32) for agent, own in observations.items()}
         joint = policy.act(observations=observations, masks=masks)
     else:
@@ -41,11 +42,12 @@ def case(request):
     return policy, named, {f"action_{agent}": action for agent, action in joint.items()}, spaces
 
 
-def of_one(policy, named, agent):
+def of_one(policy, named, expected, agent):
     """What an agent alone is given."""
-    if policy.description.play != "local":
+    if not policy.description.by_observations:
         return named
-    return {name: array for name, array in named.items() if name.endswith(f"_{agent}")}
+    own = {name: array for name, array in named.items() if name.endswith(f"_{agent}")}
+    return own | {f"action_{above}": expected[f"action_{above}"] for above in policy.description.above(agent)}
 
 
 @pytest.mark.parametrize("case", KINDS, indirect=True)
@@ -59,8 +61,9 @@ def test_torch(case, tmp_path):
     same({name: action.numpy() for name, action in one_row.items()}, {k: v[:1] for k, v in expected.items()}, spaces)
 
     agent = policy.agents[-1]
+    wanted = {name: torch.from_numpy(action) for name, action in expected.items()}
     policy.export_torch(tmp_path / "one.pt2", agent=agent)
-    played = torch.export.load(str(tmp_path / "one.pt2")).module()(of_one(policy, tensors, agent))
+    played = torch.export.load(str(tmp_path / "one.pt2")).module()(of_one(policy, tensors, wanted, agent))
     own = f"action_{agent}"
     same({name: action.numpy() for name, action in played.items()}, {own: expected[own]}, spaces)
 
@@ -78,7 +81,7 @@ def test_onnx(case, tmp_path):
         session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
         outputs = [output.name for output in session.get_outputs()]
         assert outputs == (list(expected) if chosen is None else [f"action_{agent}"])
-        given = named if chosen is None else of_one(policy, named, agent)
+        given = named if chosen is None else of_one(policy, named, expected, agent)
         # What does not matter to an agent's own action may have been left out of its program.
         taken = {name: given[name] for name in (each.name for each in session.get_inputs())}
         for rows in (slice(None), slice(0, 1)):

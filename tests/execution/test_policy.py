@@ -33,13 +33,31 @@ def merge():
     return StackelbergPolicy.from_module(teams("tables"))
 
 
+def test_who_hears_of_actions_is_told_them():
+    policy = StackelbergPolicy.from_module(teams("announced"))
+    two, seen = policy.agent("two"), np.zeros(policy.description.inputs["two"])
+    answers = [two.act(observation=seen, announced={"one": action}) for action in (0, 1)]
+    both = two.act(observation=np.stack([seen, seen]), announced={"one": [0, 1]})
+    np.testing.assert_array_equal(both, answers)
+    for announced, message in (
+        (None, "those of one are announced"),
+        ({"one": 0, "three": 1}, "those of one are announced"),
+        ({"one": 2}, "none of 0, ..., 1"),
+        ({"one": [0]}, r"has shape \(1,\): \(\) is expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            two.act(observation=seen, announced=announced)
+    with pytest.raises(ValueError, match="none are announced to it"):
+        policy.agent("one").act(observation=np.zeros(policy.description.inputs["one"]), announced={"two": 0})
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_play_is_the_teams_play(tmp_path, case):
     team = teams(case)
     spaces = {agent: team.spec.action_spaces[agent] for agent in team.agents}
     StackelbergPolicy.from_module(team).save(tmp_path / "saved")
     policy = StackelbergPolicy.load(tmp_path / "saved")
-    local = policy.description.play == "local"
+    local = policy.description.by_observations
     state, observations, masks = inputs_of(team, 100 if "images" in case else 4000)
     expected = greedy(team, state, observations, masks)
     assert any(len(np.unique(action)) > 1 for action in expected.values()), "the test would show nothing"
@@ -50,6 +68,7 @@ def test_play_is_the_teams_play(tmp_path, case):
     for agent, action in joint.items():
         assert action.dtype == expected[agent].dtype and action.shape == expected[agent].shape
         own = {"observation": observations[agent]} if local else {"state": state}
+        own |= {"announced": {above: joint[above] for above in policy.description.above(agent)}}
         np.testing.assert_array_equal(policy.agent(agent).act(**own, masks=masks), action)
 
     for row in range(50):  # one by one, as plain numbers
@@ -60,6 +79,7 @@ def test_play_is_the_teams_play(tmp_path, case):
             assert spaces[agent].contains(action)
             np.testing.assert_array_equal(action, joint[agent][row])
             own = {"observation": observations[agent][row]} if local else {"state": state[row]}
+            own |= {"announced": {above: joint[above][row] for above in policy.description.above(agent)}}
             np.testing.assert_array_equal(policy.agent(agent).act(**own, masks=one), action)
 
 

@@ -81,6 +81,7 @@ def another(field, hint):
         "grad_clip": 3.0,
         "partners": {"one": "random"},
         "policies_to_train": ["one"],
+        "information": "own",
     }
     if field.name in special:
         return special[field.name]

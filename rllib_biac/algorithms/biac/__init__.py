@@ -22,6 +22,10 @@ def _team(spec: TeamSpec) -> type[Team]:
     settings = spec.settings
     assert isinstance(settings, BiACSettings)
     team: type[Team]
+    if settings.information == "own":
+        from rllib_biac.algorithms.biac.own_team import OwnTeam
+
+        return OwnTeam
     if not (spec.one_leads_one and spec.discrete):
         from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 
@@ -48,6 +52,10 @@ def _losses(spec: TeamSpec) -> type[Losses]:
     settings = spec.settings
     assert isinstance(settings, BiACSettings)
     losses: type[Losses]
+    if settings.information == "own":
+        from rllib_biac.algorithms.biac.own_losses import OwnLosses
+
+        return OwnLosses
     if not (spec.one_leads_one and spec.discrete):
         from rllib_biac.algorithms.biac.levels_losses import LevelsLosses
 

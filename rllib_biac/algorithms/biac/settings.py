@@ -10,6 +10,9 @@ import gymnasium as gym
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings, setting
 
+# What only one leader and one follower with discrete actions and full information can be told.
+_PAIR = ("actor_loss", "response", "num_hypotheses", "leader_module_class", "follower_module_class")
+
 
 @dataclass(kw_only=True)
 class BiACSettings(Settings):
@@ -59,6 +62,18 @@ class BiACSettings(Settings):
     num_leader_actions: int = setting(
         64, "how many actions `soft_q` tries, at least 2; the best of them is played.", low=2
     )
+    information: Literal["full", "own"] | None = setting(
+        None,
+        "what each agent acts on in play: `full`, the state, or `own`, its own observation; None takes `full`, and "
+        "says so where observations differ in what they tell.",
+        group="environment",
+    )
+    announced: bool = setting(
+        True,
+        "with `information: own`, whether an agent sees the actions of the levels above beside its observation; else "
+        "it knows those agents by their policies alone.",
+        group="environment",
+    )
     approximators: bool = setting(
         False,
         "whether each agent also learns pi'_i(o_i), to play its part of the equilibrium by its own observation alone, "
@@ -88,7 +103,7 @@ class BiACSettings(Settings):
 
     @property
     def uses_observations(self) -> bool:
-        return self.approximators
+        return self.approximators or self.information == "own"
 
     @property
     def uses_starts(self) -> bool:
@@ -118,9 +133,28 @@ class BiACSettings(Settings):
                 raise ValueError(
                     f"{key}: {value!r} would silently do nothing here: write {company} as well, or leave it out."
                 )
+        if self.information != "own":
+            if not self.announced:
+                raise ValueError(
+                    "announced: false is for information: own. With the state every agent works out what those above "
+                    "it do, and an answer to that is one to their actions. Write information: own, or leave it out."
+                )
+            return
+        for key in (*_PAIR, "continuous_leader", "approximators"):
+            if (value := getattr(self, key)) != getattr(plain, key):
+                raise ValueError(f"{key}: {value!r} does not go with information: own: leave one of them out.")
 
     def check_game(self, spec: Any) -> None:
         super().check_game(spec)
+        if self.information == "own":
+            for agent, space in spec.observation_spaces.items():
+                if len(shape := space.shape or ()) != 1:
+                    raise ValueError(
+                        f"agent {agent!r} sees an array of shape {shape}: with information: own actors put commitments "
+                        "beside it, which takes a vector. Give the game such observations."
+                    )
+            self._check_state(spec)
+            return
         (top, *_) = spec.hierarchy.levels
         if self.continuous_leader == "soft_q" and (
             len(top) > 1 or isinstance(spec.action_spaces[top[0]], gym.spaces.Discrete)
@@ -132,12 +166,16 @@ class BiACSettings(Settings):
         if spec.one_leads_one and spec.discrete:
             return
         plain = BiACSettings()
-        for key in ("actor_loss", "response", "num_hypotheses", "leader_module_class", "follower_module_class"):
+        for key in _PAIR:
             if getattr(self, key) != getattr(plain, key):
                 raise ValueError(
                     f"{key}: {getattr(self, key)!r} is for one leader and one follower with discrete actions; leave it "
                     "out for other hierarchies."
                 )
+        self._check_state(spec)
+
+    @staticmethod
+    def _check_state(spec: Any) -> None:
         if len(spec.state_space.shape or ()) > 1:
             raise ValueError(
                 f"the state has shape {spec.state_space.shape}: networks that take actions in put it beside them, "
