@@ -71,9 +71,9 @@ def policy_value(
     for known in np.unique(told[prior > 0]):
         leads, follows = worth[:, told == known].sum(1)  # (|A_2|,) each
         top = follows >= follows.max() - 1e-9 * max(1.0, np.abs(follows).max())
-        optimistic += leads[top].max()
-        pessimistic += leads[top].min()
-        follower += follows.max()
+        optimistic += float(leads[top].max())
+        pessimistic += float(leads[top].min())
+        follower += float(follows.max())
         answers[known] = np.flatnonzero(top)[leads[top].argmax()]
     return PolicyValue(optimistic, pessimistic, follower, answers.reshape(sizes) if announced else answers)
 
@@ -103,7 +103,7 @@ def decentralised_commitment(
     observations, actions = int(seen[0].max()) + 1, array.shape[2]
     if actions**observations > _MOST:
         raise ValueError(f"the leader has {actions}^{observations} policies, too many to try.")
-    best, policy, secured = None, (), -np.inf
+    best, policy, secured = None, (), -float("inf")
     for tried in itertools.product(range(actions), repeat=observations):
         value = policy_value(array, prior, seen, tried, announced=announced)
         secured = max(secured, value.pessimistic)

@@ -15,9 +15,8 @@ from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.games import StateReader, make_copies, make_one, name_of
+from rllib_biac.learning.games import StateReader, make_copies, make_games, make_one, name_of
 from rllib_biac.learning.information import deployable, tell_less
-from rllib_biac.learning.team import Team
 
 
 @dataclass
@@ -116,19 +115,31 @@ def play(
             played.lengths.append(length)
             if step.outcome[0] >= 0:
                 played.outcomes[games.outcome_names[step.outcome[0]]] += 1
-        played.deployable = _deployable(team, games, on_observations)
     finally:
         games.close()
+    played.deployable = deployment(trained, on_observations)
     if best_response:
         played.learned_regret = learned_regret(trained, best_response, seed=seed, progress=progress)
     return played
 
 
-def _deployable(team: Team, games: ParallelEnvBatch, on_observations: bool) -> str:
-    if on_observations and team.information == "full":
+def deployment(trained: Trained, on_observations: bool = False) -> str:
+    """Says in words what a team needs where it is deployed: its agents' own observations, or the full state.
+
+    Args:
+        trained: the team and its game, which is made once more to see what observations tell.
+        on_observations: whether each agent acts by its approximator.
+    """
+    team = trained.team
+    if team.information == "own":
+        return deployable(team, [])
+    if on_observations:
         return "deployable: each agent acts on its own observation, by its approximator"
-    less = tell_less(games, team.settings.state) if team.information == "full" else []
-    return deployable(team, less)
+    games = make_games(trained.env, 1, np.random.default_rng(0), trained.env_config, team.spec.look)
+    try:
+        return deployable(team, tell_less(games, team.settings.state))
+    finally:
+        games.close()
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ class TorchPolicy(nn.Module):
         self.example_inputs = {
             **{name: torch.zeros(2, *about.inputs[of]) for name, of in self._seen.items()},
             **{
-                name: torch.ones(2, own.size if (own := about.actions[of]).discrete else 1, dtype=torch.bool)
+                name: torch.ones(2, _width_of_mask(about.actions[of]), dtype=torch.bool)
                 for name, of in self._masks.items()
             },
             **{name: _any_action(about.actions[of]) for name, of in self._announced.items()},
@@ -159,6 +159,10 @@ def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> N
     )
     assert program is not None
     program.save(str(file), external_data=False)
+
+
+def _width_of_mask(actions: Actions) -> int:
+    return actions.size if actions.discrete else 1
 
 
 def _any_action(actions: Actions) -> torch.Tensor:

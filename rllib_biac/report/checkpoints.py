@@ -17,7 +17,7 @@ from rllib_biac import envs
 from rllib_biac.envs.matrix_game import MatrixGame
 from rllib_biac.equilibria import pure_nash, stackelberg
 from rllib_biac.evaluation import Trained, play
-from rllib_biac.evaluation.play import can_draw
+from rllib_biac.evaluation.play import can_draw, deployment
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.report.charts import numbers_like
 from rllib_biac.rllib.reading import read_trained
@@ -125,6 +125,16 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
             else ""
         )
         return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
+
+
+def deployed(checkpoint: Path) -> str:
+    """Says in words what the agents need where they are deployed.
+
+    Raises:
+        Unreadable: if the checkpoint cannot be read or its game not be made.
+    """
+    with _reading():
+        return deployment(read_trained(checkpoint))
 
 
 def film(checkpoint: Path, episodes: int = 3) -> Film | None:

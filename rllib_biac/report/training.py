@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -46,7 +47,7 @@ def context(run: Run) -> dict[str, Any]:
         "kind": "training",
         "eyebrow": "Training run",
         "title": run.folder.resolve().name,
-        "facts": _facts(run),
+        "facts": [*_facts(run), *_deployed(groups)],
         "problems": problems,
         "contents": [*parts, ("again", "Do it again")],
         "results": _results(run, groups),
@@ -242,6 +243,16 @@ def _played(trials: list[Trial], problems: list[str]) -> tuple[list[tuple[Trial,
         except checkpoints.Unreadable as error:
             problems.append(f"{trial.label}: its checkpoint cannot be played: {error}")
     return plays, film
+
+
+def _deployed(groups: list[tuple[str, list[Trial]]]) -> list[tuple[str, str]]:
+    """Returns what agents need where they are deployed, by a checkpoint of each group; unreadable ones are told of."""
+    told = set()
+    for _, trials in groups:
+        if checkpoint := next((trial.checkpoint for trial in trials if trial.checkpoint), None):
+            with contextlib.suppress(checkpoints.Unreadable):
+                told.add(checkpoints.deployed(checkpoint))
+    return [("In use", text.capitalize()) for text in sorted(told)]
 
 
 def _shown(plays: list[tuple[Trial, Any]], groups: list[tuple[str, list[Trial]]]) -> list[tuple[str, Trial, Any]]:

@@ -31,6 +31,10 @@ MEETINGS = 4
 TREMBLE = 0.02
 # Updates of the critics before continuous actors climb them: untrained ones would drive them far into saturation.
 HEAD_START = 200
+# What an agent's present choice counts more than others, in spreads of Q-values: among equals it is kept.
+INERTIA = 0.05
+# What a row counts in which what is heard is what has been committed to, and one in which it is not.
+HEARD, UNHEARD = 2.0, 0.5
 
 
 class OwnLosses(Losses):
@@ -100,7 +104,14 @@ class OwnLosses(Losses):
         if not own.coder.discrete:
             return self._climbed(agent, scene, seen, output.tanh(), given, weights)
         q = self.tried(agent, scene, seen, given) + more  # (rows, |A_i|)
-        log_pi = restrict(output, scene.masks.get(agent)).log_softmax(1)
+        mask = scene.masks.get(agent)
+        if not own.above:
+            # Its outputs are values of what it may commit to, the best of which it plays. Logits would drift between
+            # equals, and with them the meaning of its actions; nor do values ever saturate.
+            values = q + INERTIA * own.coder.act(output.detach(), mask)
+            error = (output - values).square()
+            return (error if mask is None else torch.where(mask, error, 0.0)).mean()
+        log_pi = restrict(output, mask).log_softmax(1)
         pi = log_pi.exp()
         soft = q - self.settings.entropy_coeff * log_pi.masked_fill(pi == 0.0, 0.0)
         return _mean(-(pi * soft).sum(1), weights)
@@ -209,6 +220,7 @@ class OwnLosses(Losses):
         weights = scene.state.new_ones(len(who))
         oneself = torch.arange(len(who), device=weights.device) < rows
         taken: dict[str, torch.Tensor] = {}
+        asked: dict[str, torch.Tensor] = {}
         own = self.team[agent]
         for level, agents in enumerate(self.team.hierarchy.levels[: own.level]):
             play = ByCommitments(self.team, scene)
@@ -220,7 +232,12 @@ class OwnLosses(Losses):
                 tried = self._any_action(above, seen, scene.masks.get(above))
                 commitment = Commitment(known.to(seen.dtype).unsqueeze(1), seen[who], tried[who])
                 scene = replace(scene, commitments={**scene.commitments, above: commitment})
+                # Among rows in which the same is known and heard each counts as often as it comes in the game; between
+                # such questions weights are free, and rare ones are to be learned as fast as others.
                 weights = torch.where(known & oneself, weights * (MEETINGS / (rows - 1)), weights)
+                rarity = rows / alike[who]
+                weights = torch.where(known, weights * rarity / rarity.mean(), weights)
+                asked[above] = known
                 if self.settings.announced:
                     trembles = (chance > 5 / 6) | ((chance < 1 / 3) & (alike[base] == 1).repeat(1 + MEETINGS))
                     counts = torch.where(alike[base] == 1, 1.0, TREMBLE).repeat(1 + MEETINGS)
@@ -228,6 +245,10 @@ class OwnLosses(Losses):
                     tremble = ((trembles & ~known).unsqueeze(1), tried)
                     scene = replace(scene, trembles={**scene.trembles, above: tremble})
             taken |= ByCommitments(self.team, scene).greedy(level, taken)
+            for above in agents:
+                if self.settings.announced:
+                    heard = scene.commitments[above].does(taken[above]).squeeze(1) > 0
+                    weights = torch.where(asked[above], weights * torch.where(heard, HEARD, UNHEARD), weights)
         return scene, weights
 
     def _others(self, rows: int) -> torch.Tensor:

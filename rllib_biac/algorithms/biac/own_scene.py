@@ -27,8 +27,14 @@ class Commitment:
     seen: torch.Tensor
     action: torch.Tensor
 
-    def vector(self) -> torch.Tensor:
-        return torch.cat([self.known, self.seen * self.known, self.action * self.known], 1)
+    def vector(self, heard: torch.Tensor | None) -> torch.Tensor:
+        """Returns what is known of it, (rows, 2 + sizes), and whether it is what was done, as far as that is heard."""
+        done = torch.zeros_like(self.known) if heard is None else self.does(heard)
+        return torch.cat([self.known, done, self.seen * self.known, self.action * self.known], 1)
+
+    def does(self, action: torch.Tensor) -> torch.Tensor:
+        """Returns whether an action is the one it speaks of, (rows, 1), 1 or 0."""
+        return self.known * (action == self.action).all(1, keepdim=True)
 
     def repeated(self, times: int) -> Commitment:
         return Commitment(repeated(self.known, times), repeated(self.seen, times), repeated(self.action, times))
@@ -74,14 +80,11 @@ class ByCommitments(ByObservations):
         self.team, self.scene = team, scene
 
         def output(agent: str, seen: torch.Tensor) -> torch.Tensor:
-            own = team[agent]
-            heard = [
-                scene.commitments[above].vector()
-                if above in scene.commitments
-                else seen.new_zeros(len(seen), 1 + team[above].seen_size + team[above].coder.size)
-                for above in own.above
-            ]
-            x = torch.cat([seen, *heard], 1)
+            own, known = team[agent], []
+            for above, size, heard in zip(own.above, own.commitment_sizes, own.heard(seen), strict=True):
+                commitment = scene.commitments.get(above)
+                known.append(seen.new_zeros(len(seen), size) if commitment is None else commitment.vector(heard))
+            x = torch.cat([seen, *known], 1)
             return call_frozen(own.actor, x) if relaxed else own.actor(x)
 
         def vector(agent: str, out: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -46,7 +46,7 @@ class OwnAgent(Agent):
         (self.level,) = (i for i, agents in enumerate(levels) if self.name in agents)
         self.above = self._above(self.level)
         self.announced = self.above if self.settings.announced else ()
-        self.commitments_size = sum(1 + self._size_seen(agent) + self._size(agent) for agent in self.above)
+        self.commitment_sizes = [2 + self._size_seen(agent) + self._size(agent) for agent in self.above]
         self.actor = build_network(self.input_shape("actor"), self.coder.size, self.model_config)
         self.critic = build_network(self.input_shape("critic"), 1, self.model_config)
         self.critic_target = follow(self.critic)
@@ -68,6 +68,12 @@ class OwnAgent(Agent):
         """The size of what it sees in play: its observation, and the actions that are announced to it."""
         return self._size_seen(self.name)
 
+    def heard(self, seen: torch.Tensor) -> list[torch.Tensor | None]:
+        """Returns the action of each agent above in what is seen, (rows, its size), None where it is not announced."""
+        if not self.announced:
+            return [None] * len(self.above)
+        return list(seen.split([seen.shape[1] - sum(sizes := list(map(self._size, self.above))), *sizes], 1)[1:])
+
     def networks(self) -> dict[str, nn.Module]:
         return {"critic": self.critic, "actor": self.actor}
 
@@ -77,7 +83,7 @@ class OwnAgent(Agent):
     def input_shape(self, network: str) -> tuple[int, ...]:
         if network.startswith("critic"):
             return (math.prod(self.state_shape) + sum(self.num_actions),)
-        return (self.seen_size + self.commitments_size,)
+        return (self.seen_size + sum(self.commitment_sizes),)
 
     def training_only(self) -> list[str]:
         return ["critic", "critic_target"]
@@ -93,12 +99,12 @@ class OwnAgent(Agent):
             (rows, size of its action).
         """
         if commitments is None:
-            commitments = seen.new_zeros(*seen.shape[:-1], self.commitments_size)
+            commitments = seen.new_zeros(*seen.shape[:-1], sum(self.commitment_sizes))
         return self.actor(torch.cat([seen, commitments], -1))
 
     def played(self) -> nn.Module:
         """Returns the actor as it is played, a function of what the agent sees alone."""
-        if type(self.actor) is not MLP or not self.commitments_size:
+        if type(self.actor) is not MLP or not self.above:
             return self.actor
         kept = MLP([self.seen_size, *self.actor.sizes[1:]], self.actor.activation)
         weights = dict(self.actor.state_dict())

@@ -1,0 +1,151 @@
+"""Agents that act on their own observations: what they commit to, what is answered, what is learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac.own_scene import Scene
+from rllib_biac.envs.signalling import SignallingGame
+from rllib_biac.envs.signalling_v0 import tables
+from rllib_biac.equilibria.decentralised import decentralised_commitment, policy_value
+from rllib_biac.learning.settings import MODEL_DEFAULTS
+from tests.games import Pictures
+from tests.training import Run, checked
+
+PAIR = [["player_0"], ["player_1"]]
+THREE = {"payoffs": np.arange(36.0).reshape(3, 2, 3, 2) % 7}
+SPEED = {"training_intensity": 16.0, "model_config": MODEL_DEFAULTS}
+
+
+def run_of(kind="shared", **settings):
+    announced = kind != "hidden"
+    settings = {"information": "own", "announced": announced} | settings
+    return Run(BiAC, "signalling_v0", PAIR, num_games=25, env_config={"kind": kind}, **settings)
+
+
+def played(team, kind):
+    """What both do in every state, (2, |S|)."""
+    game = SignallingGame(*tables(kind))
+    states = np.arange(len(game.prior))
+    seen = {agent: torch.from_numpy(own) for agent, own in game.observations_of(states).items()}
+    with torch.no_grad():
+        acts = team.act(torch.eye(len(states)), observations=seen)
+    return np.stack([acts[agent].numpy() for agent in game.possible_agents])
+
+
+def test_no_agent_sees_more_than_its_own():
+    """What the listener does depends on the state by its own observation and the announced action alone."""
+    team = run_of("hidden", announced=True).team
+    seen = {"player_0": torch.eye(2)[[0, 1, 0, 1]], "player_1": torch.eye(2)[[0, 0, 1, 1]]}
+    with torch.no_grad():
+        for given in (0, 1, 2):
+            forced = {"player_0": torch.full((4,), given)}
+            one = team.act(torch.randn(4, 4), observations=seen, given=forced)["player_1"]
+            other = team.act(torch.randn(4, 4), observations=seen, given=forced)["player_1"]
+            assert torch.equal(one, other) and one[0] == one[1] and one[2] == one[3]
+            answers = team.responses(torch.randn(4, 4), observations=seen)
+            assert torch.equal(answers[:, given], one)
+
+
+def test_values_of_commitments_are_what_each_state_pays_under_them():
+    """Plain form: for each state and action by itself, the follower hears of the commitment and what is done."""
+    run = run_of()
+    leader, follower = (run.team[agent] for agent in run.team.agents)
+    for p in run.team.parameters():
+        torch.nn.init.normal_(p, std=0.7)
+    state = torch.eye(3)[[0, 1, 2, 0, 1]]
+    scene = Scene(state, {"player_0": state, "player_1": torch.ones(5, 1)}, {})
+    q = run.trainer.losses.tried("player_0", scene, state, {})
+    for row in range(5):
+        several = float((state == state[row]).all(1).sum() > 1)
+        for action in range(3):
+            does = torch.eye(3)[action]
+            news = torch.cat([torch.tensor([several, several]), several * state[row], several * does])
+            with torch.no_grad():
+                answer = follower.actor(torch.cat([torch.ones(1), does, news])).argmax()
+                value = leader.critic(torch.cat([state[row], does, torch.eye(3)[answer]]))
+            torch.testing.assert_close(q[row, action], value[0])
+
+
+def test_what_is_met_has_the_frequencies_of_the_game():
+    """All do the same: who hears it believes what it would without news, although each row meets itself as well."""
+    run = run_of()
+    for p in run.team["player_0"].parameters():
+        torch.nn.init.zeros_(p)
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(3)
+    for _ in range(300):
+        drawn = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), 64, replacement=True, generator=generator)
+        state = torch.eye(3)[drawn]
+        here = Scene(state, {"player_0": state, "player_1": state[:, :1]}, {})
+        scene, weights = run.trainer.losses.meet("player_1", here)
+        news = scene.commitments["player_0"]
+        asked = (news.does(torch.eye(3)[:1])[:, 0] > 0) & (news.seen[:, 2] > 0)  # that the third state does the same
+        counts += (scene.state * (weights * asked).unsqueeze(1)).sum(0)
+    torch.testing.assert_close(counts / counts.sum(), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["shared", "pooling", "hidden"])
+def test_signalling_games_are_learned_exactly(kind):
+    exact = decentralised_commitment(*tables(kind), announced=kind != "hidden")
+    run = run_of(kind, **SPEED).train(8000)
+    first, second = played(run.team, kind)
+    game = SignallingGame(*tables(kind))
+    paid = (game.prior * game.payoffs[:, np.arange(len(game.prior)), first, second]).sum(1)
+    assert paid[0] == pytest.approx(exact.optimistic)
+    policy = [int(first[np.flatnonzero(game.seen[0] == o)[0]]) for o in range(int(game.seen[0].max()) + 1)]
+    best = policy_value(*tables(kind), policy, announced=kind != "hidden").follower_payoff
+    assert paid[1] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("game", "levels", "config"),
+    [
+        ("matrix_game_v0", [["player_0"], ["player_1"], ["player_2"]], THREE),
+        ("matrix_game_v0", [["player_0", "player_1"], ["player_2"]], THREE),
+        ("matrix_game_v0", [["player_0"], ["player_1", "player_2"]], THREE),
+        ("matrix_game_v0", [["player_0", "player_1", "player_2"]], THREE),
+        ("stackelberg_duopoly_v0", [["firm_0"], ["firm_1"]], {}),
+    ],
+)
+def test_any_hierarchy_learns(game, levels, config, announced):
+    run = Run(BiAC, game, levels, env_config=config, information="own", announced=announced)
+    before = run.team.weights()
+    run.train(70)
+    run.trainer.losses.num_updates = 1000  # continuous actors begin late
+    run.train(20)
+    after = run.team.weights()
+    for agent in run.team.agents:
+        for key in ("actor", "critic"):
+            names = [name for name in after[agent] if name.startswith(f"{key}.")]
+            assert names and all(np.isfinite(after[agent][name]).all() for name in names)
+            assert any((before[agent][name] != after[agent][name]).any() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"announced": False}, "announced: false is for information: own"),
+        ({"information": "full", "announced": False}, "announced: false is for information: own"),
+        ({"information": "own", "approximators": True}, "approximators: True does not go with information: own"),
+        ({"information": "own", "response": "sampled"}, "response: 'sampled' does not go with information: own"),
+        ({"information": "own", "num_hypotheses": 2}, "num_hypotheses: 2 does not go with information: own"),
+        ({"information": "mine"}, "information: 'mine' is none of full, own"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        checked(BiAC, PAIR, **settings)
+
+
+def test_pictures_are_refused():
+    with pytest.raises(ValueError, match="which takes a vector"):
+        Run(
+            BiAC,
+            Pictures,
+            [["one"], ["two"]],
+            information="own",
+            model_config=MODEL_DEFAULTS | {"conv_filters": [[4, 3, 2]]},
+        )
