@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from studies import RESULTS, Row, made_with, markdown, run_all, share
 
-STEPS = {"signalling": 8_000, "random": 8_000, "simple_speaker_listener": 30_000, "simple_reference": 30_000}
+STEPS = {"signalling": 6_000, "random": 6_000, "simple_speaker_listener": 30_000, "simple_reference": 30_000}
 # Tuned on seeds from 1,000 on; all but the discount are defaults.
 MPE_SETTINGS = {"gamma": 0.95, "state": "observations"}
 
