@@ -99,6 +99,18 @@ def test_signalling_games_are_learned_exactly(kind):
     assert paid[1] == pytest.approx(best)
 
 
+@pytest.mark.slow
+def test_one_does_not_join_those_whom_it_would_bring_into_disrepute():
+    """With a good state as rare as 0.3, saying in the bad state what is said in the good one would end all acceptance."""
+    payoffs, _, seen = tables("pooling")
+    game = (payoffs, [0.3, 0.7], seen)
+    run = Run(BiAC, lambda: SignallingGame(*game), PAIR, num_games=25, information="own", **SPEED).train(6000)
+    states = torch.eye(2)
+    with torch.no_grad():
+        acts = run.team.act(states, observations={"player_0": states, "player_1": torch.ones(2, 1)})
+    assert acts["player_0"][0] != acts["player_0"][1] and acts["player_1"].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize(
     ("game", "levels", "config"),
@@ -149,3 +161,8 @@ def test_pictures_are_refused():
             information="own",
             model_config=MODEL_DEFAULTS | {"conv_filters": [[4, 3, 2]]},
         )
+
+
+def test_one_row_at_a_time_is_enough():
+    run = run_of(train_batch_size_per_learner=1).train(100)
+    assert all(np.isfinite(own).all() for member in run.team.weights().values() for own in member.values())

@@ -31,8 +31,9 @@ MEETINGS = 4
 TREMBLE = 0.02
 # Updates of the critics before continuous actors climb them: untrained ones would drive them far into saturation.
 HEAD_START = 200
-# What an agent's present choice counts more than others, in spreads of Q-values: among equals it is kept.
-INERTIA = 0.05
+# What an agent's present choice counts more, as a share of what lies between its best and its worst: among equals it is
+# kept.
+INERTIA = 0.025
 # What a row counts in which what is heard is what has been committed to, and one in which it is not.
 HEARD, UNHEARD = 2.0, 0.5
 
@@ -108,7 +109,8 @@ class OwnLosses(Losses):
         if not own.above:
             # Its outputs are values of what it may commit to, the best of which it plays. Logits would drift between
             # equals, and with them the meaning of its actions; nor do values ever saturate.
-            values = q + INERTIA * own.coder.act(output.detach(), mask)
+            between = restrict(q, mask).amax(1, keepdim=True) - q.amin(1, keepdim=True)
+            values = q + INERTIA * between * own.coder.act(output.detach(), mask)
             error = (output - values).square()
             return (error if mask is None else torch.where(mask, error, 0.0)).mean()
         log_pi = restrict(output, mask).log_softmax(1)
@@ -234,7 +236,7 @@ class OwnLosses(Losses):
                 scene = replace(scene, commitments={**scene.commitments, above: commitment})
                 # Among rows in which the same is known and heard each counts as often as it comes in the game; between
                 # such questions weights are free, and rare ones are to be learned as fast as others.
-                weights = torch.where(known & oneself, weights * (MEETINGS / (rows - 1)), weights)
+                weights = torch.where(known & oneself, weights * (MEETINGS / max(rows - 1, 1)), weights)
                 rarity = rows / alike[who]
                 weights = torch.where(known, weights * rarity / rarity.mean(), weights)
                 asked[above] = known
@@ -276,4 +278,5 @@ def _mean(losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
 
 def _alike(seen: torch.Tensor) -> torch.Tensor:
     """Returns in how many rows the same is seen, (rows, size) -> (rows,), each row counting itself."""
-    return (seen.unsqueeze(1) == seen.unsqueeze(0)).all(2).sum(1)
+    _, which, counts = torch.unique(seen, dim=0, return_inverse=True, return_counts=True)
+    return counts[which]
