@@ -66,7 +66,7 @@ def one_step(payoffs: Any, prior: Any, seen: Any, announced: bool, seed: int, st
     """Trains Bi-AC in a one-step game and holds what it learned against the exact answer."""
     from rllib_biac.algorithms.biac import BiAC
     from rllib_biac.envs.signalling import SignallingGame
-    from rllib_biac.equilibria.decentralised import decentralised_commitment, policy_value
+    from rllib_biac.equilibria import decentralised_commitment, policy_value
 
     torch.set_num_threads(1)
     game = SignallingGame(payoffs, prior, seen)

@@ -1,6 +1,7 @@
 """Exact game theory, the oracle for every test: equilibria, margins and regrets. Imports numpy and scipy only."""
 
 from rllib_biac.equilibria.accuracy import TooWideError
+from rllib_biac.equilibria.decentralised import DecentralisedCommitment, decentralised_commitment, policy_value
 from rllib_biac.equilibria.feedback import FeedbackSE, backward_induction, feedback_se
 from rllib_biac.equilibria.hierarchy import HierarchySE, hierarchy_se, pure_nash_n
 from rllib_biac.equilibria.markov import CommitmentSE, MarkovGame, commitment_se, cooperation_level, policy_game
@@ -17,6 +18,7 @@ from rllib_biac.equilibria.value_iteration import Iteration, iterate
 
 __all__ = [
     "CommitmentSE",
+    "DecentralisedCommitment",
     "FeedbackSE",
     "HierarchySE",
     "Iteration",
@@ -30,6 +32,7 @@ __all__ = [
     "commitment_se",
     "compare_with_nash",
     "cooperation_level",
+    "decentralised_commitment",
     "feedback_se",
     "hierarchy_se",
     "iterate",
@@ -37,6 +40,7 @@ __all__ = [
     "mixed_commitment",
     "play_regret",
     "policy_game",
+    "policy_value",
     "pure_nash",
     "pure_nash_n",
     "response_regret",

@@ -8,7 +8,7 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.own_scene import Scene
 from rllib_biac.envs.signalling import SignallingGame
 from rllib_biac.envs.signalling_v0 import tables
-from rllib_biac.equilibria.decentralised import decentralised_commitment, policy_value
+from rllib_biac.equilibria import decentralised_commitment, policy_value
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from tests.games import Pictures
 from tests.training import Run, checked
@@ -101,7 +101,7 @@ def test_signalling_games_are_learned_exactly(kind):
 
 @pytest.mark.slow
 def test_one_does_not_join_those_whom_it_would_bring_into_disrepute():
-    """With a good state as rare as 0.3, saying in the bad state what is said in the good one would end all acceptance."""
+    """With a good state as rare as 0.3, saying in the bad state what is said in the good one ends all acceptance."""
     payoffs, _, seen = tables("pooling")
     game = (payoffs, [0.3, 0.7], seen)
     run = Run(BiAC, lambda: SignallingGame(*game), PAIR, num_games=25, information="own", **SPEED).train(6000)

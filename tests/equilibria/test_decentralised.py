@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from rllib_biac.envs.signalling_v0 import tables
-from rllib_biac.equilibria import stackelberg
-from rllib_biac.equilibria.decentralised import decentralised_commitment, policy_value
+from rllib_biac.equilibria import decentralised_commitment, policy_value, stackelberg
 
 
 def random_game(rng, states=4):
