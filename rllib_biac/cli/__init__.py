@@ -1,1 +1,1 @@
-"""The `rllib` command: train, train file, evaluate, reproduce, report, example."""
+"""The `rllib` command: train, train file, evaluate, reproduce, report, compare, example."""

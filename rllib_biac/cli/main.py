@@ -290,6 +290,52 @@ def report(folder: str, out: Path | None) -> None:
     reporting.report(folder, out)
 
 
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("comparison"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the page, figures and tables go.",
+)
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Greedy episodes of each trial's latest checkpoint; 0: compare what training reported.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of these games.")
+@click.option(
+    "--best-response",
+    type=click.IntRange(min=1000),
+    metavar="STEPS",
+    help="Also estimate each agent's regret, in every trial: train a response for this many env steps.",
+)
+@_traceback
+def compare(folders: tuple[str, ...], out: Path, episodes: int, seed: int, best_response: int | None) -> None:
+    """Set all trials in DIR... beside each other: any algorithms, games and seeds.
+
+    Trials that differ in nothing but the seed are one method. Writes an HTML page, for a paper a figure of each game as
+    SVG and PDF, and tables as CSV. It reads checkpoints with pickle: compare only results that you trust.
+    """
+    from rllib_biac.cli import compare as comparing
+
+    if best_response and not episodes:
+        raise Mistake("--best-response plays checkpoints: leave --episodes 0 out.")
+    options = {"--out": str(out), "--episodes": str(episodes), "--seed": str(seed)}
+    given = [
+        w
+        for option, value in options.items()
+        if _given(click.get_current_context(), option[2:])
+        for w in (option, value)
+    ]
+    given += ["--best-response", str(best_response)] if best_response else []
+    comparing.compare(folders, out, episodes, seed, best_response, shlex.join(["rllib", "compare", *folders, *given]))
+
+
 @main.group()
 def example() -> None:
     """Experiments that come with the package."""

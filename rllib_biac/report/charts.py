@@ -121,6 +121,53 @@ def line_chart(
     return Chart(title, _picture(f"{title} over env steps: {'; '.join(told)}.", parts), legend, note)
 
 
+@dataclass(frozen=True)
+class Band:
+    """The mean of several runs over env steps, with its 95% interval; NaN where one run alone is there."""
+
+    xs: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def band_chart(title: str, bands: dict[str, Band | None], note: str = "", percent: bool = False) -> Chart | None:
+    """Draws one line per name with its 95% interval as a band; names without a band keep their colour.
+
+    Returns:
+        The chart, None if there is nothing to draw.
+    """
+    drawn = [band for band in bands.values() if band is not None]
+    if not drawn:
+        return None
+    values = np.concatenate([part for band in drawn for part in (band.mean, band.low, band.high)])
+    ys = [0.0, 1.0] if percent else values[np.isfinite(values)].tolist()
+    axes = _Axes(np.concatenate([band.xs for band in drawn]).tolist(), ys, percent=percent)
+    form: Callable[[float], str] = "{:.0%}".format if percent else numbers_like([float(b.mean[-1]) for b in drawn])
+    areas, lines, legend, told = [], [], [], []
+    for index, (name, band) in enumerate(bands.items()):
+        if band is None:
+            continue
+        colour, dashed = 1 + index % COLOURS, index >= COLOURS
+        upper, lower = _points(band.xs, band.high), _points(band.xs, band.low)
+        if upper:
+            outline = f"{axes.path(upper)}L{axes.path(lower[::-1])[1:]}Z"
+            areas.append(f'<path class="band" style="fill:var(--c{colour})" d="{outline}"/>')
+        style = f"stroke:var(--c{colour})" + (";stroke-dasharray:5 4" if dashed else "")
+        path = axes.path(_points(band.xs, band.mean))
+        lines.append(f'<path class="line" style="{style}" d="{path}"><title>{escape(name)}</title></path>')
+        last = form(float(band.mean[-1]))
+        legend.append(Entry(name, colour, "dashed" if dashed else "line", last))
+        told.append(f"{name} ends at {last}")
+    return Chart(
+        title, _picture(f"{title} over env steps: {'; '.join(told)}.", [axes.svg(), *areas, *lines]), legend, note
+    )
+
+
+def _points(xs: np.ndarray, ys: np.ndarray) -> Curve:
+    return [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+
+
 def share_chart(title: str, shares: dict[str, list[Curve]], note: str = "") -> Chart | None:
     """Stacks shares, 0 to 1, over env steps: the mean over trials, the smallest shares are added up as `other`."""
     means = {name: mean for name, curves in shares.items() if (mean := mean_curve(curves))}

@@ -16,7 +16,7 @@ import torch
 from rllib_biac import envs
 from rllib_biac.envs.matrix_game import MatrixGame
 from rllib_biac.equilibria import pure_nash, stackelberg
-from rllib_biac.evaluation import Trained, play
+from rllib_biac.evaluation import Played, Trained, play
 from rllib_biac.evaluation.play import can_draw, deployment
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.report.charts import numbers_like
@@ -135,6 +135,16 @@ def deployed(checkpoint: Path) -> str:
     """
     with _reading():
         return deployment(read_trained(checkpoint))
+
+
+def greedy_play(checkpoint: Path, episodes: int, seed: int, best_response: int = 0) -> Played:
+    """Plays a checkpoint; see `evaluation.play`.
+
+    Raises:
+        Unreadable: if the checkpoint cannot be read or played.
+    """
+    with _reading():
+        return play(read_trained(checkpoint), episodes=episodes, seed=seed, best_response=best_response)
 
 
 def film(checkpoint: Path, episodes: int = 3) -> Film | None:

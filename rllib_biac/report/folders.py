@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,14 +93,50 @@ def read(folder: Path) -> Run | Reproduction:
     if reproduction.problems:
         raise ValueError(f"{folder}: {' '.join(reproduction.problems)} Run `rllib reproduce` again.")
     if _is_trial(folder):
-        return Run(folder, [_trial(folder)], _stop(folder.parent))
+        return Run(folder, with_absent_shares([_trial(folder)]), _stop(folder.parent))
     if trials := [_trial(path) for path in sorted(folder.iterdir()) if _is_trial(path)]:
-        return Run(folder, trials, _stop(folder))
+        return Run(folder, with_absent_shares(trials), _stop(folder))
     inside = sorted({path.parent.parent for name in _TRIAL_FILES for path in folder.glob(f"*/*/{name}")})
     if inside:
         choices = "\n".join(f"  {path}" for path in inside)
-        raise ValueError(f"{folder}: holds several result folders. Choose one:\n{choices}")
+        together = shlex.join(["rllib", "compare", str(folder)])
+        raise ValueError(
+            f"{folder}: holds several result folders. Choose one:\n{choices}\nor compare them all: {together}"
+        )
     raise ValueError(f"{folder}: no results here. {EXPECTED}")
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """Reads every trial in a folder, at any depth, in the order of their paths.
+
+    Raises:
+        ValueError: if there is no such folder or it holds no trial.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder. {EXPECTED}")
+    found = sorted({path.parent for name in _TRIAL_FILES for path in folder.rglob(name)})
+    if not found:
+        raise ValueError(f"{folder}: no trial here. {EXPECTED}")
+    return [_trial(path) for path in found]
+
+
+def with_absent_shares(trials: list[Trial]) -> list[Trial]:
+    """Counts an outcome that a report leaves out as 0, wherever it tells the shares of other outcomes.
+
+    The rows of all trials are changed in place: an outcome that only one of them knows is 0 in the others.
+    """
+    groups: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for row in trial.rows:
+            for key in row:
+                if (group := key.rpartition("/")[0]).endswith("outcome_share"):
+                    groups.setdefault(group, {})[key] = None
+    for trial in trials:
+        for row in trial.rows:
+            for keys in groups.values():
+                if any(key in row for key in keys):
+                    row.update({key: 0.0 for key in keys if key not in row})
+    return trials
 
 
 def raw_rows(reproduction: Reproduction, manifest: dict[str, Any]) -> int | None:

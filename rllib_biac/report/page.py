@@ -1,4 +1,4 @@
-"""Makes the page of a result folder: one HTML file that needs no other file."""
+"""Makes the pages of result folders: each one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import IO, Any
 
 import jinja2
 
-from rllib_biac.report import reproduction, training
+from rllib_biac.report import comparison, paper, reproduction, training
+from rllib_biac.report.comparison import Comparison
 from rllib_biac.report.folders import Run, read
 
 
@@ -44,8 +45,30 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     return out
 
 
+def write_comparison(found: Comparison, out: str | Path) -> list[Path]:
+    """Writes a comparison: an HTML page, a table and curves as CSV, and for each game a figure as SVG and PDF.
+
+    Args:
+        found: what `comparison.compare` made.
+        out: the folder; it is made if needed.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "compare.html"
+    with _replacing(page) as file:
+        beside = paper.write(found, folder)
+        file.write(render(comparison.context(found, [path.name for path in beside])))
+    return [page, *beside]
+
+
 def render(context: dict[str, Any]) -> str:
-    """Returns the page for the values of `training.context` or `reproduction.context`. Every value is escaped."""
+    """Returns the page for the values of a `context`: of training, reproduction or comparison. All is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -119,7 +119,7 @@ def _results(run: Run, groups: list[tuple[str, list[Trial]]]) -> dict[str, Any]:
         return numbers_like([value for trial in trials if (value := trial.last(metric)) is not None])
 
     columns: list[tuple[str, str, Callable[[float], str]]] = [
-        ("Env steps", STEPS, number),
+        ("Env steps", STEPS, "{:,.0f}".format),
         ("Time", "time_total_s", clock),
     ]
     columns += [

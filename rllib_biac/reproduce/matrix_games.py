@@ -10,9 +10,9 @@ import numpy as np
 
 from rllib_biac import envs
 from rllib_biac.equilibria import stackelberg
+from rllib_biac.evaluation.statistics import interquartile_mean, mean_text, share_text
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.runs import Row
-from rllib_biac.reproduce.statistics import interquartile_mean, mean_text, share_text
 from rllib_biac.reproduce.training import ALGORITHMS, RELEASED, built, greedy, settings, train_until
 
 if TYPE_CHECKING:

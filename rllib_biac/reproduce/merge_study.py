@@ -9,10 +9,10 @@ import numpy as np
 
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.exact import MergeEquilibrium, merge_equilibrium, outcome_shares, policy_outcomes
+from rllib_biac.evaluation.statistics import interquartile_mean, mean_text
 from rllib_biac.learning.transitions import REWARDS
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.runs import Row
-from rllib_biac.reproduce.statistics import interquartile_mean, mean_text
 from rllib_biac.reproduce.training import ALGORITHMS, built, greedy, replayed, settings, train_until
 
 if TYPE_CHECKING:

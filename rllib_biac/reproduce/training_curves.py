@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rllib_biac.envs.merge import rules
+from rllib_biac.evaluation.statistics import mean_text
 from rllib_biac.learning.transitions import ACTIONS
 from rllib_biac.reproduce import merge_study
 from rllib_biac.reproduce.experiment import Experiment, Table
 from rllib_biac.reproduce.matrix_games import PLAYERS, equilibrium_of, game_of
 from rllib_biac.reproduce.merge_study import digits, outcomes_of
 from rllib_biac.reproduce.runs import Row
-from rllib_biac.reproduce.statistics import mean_text
 from rllib_biac.reproduce.training import ALGORITHMS, built, replayed, settings, train_until
 
 if TYPE_CHECKING:

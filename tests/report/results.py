@@ -43,9 +43,11 @@ def reports(count: int = 4) -> Iterable[dict[str, Any]]:
         }
 
 
-def trial(folder: Path, number: int = 0, label: str = "", tail: str = "", **changed: Any) -> Path:
+def trial(
+    folder: Path, number: int = 0, label: str = "", tail: str = "", algorithm: str = "BiAC", **changed: Any
+) -> Path:
     """Writes a trial into the folder of an experiment, `tail` after its last whole line."""
-    place = folder / "_".join(filter(None, (f"BiAC_ab12c_{number:05d}", label)))
+    place = folder / "_".join(filter(None, (f"{algorithm}_ab12c_{number:05d}", label)))
     place.mkdir(parents=True)
     (place / "params.json").write_text(json.dumps(settings(**changed)))
     (place / "result.json").write_text("".join(json.dumps(report) + "\n" for report in reports()) + tail)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from rllib_biac.report import write_report
+from rllib_biac.report.comparison import compare
+from rllib_biac.report.page import write_comparison
 from tests.report import chromium, results
 
 PHONE, DESKTOP = 375, 1280
@@ -37,17 +39,25 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         results.trial(place / "training", number, f"lr={number},{long}", lr=number, env_config={long: [long] * 9})
     (place / "training" / "BiAC_ab12c_00000_x" / "checkpoint_000000").mkdir(parents=True)
     results.reproduction(place / "reproduction", "table2", "figure6")
-    return {kind: write_report(place / kind) for kind in ("training", "reproduction")}
+    for number in range(12):
+        algorithm = f"Method{number // 2}"
+        results.trial(
+            place / "compared" / algorithm, number, algorithm=algorithm, seed=number, env=("a", "b")[number % 2]
+        )
+    page, *_ = write_comparison(compare([place / "compared"], episodes=0), place / "comparison")
+    return {**{kind: write_report(place / kind) for kind in ("training", "reproduction")}, "comparison": page}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
-@pytest.mark.parametrize("kind", ["training", "reproduction"])
+@pytest.mark.parametrize("kind", ["training", "reproduction", "comparison"])
 def test_a_page_in_chromium(browser, pages, tmp_path, kind, width, dark):
     browser.show(pages[kind], width=width, dark=dark)
     browser.ask("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.ask("innerWidth") == width
     assert browser.ask("document.documentElement.scrollWidth") <= width
+    cut = "[...document.querySelectorAll('.data')].filter(t => t.scrollWidth > t.parentElement.clientWidth).length"
+    assert browser.ask(cut) == 0
     browser.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
     assert browser.complaints() == []
@@ -57,7 +67,7 @@ def test_a_page_in_chromium(browser, pages, tmp_path, kind, width, dark):
     assert all(pictures) and len(pictures) == (2 if kind == "reproduction" else 0)
 
 
-@pytest.mark.parametrize("kind", ["training", "reproduction"])
+@pytest.mark.parametrize("kind", ["training", "reproduction", "comparison"])
 def test_headings_are_in_order_and_everything_has_a_name(browser, pages, kind):
     browser.show(pages[kind], width=DESKTOP, dark=False)
     levels = browser.ask("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
@@ -90,7 +100,7 @@ CONTRAST = """
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("kind", ["training", "reproduction"])
+@pytest.mark.parametrize("kind", ["training", "reproduction", "comparison"])
 def test_contrast_of_all_text(browser, pages, kind, dark):
     browser.show(pages[kind], width=DESKTOP, dark=dark)
     assert browser.ask(CONTRAST) == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rllib_biac.evaluation.statistics import interquartile_mean, mean_interval, mean_text, share_interval, share_text
 from rllib_biac.reproduce import escape_curves, matrix_games, merge_study, training, training_curves
 from rllib_biac.reproduce.merge_study import digits, outcomes_of
-from rllib_biac.reproduce.statistics import interquartile_mean, mean_interval, mean_text, share_interval, share_text
 
 
 def test_statistics_known_beforehand():
