@@ -43,6 +43,7 @@ setup(
         "jinja2>=3.1",  # the HTML page of `rllib report`; escapes whatever stands in result files
         "tensorboard>=2.15",  # Ray Tune's TensorBoard logger writes with it, and people look at curves with it
         "click>=8",  # the command line
+        "tqdm>=4.60",  # the bar that shows in a terminal how far training is
         "PyYAML>=6",  # experiment files
         "filelock>=3.12",  # one command at a time in a run's folder; ray brings it
     ],

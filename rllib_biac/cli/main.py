@@ -179,6 +179,7 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     drafts = [overrides.override(draft, flags) for draft in drafts]
     for draft in drafts:
         checks.check(draft)
+    click.echo(f"{', '.join(map(_about, drafts))}: loading Ray and RLlib ...", err=True)
     # These imports take seconds.
     from rllib_biac.cli.run import run
     from rllib_biac.experiments.cluster import Cluster
@@ -189,6 +190,12 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
     code = run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
     click.get_current_context().exit(code)
+
+
+def _about(draft: Draft) -> str:
+    """Returns an experiment in a few words, as far as they are known before it is resolved."""
+    run, env = (draft.settings.get(key) for key in ("run", "env"))
+    return f"{draft.name} ({run} in {env})" if isinstance(run, str) and isinstance(env, str) else draft.name
 
 
 def _again(flags: dict[str, Any]) -> str:

@@ -78,8 +78,11 @@ def run(
             begun_before = resume and make_ready(experiment, _say)
             changes.write(experiment)
             _announce(experiment)
-            progress = Progress(experiment.stop, several=len(experiment.trials) > 1)
-            trials = train(experiment, _say, [progress], stopping, resume=begun_before, verbose=verbose)
+            progress = Progress(experiment.stop, len(experiment.trials))
+            try:
+                trials = train(experiment, _say, [progress], stopping, resume=begun_before, verbose=verbose)
+            finally:
+                progress.close()
             if stopping.exit_code:
                 click.echo(f"Interrupted. {_go_on([experiment], again)}", err=True)
                 return stopping.exit_code

@@ -278,7 +278,8 @@ def format_of(metric: str, game: Game) -> Callable[[float], str]:
         return "{:,.0f}".format
     if metric == "seconds":
         return clock
-    return numbers_like([value for method in game.methods for value in method.finals.get(metric, [])])
+    known = [values for method in game.methods if (values := method.finals.get(metric))]
+    return numbers_like([end for values in known for end in mean_interval(values)])
 
 
 def cells(game: Game) -> list[tuple[str, int, list[tuple[str, str]]]]:

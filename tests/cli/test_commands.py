@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rllib_biac.cli.progress import line, seconds_left
+from rllib_biac.cli import progress
+from rllib_biac.cli.progress import Progress, fraction, line, seconds_left
 from rllib_biac.equilibria import NashComparison
 from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.experiments.clock import clock
@@ -41,6 +42,77 @@ def test_a_line_says_what_matters():
     assert line(result, {"training_iteration": 6}) == (
         "iter 3 | 12,000 steps | return auxiliary_0 -5.00, main_0 1.23 | b 60%, d 25%, a 10% | 9s (about 9s left)"
     )
+
+
+class Trial:
+    """Of Tune's trials as much as the progress needs."""
+
+    def __init__(self, name, finished=False):
+        self.trial_id, self._finished = name, finished
+
+    def __str__(self):
+        return self.trial_id
+
+    def is_finished(self):
+        return self._finished
+
+
+class TestProgress:
+    def test_how_much_is_done(self):
+        stop = {"training_iteration": 10, "num_env_steps_sampled_lifetime": 100, "env_runners/episode_return_mean": 1}
+        assert fraction({"training_iteration": 2, "num_env_steps_sampled_lifetime": 50}, stop) == 0.5
+        assert fraction({}, stop) == 0 and fraction({"training_iteration": 30}, stop) == 1
+
+    def test_plain_lines_and_a_heartbeat(self, monkeypatch, capsys):
+        now = [0.0]
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+        shown, trial = Progress({"training_iteration": 4}, total=1), Trial("a")
+        for now[0] in range(0, 31):
+            shown.on_step_end(0, [trial])
+        assert capsys.readouterr().out == "still running, 30s: workers start, no report yet\n"
+        shown.on_trial_result(0, [trial], trial, {"training_iteration": 1, "time_total_s": 5.0})
+        shown.on_step_end(0, [trial])
+        assert capsys.readouterr().out == "iter 1 | 5s (about 15s left)\n"
+        for now[0] in range(30, 95):
+            shown.on_step_end(0, [trial])
+        assert capsys.readouterr().out.splitlines() == [
+            f"still running, iter 1 | 5s (about 15s left) | {passed} since its last report"
+            for passed in ("30s", "1m00s")
+        ]
+
+    def test_several_trials_are_counted(self, monkeypatch, capsys):
+        now = [0.0]
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+        shown, trials = Progress({"training_iteration": 4}, total=4), [Trial("a", finished=True), Trial("b")]
+        shown.on_trial_result(0, trials, trials[1], {"training_iteration": 4})
+        now[0] = 30.0
+        shown.on_step_end(0, trials)
+        assert capsys.readouterr().out == "b: iter 4 | 0s\nstill running, 1 of 4 trials ended, 30s | about 30s left\n"
+
+    def test_a_bar_in_a_terminal(self, monkeypatch, capsys):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        monkeypatch.setattr(progress, "_REDRAWN", 0.0)
+        shown, trial = Progress({"training_iteration": 4}, total=1), Trial("a")
+        shown.on_trial_result(0, [trial], trial, {"training_iteration": 1})
+        shown.on_step_end(0, [trial])
+        shown.on_experiment_end([trial])
+        told = capsys.readouterr()
+        assert told.out == "" and " 25% |" in told.err and "iter 1" in told.err
+
+
+def test_a_command_tells_what_it_does_before_ray_is_loaded(tmp_path):
+    """The first line comes before the imports that take seconds."""
+    code = (
+        "import sys, click, rllib_biac.cli.main as m\n"
+        "said, echo = [], click.echo\n"
+        "click.echo = lambda *a, **k: (said.append((a[0], 'ray' in sys.modules)), echo(*a, **k))\n"
+        "sys.modules['rllib_biac.cli.run'] = None\n"
+        "try: m.main(['train', 'file', 'escape_biac'])\n"
+        "finally: print(said[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "('escape_biac (BiAC in escape_v0): loading Ray and RLlib ...', False)" in done.stdout, done.stderr
 
 
 def test_help_and_version_do_not_import_ray():

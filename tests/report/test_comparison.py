@@ -105,7 +105,7 @@ def compared(tmp_path):
 def test_files(compared):
     told = run(compared, "--out", compared / "out", "--episodes", 0)
     assert "g (training, exploration included;" in told
-    assert re.search(r"BiAC, 2 seeds\n +Return of player_0: 6 \[4, 8\]", told)
+    assert re.search(r"BiAC, 2 seeds\n +Return of player_0: 6.000 \[4.000, 8.000\]", told)
     with open(compared / "out" / "compare.csv", newline="") as file:
         rows = {(row["game"], row["method"], row["metric"]): row for row in csv.DictReader(file)}
     ours = rows["g", "BiAC", "return player_0"]
