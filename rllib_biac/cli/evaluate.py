@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rllib_biac.cli.ticker import Ticker
 from rllib_biac.experiments.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from rllib_biac.evaluation import Played, Start
 
 # Every RLlib checkpoint has this file at its top.
 _MARK = "rllib_checkpoint.json"
@@ -52,68 +56,152 @@ def find(path: str) -> Path:
     return next(iter(latest.values()))
 
 
-def evaluate(
-    checkpoint: Path,
-    episodes: int,
-    seed: int | None,
-    render_to: Path | None,
-    best_response: int = 0,
-    on_observations: bool = False,
-) -> dict[str, Any]:
-    """Plays episodes greedily. With `on_observations` each agent sees only its own observation.
+def read_starts(file: Path) -> list[Start]:
+    """Reads the starts of episodes: a JSON list of objects with `seed`, `options` or both.
+
+    Raises:
+        Mistake: if the file does not hold that.
+    """
+    from rllib_biac.evaluation import Start
+
+    shape = 'write a list such as [{"seed": 1}, {"options": {"main_speed": 35}}]'
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Mistake(f"--starts {file}: cannot be read ({error}); {shape}.") from error
+    if not isinstance(listed, list) or not listed:
+        raise Mistake(f"--starts {file}: no list of starts; {shape}.")
+    starts = []
+    for number, one in enumerate(listed, start=1):
+        seed, options = (one.get("seed"), one.get("options")) if isinstance(one, dict) else (None, None)
+        known = isinstance(one, dict) and set(one) <= {"seed", "options"} and one
+        if not known or not isinstance(seed, int | None) or not isinstance(options, dict | None):
+            raise Mistake(f"--starts {file}: start {number} is {json.dumps(one)}; {shape}.")
+        starts.append(Start(seed, options))
+    return starts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to play.
+
+    Attributes:
+        episodes: how many.
+        seed: of the games.
+        starts: of the episodes; empty: the game draws them.
+        env_config: replaces settings of the game that the checkpoint was trained in.
+        render_to: a .gif or .mp4 to draw the play to.
+        best_response: env steps in which each agent learns to deviate; 0: none does.
+        on_observations: whether each agent sees only its own observation.
+    """
+
+    episodes: int = 10
+    seed: int = 0
+    starts: Sequence[Start] = ()
+    env_config: Mapping[str, Any] = field(default_factory=dict)
+    render_to: Path | None = None
+    best_response: int = 0
+    on_observations: bool = False
+
+
+def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
+    """Plays episodes greedily.
 
     Returns:
-        Mean return per agent, mean length, share of each outcome, number of episodes. If the game has tables: the
-        largest regret of the follower and of the leader over all states, and a comparison with the pure NE. With
-        `best_response`: the regret of each agent, estimated by a response that learns for so many env steps.
+        Mean return per agent, mean length, share of each outcome, the 95% interval of each, every episode, notes on
+        what is wrong with the play. If the game has tables: the largest regret of the follower and of the leader over
+        all states, and a comparison with the pure NE. With `best_response`: the regret of each agent, estimated by a
+        response that learns for so many env steps.
 
     Raises:
         Mistake: if the checkpoint cannot be played, or if the game cannot draw and `render_to` is given.
     """
-    from rllib_biac.evaluation import play
+    from rllib_biac.evaluation import diagnosis, play
+    from rllib_biac.evaluation.statistics import mean_interval, share_interval
     from rllib_biac.rllib.reading import read_trained
 
     # RLlib's warnings address its callers. A person who plays a checkpoint can do nothing about them.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    ticker = Ticker("learning best responses", "env steps")
     try:
+        trained = read_trained(checkpoint)
+        if asked.env_config:
+            trained = replace(trained, env_config={**trained.env_config, **asked.env_config})
         played = play(
-            read_trained(checkpoint),
-            episodes=episodes,
-            seed=seed,
-            render=render_to is not None,
-            on_observations=on_observations,
-            best_response=best_response,
-            progress=_Progress("learning best responses"),
+            trained,
+            episodes=asked.episodes,
+            seed=asked.seed,
+            render=asked.render_to is not None,
+            on_observations=asked.on_observations,
+            best_response=asked.best_response,
+            starts=asked.starts,
+            progress=ticker,
         )
     except ValueError as error:
         raise Mistake(str(error)) from error
-    if render_to is not None:
-        _write_gif(played.frames, played.frames_per_second, render_to)
-    regrets: dict[str, Any] = {}
+    except TypeError as error:
+        if not asked.env_config:
+            raise
+        raise Mistake(f"--env-config {json.dumps(asked.env_config)}: the game refuses it: {error}") from error
+    finally:
+        ticker.close()
+    if asked.render_to is not None:
+        _write_film(played, asked.render_to)
+    count = len(played.lengths)
+    means = {agent: mean_interval(returns) for agent, returns in played.returns.items()}
+    report: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "episodes": count,
+        "seed": asked.seed,
+        "episode_len_mean": fmean(played.lengths),
+        "cut": played.cut,
+        "deployable": played.deployable,
+        "agent_episode_returns_mean": {agent: mean for agent, (mean, _, _) in means.items()},
+        "agent_episode_returns_interval": {agent: [low, high] for agent, (_, low, high) in means.items()},
+        "outcome_share": {name: times / count for name, times in played.outcomes.most_common()},
+        "outcome_share_interval": {name: share_interval(n, count) for name, n in played.outcomes.most_common()},
+        "each": [
+            {
+                "returns": {agent: returns[k] for agent, returns in played.returns.items()},
+                "length": played.lengths[k],
+                "outcome": played.ends[k] or None,
+            }
+            for k in range(count)
+        ],
+    }
     if played.regret is not None:
-        regrets["response_regret"] = played.regret.worst_response_regret
-        regrets["leader_regret"] = played.regret.worst_leader_regret
+        report["response_regret"] = played.regret.worst_response_regret
+        report["leader_regret"] = played.regret.worst_leader_regret
     if played.nash is not None:
         agents = list(played.returns)
-        regrets["nash"] = {
+        report["nash"] = {
             "play": dict(zip(agents, played.nash.play.tolist(), strict=True)),
             "equilibria": [dict(zip(agents, payoffs, strict=True)) for payoffs in played.nash.nash.tolist()],
             **{name: int(getattr(played.nash, name).sum()) for name in ("dominates", "dominated", "equal")},
         }
     if played.learned_regret:
-        regrets["best_response"] = {
-            "env_steps": best_response,
+        report["best_response"] = {
+            "env_steps": asked.best_response,
             "regret": {agent: asdict(found) for agent, found in played.learned_regret.items()},
         }
-    return {
-        "checkpoint": str(checkpoint),
-        "episodes": len(played.lengths),
-        "episode_len_mean": fmean(played.lengths),
-        "agent_episode_returns_mean": {agent: fmean(returns) for agent, returns in played.returns.items()},
-        "outcome_share": {name: count / len(played.lengths) for name, count in played.outcomes.most_common()},
-        "deployable": played.deployable,
-        **regrets,
-    }
+    # In another game than it was trained in, play may get less for good reasons.
+    same = not asked.env_config and not asked.starts
+    peers = len(trained.team.hierarchy.levels) == 1
+    report["notes"] = diagnosis.of_play(played, _trained_returns(checkpoint) if same else None, peers=peers)
+    return report
+
+
+def _trained_returns(checkpoint: Path) -> dict[str, float]:
+    """Returns agent -> its mean return at the end of training; empty if the trial's reports are not there."""
+    last: dict[str, Any] = {}
+    try:
+        with open(checkpoint.parent / "result.json", encoding="utf-8") as file:
+            for line in file:
+                last = json.loads(line)
+        found = last["env_runners"]["agent_episode_returns_mean"]
+        return {str(agent): float(value) for agent, value in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def export(checkpoint: Path, file: Path) -> None:
@@ -138,21 +226,40 @@ def show(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report))
         return
-    click.echo(f"{report['episodes']} episodes, mean length {report['episode_len_mean']:.1f}")
+    count = report["episodes"]
+    episodes, brackets = ("episodes", "; in brackets 95% intervals") if count > 1 else ("episode", "")
+    click.echo(f"{count} {episodes}, seed {report['seed']}, mean length {report['episode_len_mean']:.1f}{brackets}")
     for agent, value in report["agent_episode_returns_mean"].items():
-        click.echo(f"  mean return of {agent}: {value:.3f}")
+        low, high = report["agent_episode_returns_interval"][agent]
+        click.echo(f"  mean return of {agent}: {value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if count > 1 else ""))
     click.echo(f"  {report['deployable']}")
+    if report["cut"]:
+        click.echo(f"  {report['cut']} of them did not end by themselves and were cut at max_episode_steps")
     for name, share in report["outcome_share"].items():
-        click.echo(f"  {name}: {share:.1%}")
+        low, high = report["outcome_share_interval"][name]
+        click.echo(f"  {name}: {share:.1%}" + (f" [{low:.1%}, {high:.1%}]" if count > 1 else ""))
     if "response_regret" in report:
         click.echo(
             f"  response regret: {report['response_regret']:.4g} (the follower's largest, over all leader actions)"
         )
         click.echo(f"  leader regret: {report['leader_regret']:.4g} (the gain of the best commitment)")
+    elif "best_response" not in report:
+        click.echo("  regrets: not known in this game; --best-response 20000 estimates them")
     if "nash" in report:
         _show_nash(report["nash"])
     if "best_response" in report:
         _show_learned(report["best_response"])
+    show_notes(report["notes"])
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """Prints what is wrong with play or training, and where to read on."""
+    from rllib_biac.evaluation.diagnosis import PAGE
+
+    for note in notes:
+        click.echo(f"  note: {note}")
+    if notes:
+        click.echo(f"  more to try: {PAGE}")
 
 
 def _show_nash(nash: dict[str, Any]) -> None:
@@ -173,25 +280,23 @@ def _show_learned(learned: dict[str, Any]) -> None:
         click.echo(f"    {agent}, {'response' if found['responds'] else 'leader'} regret: {text}")
 
 
-class _Progress:
-    """Prints the progress of a task, at most once in `period` seconds."""
+def _write_film(played: Played, path: Path) -> None:
+    """Writes a GIF, or an MP4 if its name says so; beside a GIF an MP4 too where ffmpeg is there."""
+    from rllib_biac.report import films
 
-    def __init__(self, what: str, period: float = 3.0) -> None:
-        self._what = what
-        self._period = period
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if (now := time.monotonic()) - self._last >= self._period:
-            self._last = now
-            click.echo(f"{self._what}: {done:,} of {total:,} env steps", err=True)
-
-
-def _write_gif(frames: list[Any], frames_per_second: float, path: Path) -> None:
-    from PIL import Image
-
-    if not frames:
+    if not played.frames:
         raise Mistake("this game draws nothing: its render() returned no frames. Leave --render-to out.")
-    images = [Image.fromarray(frame) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
-    click.echo(f"drawn to {path}", err=True)
+    images, speed = films.captioned(played), played.frames_per_second
+    written = []
+    if path.suffix.lower() == ".gif":
+        films.write_gif(images, speed, path)
+        written.append(path)
+    if path.suffix.lower() == ".mp4" or films.has_ffmpeg():
+        try:
+            films.write_mp4(images, speed, path.with_suffix(".mp4"))
+            written.append(path.with_suffix(".mp4"))
+        except ValueError as error:
+            if not written:
+                raise Mistake(str(error)) from error
+            click.echo(str(error), err=True)
+    click.echo(f"drawn to {' and '.join(map(str, written))}", err=True)

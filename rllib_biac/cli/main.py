@@ -21,6 +21,8 @@ from rllib_biac.experiments.reading import Draft
 from rllib_biac.rllib.hints import did_you_mean
 
 _MISTAKEN, _INTERRUPTED = 2, 130
+_STOP_EXAMPLE = '{"training_iteration": 10}'
+_CONFIG_EXAMPLE = '{"lr": 0.001, "hierarchy": [["player_0"], ["player_1"]]}'
 
 
 class _Rllib(click.Group):
@@ -49,7 +51,12 @@ class _Rllib(click.Group):
 
 
 class _Json(click.ParamType):
+    """A JSON object; `example` is shown to those who wrote something else."""
+
     name = "json"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, dict):
@@ -57,9 +64,9 @@ class _Json(click.ParamType):
         try:
             parsed = json.loads(value)
         except ValueError as error:
-            self.fail(f"not valid JSON ({error}); write it like '{{\"training_iteration\": 10}}'", param, ctx)
+            self.fail(f"not valid JSON ({error}); write it like '{self._example}'", param, ctx)
         if not isinstance(parsed, dict):
-            self.fail(f"expected a JSON object like '{{\"training_iteration\": 10}}', not {value}", param, ctx)
+            self.fail(f"expected a JSON object like '{self._example}', not {value}", param, ctx)
         return parsed
 
 
@@ -79,7 +86,12 @@ _traceback = click.option(
 
 # A flag that is not given is None and does not change the file's value.
 _OVERRIDES: tuple[Callable[[Any], Any], ...] = (
-    click.option("--stop", type=_Json(), metavar="JSON", help="When to stop, such as '{\"training_iteration\": 10}'."),
+    click.option(
+        "--stop",
+        type=_Json(_STOP_EXAMPLE),
+        metavar="JSON",
+        help=f"When to stop, such as '{_STOP_EXAMPLE}'.",
+    ),
     click.option("--num-samples", type=click.IntRange(min=1), help="Runs of each trial; sample k gets seed + k."),
     click.option("--seed", type=int, help="The seed of every trial."),
     click.option("--storage-path", "--local-dir", metavar="PATH", help="Where results go.  [default: ~/ray_results]"),
@@ -117,7 +129,7 @@ def main() -> None:
 @main.group(invoke_without_command=True)
 @click.option("--algo", "--run", "run", metavar="NAME", help="The algorithm, such as BiAC.")
 @click.option("--env", metavar="GAME", help="The game, such as merge_v0, or package.module:factory.")
-@click.option("--config", type=_Json(), default="{}", metavar="JSON", help="The algorithm's settings.")
+@click.option("--config", type=_Json(_CONFIG_EXAMPLE), default="{}", metavar="JSON", help="The algorithm's settings.")
 @click.option("--experiment-name", "-name", "name", help="The folder's name.  [default: ALGO_GAME]")
 @_overrides
 @click.pass_context
@@ -215,9 +227,23 @@ def _again(flags: dict[str, Any]) -> str:
 @main.command()
 @click.argument("checkpoint")
 @click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="Episodes to play.")
-@click.option("--seed", type=int, help="The seed of the games.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the games.")
+@click.option(
+    "--env-config", type=_Json('{"size": 9}'), default="{}", metavar="JSON", help="Other settings of the game."
+)
+@click.option(
+    "--starts",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help='Play an episode from each start in a JSON list, such as [{"seed": 1}, {"options": {...}}], handed to reset.',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--render-to", type=click.Path(path_type=Path, dir_okay=False), metavar="GIF", help="Draw the play here.")
+@click.option(
+    "--render-to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="GIF|MP4",
+    help="Draw the play here. Where ffmpeg is installed, an .mp4 is written beside a .gif.",
+)
 @click.option("--on-observations", is_flag=True, help="Each agent acts on its own observation (approximators).")
 @click.option(
     "--best-response",
@@ -226,10 +252,14 @@ def _again(flags: dict[str, Any]) -> str:
     help="Also estimate each agent's regret: train a response to the others for this many env steps, such as 20000.",
 )
 @_traceback
+@click.pass_context
 def evaluate(
+    ctx: click.Context,
     checkpoint: str,
     episodes: int,
-    seed: int | None,
+    seed: int,
+    env_config: dict[str, Any],
+    starts: Path | None,
     as_json: bool,
     render_to: Path | None,
     on_observations: bool,
@@ -238,15 +268,23 @@ def evaluate(
     """Play CHECKPOINT greedily. For a trial's folder this is its latest checkpoint."""
     from rllib_biac.cli import evaluate as evaluation
 
-    if render_to is not None and render_to.suffix.lower() != ".gif":
-        raise Mistake(f"--render-to {render_to}: the file's name must end in .gif.")
+    if render_to is not None and render_to.suffix.lower() not in (".gif", ".mp4"):
+        raise Mistake(f"--render-to {render_to}: the file's name must end in .gif or .mp4.")
     if render_to is not None and not render_to.absolute().parent.is_dir():
         raise Mistake(f"--render-to {render_to}: there is no folder {render_to.absolute().parent}.")
     if on_observations and best_response:
         raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
+    if starts is not None and _given(ctx, "episodes"):
+        raise Mistake("--starts plays one episode from each start: leave --episodes out.")
     folder = evaluation.find(checkpoint)
+    if not as_json:
+        click.echo(f"playing {folder}", err=True)
+    listed = evaluation.read_starts(starts) if starts is not None else []
+    asked = evaluation.Asked(
+        len(listed) or episodes, seed, listed, env_config, render_to, best_response or 0, on_observations
+    )
     with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
-        found = evaluation.evaluate(folder, episodes, seed, render_to, best_response or 0, on_observations)
+        found = evaluation.evaluate(folder, asked)
     evaluation.show(found, as_json)
 
 

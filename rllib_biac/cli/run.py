@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 
+from rllib_biac.cli.evaluate import show_notes
 from rllib_biac.cli.progress import Progress, line, stopped_early
+from rllib_biac.evaluation import diagnosis
 from rllib_biac.evaluation.play import can_draw
 from rllib_biac.experiments import changes, grid
 from rllib_biac.experiments.cluster import Cluster, check_resources, started
 from rllib_biac.experiments.locks import locked
+from rllib_biac.experiments.metrics import flat
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.experiments.resume import begun, make_ready
@@ -130,7 +133,21 @@ def _report(trial: Any, experiment: Experiment, several: bool) -> int:
         click.echo(f"  play it:    rllib evaluate {shlex.quote(path)}{drawn}")
     else:
         click.echo(f"  results: {trial.path} (no checkpoint)")
+    _show_notes(trial)
     return 0
+
+
+def _show_notes(trial: Any) -> None:
+    """Prints what looks wrong with a run, and how to learn more."""
+    courses = {
+        key: diagnosis.Course(found["min"], found["max"], found["last"])
+        for key, found in trial.metric_analysis.items()
+        if all(isinstance(found.get(at), int | float) for at in ("min", "max", "last"))
+    }
+    notes = diagnosis.of_training(dict(flat(trial.last_result)), courses)
+    show_notes(notes)
+    if notes and trial.checkpoint:
+        click.echo(f"  measure it:  rllib evaluate {shlex.quote(trial.checkpoint.path)} --best-response 20000")
 
 
 def _report_best(trials: list[Any], compared: Compared | None) -> int:

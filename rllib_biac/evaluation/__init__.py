@@ -2,7 +2,7 @@
 
 from rllib_biac.evaluation.exact import regret
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
-from rllib_biac.evaluation.play import Played, play
+from rllib_biac.evaluation.play import Played, Start, play
 from rllib_biac.evaluation.trained import Trained
 
-__all__ = ["Played", "Trained", "greedy", "greedy_on_observations", "play", "regret"]
+__all__ = ["Played", "Start", "Trained", "greedy", "greedy_on_observations", "play", "regret"]

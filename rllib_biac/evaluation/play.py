@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,9 @@ class Played:
         lengths: steps of every episode.
         cut: episodes that had not ended after `max_episode_steps` steps, and were cut there.
         outcomes: how often each outcome the game names came about.
+        ends: the outcome of every episode, empty where the game names none.
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
+        episode_of_frame: the number of each picture's episode, from 0.
         frames_per_second: how fast to show them.
         regret: of the play that was learned, exact; None where the game has no tables.
         nash: its payoffs beside those of every pure NE; None where the game has no tables, or too many policies.
@@ -40,12 +42,22 @@ class Played:
     lengths: list[int] = field(default_factory=list)
     cut: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    ends: list[str] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
+    episode_of_frame: list[int] = field(default_factory=list)
     frames_per_second: float = 5.0
     regret: PlayRegret | None = None
     nash: NashComparison | None = None
     learned_regret: dict[str, LearnedRegret] = field(default_factory=dict)
     deployable: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an episode starts: what is handed to the game's `reset`. What is None is left to the game."""
+
+    seed: int | None = None
+    options: Mapping[str, Any] | None = None
 
 
 def play(
@@ -56,6 +68,7 @@ def play(
     render: bool = False,
     on_observations: bool = False,
     best_response: int = 0,
+    starts: Sequence[Start] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Played:
     """Plays episodes greedily.
@@ -67,6 +80,7 @@ def play(
         render: whether to collect pictures; a game that draws nothing gives none.
         on_observations: whether each agent acts by its approximator, on its own observation alone.
         best_response: env steps in which each agent learns to deviate, for `learned_regret`; 0: none does.
+        starts: of the episodes, in turn, instead of what the game draws. Best responses learn on the game's own starts.
         progress: called while they learn with the env steps done and those in all.
 
     Raises:
@@ -74,6 +88,7 @@ def play(
             should be.
     """
     team, settings = trained.team, dict(trained.env_config)
+    current: list[Start] = [Start()]
     if render:
         settings["render_mode"] = "rgb_array"
     try:
@@ -83,6 +98,8 @@ def play(
             raise ValueError(f"{name_of(trained.env)} takes no render_mode, so there is nothing to draw.") from error
         raise
     (game,) = games.copies
+    if starts:
+        _from_starts(game, current)
     state = StateReader(games, team.settings.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
@@ -92,7 +109,8 @@ def play(
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
     played.frames_per_second = getattr(game, "metadata", {}).get("render_fps", played.frames_per_second)
     try:
-        for _ in range(episodes):
+        for episode in range(episodes):
+            current[0] = starts[episode % len(starts)] if starts else Start()
             games.reset()
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
             _draw(game, played, render)
@@ -113,8 +131,10 @@ def play(
             for agent in agents:
                 played.returns[agent].append(returns[agent])
             played.lengths.append(length)
-            if step.outcome[0] >= 0:
-                played.outcomes[games.outcome_names[step.outcome[0]]] += 1
+            end = games.outcome_names[step.outcome[0]] if step.outcome[0] >= 0 else ""
+            played.ends.append(end)
+            if end:
+                played.outcomes[end] += 1
     finally:
         games.close()
     played.deployable = deployment(trained, on_observations)
@@ -142,6 +162,21 @@ def deployment(trained: Trained, on_observations: bool = False) -> str:
         games.close()
 
 
+def _from_starts(game: Any, current: list[Start]) -> Any:
+    """Lets each reset of a game begin from the one current start."""
+    reset = game.reset
+
+    def from_start(seed: int | None = None, options: Mapping[str, Any] | None = None) -> Any:
+        start = current[0]
+        return reset(
+            seed=seed if start.seed is None else start.seed,
+            options=options if start.options is None else dict(start.options),
+        )
+
+    game.reset = from_start
+    return game
+
+
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:
     """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
     try:
@@ -163,3 +198,4 @@ def _draw(game: Any, played: Played, render: bool) -> None:
         frame = game.render()
         frames = [] if frame is None else [frame]
     played.frames.extend(np.asarray(frame) for frame in frames)
+    played.episode_of_frame.extend([len(played.lengths)] * len(frames))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from rllib_biac import envs
 from rllib_biac.envs.matrix_game import MatrixGame
@@ -20,6 +21,7 @@ from rllib_biac.evaluation import Played, Trained, play
 from rllib_biac.evaluation.play import can_draw, deployment
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.report.charts import numbers_like
+from rllib_biac.report.films import captioned
 from rllib_biac.rllib.reading import read_trained
 
 MOST_CELLS = 400
@@ -160,7 +162,7 @@ def film(checkpoint: Path, episodes: int = 3) -> Film | None:
         played = play(trained, episodes=episodes, seed=_SEED, render=True)
         if not played.frames:
             return None
-        return Film(*_animate(played.frames, played.frames_per_second), sorted(played.outcomes.elements()))
+        return Film(*_animate(captioned(played), played.frames_per_second), sorted(played.outcomes.elements()))
 
 
 @contextlib.contextmanager
@@ -210,11 +212,8 @@ def _payoffs(title: str, values: np.ndarray, rows: list[str], columns: list[str]
     return Payoffs(title, table, columns)
 
 
-def _animate(frames: list[np.ndarray], frames_per_second: float) -> tuple[str, str, tuple[int, int]]:
+def _animate(images: list[Image.Image], frames_per_second: float) -> tuple[str, str, tuple[int, int]]:
     """Returns an animation that is small enough for a page, and its first picture."""
-    from PIL import Image
-
-    images = [Image.fromarray(frame) for frame in frames]
     if (scale := 720 / images[0].width) < 1:
         size = (720, round(images[0].height * scale))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -123,13 +124,28 @@ def test_help_and_version_do_not_import_ray():
         assert "rllib" in done.stdout.lower() or "Usage" in done.stdout
 
 
+class Calls(list):
+    """What play was asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """In place of a trained team."""
+
+    path: str
+    team: object
+    env_config: dict = dataclasses.field(default_factory=dict)
+
+
 @pytest.fixture
 def played(monkeypatch):
-    frames = [np.full((4, 6, 3), shade, np.uint8) for shade in (0, 100, 200)]
-    calls = []
+    frames = [np.full((40, 60, 3), shade, np.uint8) for shade in (0, 100, 200)]
+    calls, starts_seen = Calls(), []
+    calls.starts = starts_seen
 
-    def play(trained, *, episodes, seed, render, on_observations, best_response, progress):
-        calls.append((trained, episodes, seed, render, best_response))
+    def play(trained, *, episodes, seed, render, on_observations, best_response, starts, progress):
+        calls.append((trained.path, episodes, seed, render, best_response))
+        starts_seen.append(list(starts))
         learned = {
             "main_0": LearnedRegret(False, Estimate(0.5, 0.25), Estimate(0.5, 0.25)),
             "auxiliary_0": LearnedRegret(True, Estimate(0.0, 0.0), Estimate(3.0, 0.125)),
@@ -137,6 +153,8 @@ def played(monkeypatch):
         return SimpleNamespace(
             returns={"main_0": [1.0, 2.0], "auxiliary_0": [0.0, 1.0]},
             lengths=[3, 5],
+            ends=["merged", "crashed"],
+            episode_of_frame=[0, 0, 1] if render else [],
             outcomes=Counter(merged=1, crashed=1),
             frames=frames if render else [],
             frames_per_second=10.0,
@@ -146,7 +164,9 @@ def played(monkeypatch):
         )
 
     monkeypatch.setattr("rllib_biac.evaluation.play", play)
-    monkeypatch.setattr("rllib_biac.rllib.reading.read_trained", str)
+    team = SimpleNamespace(hierarchy=SimpleNamespace(levels=[["main_0"], ["auxiliary_0"]]))
+    read = lambda path: Read(str(path), team)  # noqa: E731
+    monkeypatch.setattr("rllib_biac.rllib.reading.read_trained", read)
     return calls
 
 
@@ -177,6 +197,64 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     assert rllib("evaluate", checkpoint, "--best-response", 10).exit_code == 2
 
 
+def test_evaluate_in_json_says_what_it_says_to_a_person(rllib, tmp_path, played):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    told = rllib("evaluate", checkpoint).output
+    report = json.loads(rllib("evaluate", checkpoint, "--json").output)
+    assert report["seed"] == 0 and "2 episodes, seed 0, mean length 4.0; in brackets 95% intervals" in told
+    assert report["agent_episode_returns_interval"]["main_0"] == [1.0, 2.0]
+    assert "mean return of main_0: 1.500 [1.000, 2.000]" in told
+    low, high = report["outcome_share_interval"]["merged"]
+    assert f"merged: 50.0% [{low:.1%}, {high:.1%}]" in told and 0 < low < 0.5 < high < 1
+    assert report["each"][1] == {"returns": {"main_0": 2.0, "auxiliary_0": 1.0}, "length": 5, "outcome": "crashed"}
+    assert len(report["notes"]) == 2 and all(f"note: {note}\n" in told for note in report["notes"])
+
+
+def test_evaluate_from_fixed_starts(rllib, tmp_path, played):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    starts = tmp_path / "starts.json"
+    starts.write_text('[{"seed": 4}, {"options": {"main_speed": 35}}, {"seed": 1, "options": {}}]')
+    assert rllib("evaluate", checkpoint, "--starts", starts).exit_code == 0
+    assert played[-1][1] == 3
+    assert [(one.seed, one.options) for one in played.starts[-1]] == [(4, None), (None, {"main_speed": 35}), (1, {})]
+    assert "leave --episodes out" in rllib("evaluate", checkpoint, "--starts", starts, "--episodes", 3).output
+    for text in ("[]", "{", "[3]", '[{"speed": 3}]', '[{"seed": "x"}]', "[{}]"):
+        starts.write_text(text)
+        result = rllib("evaluate", checkpoint, "--starts", starts)
+        assert result.exit_code == 2 and 'write a list such as [{"seed": 1}' in result.output
+
+
+FFMPEG = """#!/bin/sh
+for last; do true; done
+echo "$@" > "$last"
+wc -c >> "$last"
+"""
+
+
+def test_a_film_is_an_mp4_too_where_ffmpeg_is(rllib, tmp_path, played, monkeypatch):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.mp4")
+    assert result.exit_code == 2 and "an .mp4 needs ffmpeg" in result.output
+    assert rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif").exit_code == 0
+    assert not (tmp_path / "x.mp4").exists()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "ffmpeg").write_text(FFMPEG)
+    (tmp_path / "ffmpeg").chmod(0o755)
+    result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif")
+    assert f"drawn to {tmp_path / 'x.gif'} and {tmp_path / 'x.mp4'}" in result.output
+    width, height = Image.open(tmp_path / "x.gif").size
+    called, size = (tmp_path / "x.mp4").read_text().splitlines()
+    assert f"-s {width}x{height} " in called and int(size) == 3 * width * height * 3
+    assert width % 2 == height % 2 == 0
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\necho 'no such codec' >&2; exit 1")
+    failed = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.mp4")
+    assert failed.exit_code == 2 and "no such codec" in failed.output
+
+
 def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
     for trial in ("a b", "c"):
         (folder := tmp_path / trial / "checkpoint_000000").mkdir(parents=True)
@@ -196,7 +274,9 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),
         (["evaluate", "/no/such/folder"], "no such folder"),
-        (["evaluate", "/", "--render-to", "x.png"], ".gif"),
+        (["evaluate", "/", "--render-to", "x.png"], ".gif or .mp4"),
+        (["evaluate", "/", "--env-config", "[1]"], '{"size": 9}'),
+        (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], '{"lr": 0.001'),
         (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),
         (["example", "get", "nothing"], "no packaged example"),
         (["nonsense"], "No such command"),

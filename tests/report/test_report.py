@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from rllib_biac.cli.main import main
 from rllib_biac.report import charts, checkpoints, write_report
@@ -249,7 +250,7 @@ def test_many_outcomes_are_added_up():
 
 def test_an_animation_stays_small():
     noise = np.random.default_rng(0).integers(0, 256, (24, 200, 400, 3), np.uint8)
-    gif, still, size = checkpoints._animate(list(noise), 15.0)
+    gif, still, size = checkpoints._animate([Image.fromarray(frame) for frame in noise], 15.0)
     assert len(gif) < 2_000_000 and gif.startswith("data:image/gif;base64,")
     assert still.startswith("data:image/png;base64,") and size == (400, 200)
 
