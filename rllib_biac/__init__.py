@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader
     from rllib_biac.rllib.biac import BiAC, BiACConfig
     from rllib_biac.rllib.bilevel_q import BiLevelQ, BiLevelQConfig
     from rllib_biac.rllib.hysteretic_dqn import HystereticDQN, HystereticDQNConfig
@@ -20,6 +21,8 @@ __all__ = [
     "MATD3",
     "BiAC",
     "BiACConfig",
+    "BiACFollower",
+    "BiACLeader",
     "BiLevelQ",
     "BiLevelQConfig",
     "HystereticDQN",
@@ -32,7 +35,13 @@ __all__ = [
 ]
 
 
+# The bases of networks of one's own.
+_NETWORKS = ("BiACLeader", "BiACFollower")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _NETWORKS:
+        return getattr(importlib.import_module("rllib_biac.algorithms.biac.team"), name)
     # Importing ray takes seconds: it waits until an algorithm is asked for.
     if name in __all__:
         from rllib_biac.rllib.registry import ALGORITHMS
