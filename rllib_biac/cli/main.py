@@ -5,24 +5,33 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import traceback
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
+from rllib_biac.cli.folders import writable
 from rllib_biac.cli.guard import guarded, stdout_for_the_answer
+from rllib_biac.cli.options import (
+    Json,
+    TrainGroup,
+    complete_algorithms,
+    complete_examples,
+    complete_games,
+    overridable,
+    traceback_option,
+)
 from rllib_biac.experiments import checks, overrides, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.rllib.hints import did_you_mean
 
 _MISTAKEN, _INTERRUPTED = 2, 130
-_STOP_EXAMPLE = '{"training_iteration": 10}'
-_CONFIG_EXAMPLE = '{"lr": 0.001, "hierarchy": [["player_0"], ["player_1"]]}'
 
 
 class _Rllib(click.Group):
@@ -50,75 +59,11 @@ class _Rllib(click.Group):
             ctx.exit(1)
 
 
-class _Json(click.ParamType):
-    """A JSON object; `example` is shown to those who wrote something else."""
-
-    name = "json"
-
-    def __init__(self, example: str) -> None:
-        self._example = example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, dict):
-            return value
-        try:
-            parsed = json.loads(value)
-        except ValueError as error:
-            self.fail(f"not valid JSON ({error}); write it like '{self._example}'", param, ctx)
-        if not isinstance(parsed, dict):
-            self.fail(f"expected a JSON object like '{self._example}', not {value}", param, ctx)
-        return parsed
-
-
-def _remember_traceback(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.meta["traceback"] = ctx.meta.get("traceback") or value
-
-
-_traceback = click.option(
-    "--traceback",
-    "--trace",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_remember_traceback,
-    help="Show stack traces of errors.",
-)
-
-# A flag that is not given is None and does not change the file's value.
-_OVERRIDES: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--stop",
-        type=_Json(_STOP_EXAMPLE),
-        metavar="JSON",
-        help=f"When to stop, such as '{_STOP_EXAMPLE}'.",
-    ),
-    click.option("--num-samples", type=click.IntRange(min=1), help="Runs of each trial; sample k gets seed + k."),
-    click.option("--seed", type=int, help="The seed of every trial."),
-    click.option("--storage-path", "--local-dir", metavar="PATH", help="Where results go.  [default: ~/ray_results]"),
-    click.option("--checkpoint-freq", type=click.IntRange(min=0), help="Iterations between checkpoints; 0: none."),
-    click.option(
-        "--checkpoint-at-end/--no-checkpoint-at-end", default=None, help="Checkpoint when done.  [default: yes]"
-    ),
-    click.option("--keep-checkpoints-num", type=click.IntRange(min=1), help="Keep only this many.  [default: all]"),
-    click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster, such as auto.  [default: start one]"),
-    click.option("--ray-num-cpus", type=click.IntRange(min=1), help="CPUs of the Ray to start.  [default: all]"),
-    click.option("--resume", is_flag=True, help="Continue the interrupted or failed trials of the last run."),
-    click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages too."),
-    _traceback,
-)
-
-
-def _overrides(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OVERRIDES):
-        command = option(command)
-    return command
-
-
 @click.group(cls=_Rllib, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
     None, "--version", message=f"rllib_biac {version('rllib_biac')}, ray {version('ray')}", package_name="rllib_biac"
 )
-@_traceback
+@traceback_option
 def main() -> None:
     """Train and play leaders and followers with RLlib."""
     # As with `python -m`, a user's `package.module:name` may be in the current folder. Ray's workers look there anyway.
@@ -126,14 +71,17 @@ def main() -> None:
         sys.path.append(here)
 
 
-@main.group(invoke_without_command=True)
-@click.option("--algo", "--run", "run", metavar="NAME", help="The algorithm, such as BiAC.")
-@click.option("--env", metavar="GAME", help="The game, such as merge_v0, or package.module:factory.")
-@click.option("--config", type=_Json(_CONFIG_EXAMPLE), default="{}", metavar="JSON", help="The algorithm's settings.")
-@click.option("--experiment-name", "-name", "name", help="The folder's name.  [default: ALGO_GAME]")
-@_overrides
+@main.group(cls=TrainGroup, invoke_without_command=True)
+@click.option("--algo", "run", metavar="NAME", help="The algorithm, such as BiAC.", shell_complete=complete_algorithms)
+@click.option(
+    "--env",
+    metavar="GAME",
+    help="The game, such as merge_v0, or package.module:factory.",
+    shell_complete=complete_games,
+)
+@overridable
 @click.pass_context
-def train(ctx: click.Context, run: str, env: str, config: dict[str, Any], name: str | None, **flags: Any) -> None:
+def train(ctx: click.Context, run: str, env: str, **flags: Any) -> None:
     """Train: `rllib train --algo BiAC --env merge_v0 ...`, or `rllib train file FILE`."""
     if ctx.invoked_subcommand is not None:
         given = [p.opts[0] for p in ctx.command.params if p.name and _given(ctx, p.name)]
@@ -142,10 +90,7 @@ def train(ctx: click.Context, run: str, env: str, config: dict[str, Any], name: 
         return
     if not run or not env:
         raise click.UsageError("give --algo and --env, or a file: rllib train file FILE")
-    _train(
-        [Draft(name or f"{run}_{env.replace(':', '-')}", {"run": run, "env": env, "config": config}, "command line")],
-        flags,
-    )
+    _train([Draft(f"{run}_{env.replace(':', '-')}", {"run": run, "env": env, "config": {}}, "command line")], flags)
 
 
 def _given(ctx: click.Context, name: str) -> bool:
@@ -153,9 +98,9 @@ def _given(ctx: click.Context, name: str) -> bool:
 
 
 @train.command("file")
-@click.argument("file")
-@click.option("--env", metavar="GAME", help="Play this game instead of the file's.")
-@_overrides
+@click.argument("file", shell_complete=complete_examples)
+@click.option("--env", metavar="GAME", help="Play this game instead of the file's.", shell_complete=complete_games)
+@overridable
 def train_file(file: str, **flags: Any) -> None:
     """Train the experiments of FILE: YAML, Python (defines `config`), or the name of a packaged example."""
     found = reading.find(file)
@@ -165,9 +110,9 @@ def train_file(file: str, **flags: Any) -> None:
 
 
 @main.command("check")
-@click.argument("file")
-@click.option("--env", metavar="GAME", help="Look at this game instead of the file's.")
-@_traceback
+@click.argument("file", shell_complete=complete_examples)
+@click.option("--env", metavar="GAME", help="Look at this game instead of the file's.", shell_complete=complete_games)
+@traceback_option
 def check_file(file: str, env: str | None) -> None:
     """Say what FILE means, without training: agents, who leads, what is seen, networks, memory, speed.
 
@@ -188,17 +133,28 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
         raise click.UsageError(
             "--ray-num-cpus is for a Ray that this command starts; leave it out beside --ray-address"
         )
+    if flags["name"] and len(drafts) > 1:
+        raise click.UsageError(f"--experiment-name names one experiment, and this file has {len(drafts)}: leave it out")
+    flags = {**flags, "config": overrides.merged(flags["config"]) or None}
     drafts = [overrides.override(draft, flags) for draft in drafts]
     for draft in drafts:
         checks.check(draft)
     click.echo(f"{', '.join(map(_about, drafts))}: loading Ray and RLlib ...", err=True)
     # These imports take seconds.
-    from rllib_biac.cli.run import run
+    from rllib_biac.cli.run import run, show
     from rllib_biac.experiments.cluster import Cluster
     from rllib_biac.experiments.resolve import resolve
 
     with guarded("the game, or a module or class that the experiment names,"):
         experiments = [resolve(draft) for draft in drafts]
+    if flags["dry_run"]:
+        for experiment in experiments:
+            show(experiment)
+        click.echo("Nothing was started: leave --dry-run out to train.")
+        return
+    for experiment in experiments:
+        if "://" not in experiment.storage_path:
+            writable("--storage-path", experiment.storage_path)
     cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
     code = run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
     click.get_current_context().exit(code)
@@ -220,7 +176,11 @@ def _again(flags: dict[str, Any]) -> str:
             continue
         words += [parameter.opts[0]] if option else []
         value = ctx.params.get(name, True)
-        words += [] if value is True else [json.dumps(value) if isinstance(value, dict) else str(value)]
+        if isinstance(value, tuple):
+            words.pop()
+            words += [word for one in value for word in (parameter.opts[0], json.dumps(one))]
+        elif value is not True:
+            words.append(json.dumps(value) if isinstance(value, dict) else str(value))
     return shlex.join([*words, "--resume"])
 
 
@@ -229,7 +189,7 @@ def _again(flags: dict[str, Any]) -> str:
 @click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="Episodes to play.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the games.")
 @click.option(
-    "--env-config", type=_Json('{"size": 9}'), default="{}", metavar="JSON", help="Other settings of the game."
+    "--env-config", type=Json('{"size": 9}'), default="{}", metavar="JSON", help="Other settings of the game."
 )
 @click.option(
     "--starts",
@@ -251,7 +211,7 @@ def _again(flags: dict[str, Any]) -> str:
     metavar="STEPS",
     help="Also estimate each agent's regret: train a response to the others for this many env steps, such as 20000.",
 )
-@_traceback
+@traceback_option
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -291,7 +251,7 @@ def evaluate(
 @main.command()
 @click.argument("checkpoint")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors")
-@_traceback
+@traceback_option
 def export(checkpoint: str, file: Path) -> None:
     """Write all networks of CHECKPOINT to a file that others can open safely.
 
@@ -312,7 +272,7 @@ def export(checkpoint: str, file: Path) -> None:
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of each experiment.  [default: its own number]")
 @click.option("--out", default="reproduction", show_default=True, metavar="DIR", help="Where results go.")
 @click.option("--cpus", type=click.IntRange(min=1), help="Runs at once.  [default: all CPUs]")
-@_traceback
+@traceback_option
 def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: int | None) -> None:
     """Run the paper's experiments again: table2, table3, table4, fig2, fig4, fig5, fig7, figs8-12, or all.
 
@@ -327,7 +287,7 @@ def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: i
 @main.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="[default: DIR/report.html]")
-@_traceback
+@traceback_option
 def report(folder: str, out: Path | None) -> None:
     """Turn DIR, the results of `train` or `reproduce`, into one HTML page that needs no network."""
     from rllib_biac.cli import report as reporting
@@ -359,7 +319,7 @@ def report(folder: str, out: Path | None) -> None:
     metavar="STEPS",
     help="Also estimate each agent's regret, in every trial: train a response for this many env steps.",
 )
-@_traceback
+@traceback_option
 def compare(folders: tuple[str, ...], out: Path, episodes: int, seed: int, best_response: int | None) -> None:
     """Set all trials in DIR... beside each other: any algorithms, games and seeds.
 
@@ -388,27 +348,31 @@ def example() -> None:
 
 @example.command("list")
 def example_list() -> None:
-    """List their names and the first line of each description."""
+    """List their names and the first sentence of each description."""
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns
     for name, path in reading.examples().items():
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        about = first.lstrip("# ") if first.startswith("#") else ""
+        about = reading.about(path)
+        if terminal and width >= 70:
+            lines = textwrap.wrap(about, width - 28) or [""]
+            about = f"\n{'':<28}".join(lines)
         click.echo(f"{name:<28}{about}".rstrip())
 
 
 @example.command("get")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_examples)
 def example_get(name: str) -> None:
     """Print the file of NAME: `rllib example get NAME > mine.yaml`."""
     click.echo(_example(name).read_text(encoding="utf-8"), nl=False)
 
 
 @example.command("run")
-@click.argument("name")
-@click.option("--env", metavar="GAME", help="Play this game instead of the file's.")
-@_overrides
-def example_run(name: str, **flags: Any) -> None:
+@click.argument("example", metavar="NAME", shell_complete=complete_examples)
+@click.option("--env", metavar="GAME", help="Play this game instead of the file's.", shell_complete=complete_games)
+@overridable
+def example_run(example: str, **flags: Any) -> None:
     """Train NAME, as `rllib train file NAME` does."""
-    _train(reading.read(_example(name)), flags)
+    _train(reading.read(_example(example)), flags)
 
 
 def _example(name: str) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from rllib_biac.cli.folders import writable
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.reproduce.registry import EXPERIMENTS
 from rllib_biac.rllib.hints import did_you_mean
@@ -41,7 +41,7 @@ def reproduce(names: Sequence[str], seeds: int | None, out: str, cpus: int | Non
             hint = did_you_mean(name, (*EXPERIMENTS, ALL))
             raise Mistake(f"no experiment {name!r}.{hint} There are: {', '.join(EXPERIMENTS)}, {ALL}.")
     chosen = list(EXPERIMENTS) if ALL in names else list(dict.fromkeys(names))
-    folder = _writable(out)
+    folder = writable("--out", out)
     options = {"--seeds": seeds, "--out": out, "--cpus": cpus}
     given = [word for option, value in options.items() if value is not None for word in (option, str(value))]
     again = shlex.join(["rllib", "reproduce", *names, *given])
@@ -83,15 +83,3 @@ def _reproduce(name: str, seeds: int | None, folder: Path, cpus: int | None, com
             ) from error
         click.echo(f"{name}: {page} ({time.monotonic() - begin:.0f} s)")
     return _FAILED if finished.failures else 0
-
-
-def _writable(out: str) -> Path:
-    """Makes the folder if needed and tests that it can be written, before any run starts."""
-    folder = Path(out).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise Mistake(f"--out {out}: cannot write there ({error.strerror or error}).") from error
-    return folder

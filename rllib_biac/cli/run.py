@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
@@ -26,8 +27,9 @@ from rllib_biac.experiments.resume import begun, make_ready
 from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.experiments.stopping import Stopping
 from rllib_biac.experiments.sweeps import Compared
-from rllib_biac.experiments.tuning import train
+from rllib_biac.experiments.tuning import as_recorded, train
 from rllib_biac.experiments.watch import watching_the_head
+from rllib_biac.report import settings
 
 FAILED = 1
 
@@ -104,6 +106,24 @@ def _announce(experiment: Experiment) -> None:
     click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s), results in {experiment.folder}")
     if not experiment.stop and experiment.time_budget_s is None:
         click.echo("There is no `stop`: this trains until Ctrl-C. --checkpoint-freq saves checkpoints on the way.")
+
+
+def show(experiment: Experiment) -> None:
+    """Prints what an experiment would train."""
+    config: Any = experiment.trials[0].config
+    trials = len(experiment.trials)
+    told = config.env if isinstance(config.env, str) else getattr(config.env, "__name__", str(config.env))
+    run = (config.algo_class or type(config)).__name__
+    click.echo(f"{experiment.name}: {trials} trial(s) of {run} in {told}, results would go to {experiment.folder}")
+    click.echo(f"  stop: {json.dumps(experiment.stop) if experiment.stop else 'never'}")
+    written = settings.written(as_recorded(config))
+    defaults = settings.written(as_recorded(type(config)()))
+    for key, value in written.items():
+        if value != defaults.get(key) and key != "env":
+            click.echo(f"  {key}: {settings.text(value)}")
+    for trial in experiment.trials:
+        if trial.label:
+            click.echo(f"  trial {trial.label}")
 
 
 def _say(text: str) -> None:

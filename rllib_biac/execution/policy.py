@@ -98,6 +98,15 @@ class StackelbergPolicy:
         """
         return cls(*getattr(module, "team", module).describe())
 
+    def __repr__(self) -> str:
+        about = self.description
+        actions = ", ".join(
+            f"{agent} ({f'{own.size} actions' if own.discrete else f'{own.size} continuous'})"
+            for agent, own in ((agent, about.actions[agent]) for agent in self.agents)
+        )
+        inputs = ", ".join(f"{name} {shape}" for name, shape in about.inputs.items())
+        return f"<{type(self).__name__}: {actions}; sees {inputs}>"
+
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file that `load` reads wherever numpy is: plain arrays and a description."""
         files.write(path, self.arrays, self.description)
@@ -188,7 +197,14 @@ class StackelbergPolicy:
         seen, rows = {}, set()
         for name, given in inputs.items():
             # Everybody rounds to what was trained on, whatever precision they were given.
-            x, shape = np.asarray(given, np.float32), self.description.inputs[name]
+            shape = self.description.inputs[name]
+            try:
+                x = np.asarray(given, np.float32)
+            except (TypeError, ValueError) as error:
+                hint = ": hand a dict of observations over as observations=" if isinstance(given, Mapping) else ""
+                raise ValueError(
+                    f"{_said(name)} is a {type(given).__name__}, not numbers of shape {shape}{hint} ({error})."
+                ) from error
             if x.shape != shape and x.shape[1:] != shape:
                 raise ValueError(f"{_said(name)} has shape {x.shape}: {shape} is expected, or (n, *{shape}).")
             if not np.isfinite(x).all():
@@ -272,6 +288,9 @@ class AgentPolicy:
     def __init__(self, policy: StackelbergPolicy, name: str) -> None:
         self.policy = policy
         self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name} of {self.policy!r}>"
 
     def act(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ _CHECKPOINT_FLAGS = {
     "keep_checkpoints_num": "num_to_keep",
 }
 # What a run is started with, and resumed with unless it is given again.
-OF_THE_RUN = ("stop", "env", "seed", "num_samples", *_CHECKPOINT_FLAGS)
+OF_THE_RUN = ("stop", "env", "config", "seed", "num_samples", *_CHECKPOINT_FLAGS)
 
 
 def override(draft: Draft, flags: dict[str, Any]) -> Draft:
@@ -23,22 +24,26 @@ def override(draft: Draft, flags: dict[str, Any]) -> Draft:
 
     With --resume the flags that the run was started with are given too.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {key: value for key, value in flags.items() if value is not None}
+    name = given.get("name", draft.name)
     if given.get("resume"):
         storage = given.get("storage_path") or draft.settings.get("storage_path")
-        given = flags_of(Path(storage_of({"storage_path": storage} if storage else {}), draft.name)) | given
+        given = flags_of(Path(storage_of({"storage_path": storage} if storage else {}), name)) | given
     settings = dict(draft.settings)
-    settings |= {name: given[name] for name in ("stop", "num_samples", "storage_path") if name in given}
-    in_config = {name: given[name] for name in ("env", "seed") if name in given}
+    own = given.get("config", {})
+    settings |= {key: given[key] for key in ("stop", "num_samples", "storage_path") if key in given}
+    in_config = {key: given[key] for key in ("env", "seed") if key in given}
     config = settings.get("config", {})
     if isinstance(config, dict):
         if "env" in in_config:
             settings.pop("env", None)
-        settings["config"] = {**config, **in_config}
+        settings["config"] = {**merged([config, own]), **in_config}
     elif hasattr(config, "to_dict"):
         config = config.copy(copy_frozen=False)
         if "env" in in_config:
             config.environment(env=in_config["env"])
+        if own:
+            config.update_from_dict(merged([{key: config[key] for key in own if isinstance(own[key], dict)}, own]))
         if "seed" in in_config:
             config.debugging(seed=in_config["seed"])
         settings["config"] = config
@@ -46,5 +51,15 @@ def override(draft: Draft, flags: dict[str, Any]) -> Draft:
     if isinstance(checkpoint, dict):
         changes = {key: given[name] for name, key in _CHECKPOINT_FLAGS.items() if name in given}
         settings["checkpoint_config"] = {**checkpoint, **changes}
-    kept = {name: given[name] for name in OF_THE_RUN if name in given}
-    return dataclasses.replace(draft, settings=settings, flags=kept)
+    kept = {key: given[key] for key in OF_THE_RUN if key in given}
+    return dataclasses.replace(draft, name=name, settings=settings, flags=kept)
+
+
+def merged(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns one tree of settings: what stands later wins, mappings are merged key by key."""
+    whole: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
+            whole[key] = merged([whole[key], value]) if both else value
+    return whole

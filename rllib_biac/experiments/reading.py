@@ -100,6 +100,29 @@ def examples() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
 
 
+def about(path: Path) -> str:
+    """Returns the first sentence of the comment at the head of an experiment file, empty if there is none."""
+    words = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or not text:
+            break
+        words.append(text)
+    return re.split(r"(?<!al\.)(?<=\.)\s", " ".join(words), maxsplit=1)[0]
+
+
+def value(text: str) -> Any:
+    """Reads a value as an experiment file would.
+
+    Raises:
+        ValueError: if it is not valid YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(getattr(error, "problem", None) or str(error)) from error
+
+
 def read(path: Path) -> list[Draft]:
     """Reads an experiment file.
 

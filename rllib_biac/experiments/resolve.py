@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rllib_biac.envs import make
 from rllib_biac.experiments import grid, ranges, sweeps
 from rllib_biac.experiments.changes import storage_of
 from rllib_biac.experiments.mistakes import Mistake
@@ -201,9 +202,19 @@ def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> Algori
         Mistake: if the config is refused. The message shows the values that were drawn for it.
     """
     if text := _refusal(config):
+        if text.startswith("no hierarchy") and (levels := _agents(config)):
+            text = f"no hierarchy: write e.g. hierarchy: {levels}, top level first."
         told = "".join(f" (drawn: `{': '.join(map(str, path))}` {value!r})" for path, value in drawn.items())
         raise Mistake(draft.mistake(_key_in(text, draft), text + told))
     return config
+
+
+def _agents(config: AlgorithmConfig) -> list[list[str]]:
+    """Returns a hierarchy of the game's own agents, one a level; empty if the game cannot be made."""
+    try:
+        return [[agent] for agent in make(str(config.env), **config.env_config).possible_agents]
+    except Exception:  # a game may raise anything, and says so elsewhere
+        return []
 
 
 def _refusal(config: AlgorithmConfig) -> str:

@@ -112,6 +112,12 @@ def test_a_saved_policy_needs_neither_ray_nor_torch(merge, tmp_path):
     assert json.loads(printed) == [merge.act(MERGE), []]
 
 
+def test_it_says_what_it_is(merge):
+    both = "main_0 (5 actions), auxiliary_0 (5 actions); sees state (8,)"
+    assert repr(merge) == f"<StackelbergPolicy: {both}>"
+    assert repr(merge.agent("auxiliary_0")) == f"<AgentPolicy: auxiliary_0 of {merge!r}>"
+
+
 def test_mistakes_are_named(merge):
     nan = np.where(np.arange(8) == 2, np.nan, MERGE)
     for call, message in (
@@ -120,6 +126,9 @@ def test_mistakes_are_named(merge):
         (lambda: merge.act(MERGE[:4]), r"the state has shape \(4,\): \(8,\) is expected, or \(n, \*\(8,\)\)"),
         (lambda: merge.act(np.zeros((2, 2, 8))), "the state has shape"),
         (lambda: merge.act(0.0), "the state has shape"),
+        (lambda: merge.act({"main_0": MERGE}), "the state is a dict, .* hand a dict of observations over as observ"),
+        (lambda: merge.act("fast"), r"the state is a str, not numbers of shape \(8,\)"),
+        (lambda: merge.act([[1.0], [1.0, 2.0]]), "the state is a list, not numbers"),
         (lambda: merge.act(nan), "the state has entries that are not finite"),
         (lambda: merge.act([MERGE, MERGE + np.inf]), "the state has entries that are not finite"),
         (lambda: merge.agent("main_0").act(observation=MERGE), "no approximator was trained .*: give the state"),
