@@ -33,13 +33,14 @@ def check_differences(q: np.ndarray, axis: tuple[int, ...], ties_below: float = 
     largest = np.abs(q).max(axis, keepdims=True)  # (..., 2, 1, 1)
     leads, follows = q[..., 0, :, :], q[..., 1, :, :]
     top = follows.max(-1, keepdims=True)
-    best = top - follows < CLOSEST * largest[..., 1, :, :]
+    best = top - follows <= CLOSEST * largest[..., 1, :, :]
     secured = np.where(best, leads, np.inf).min(-1, keepdims=True).max(-2, keepdims=True)  # (..., 1, 1)
     for agent, of, better, worse in (
         ("leader", largest[..., 0, :, :], secured, np.where(best, leads, secured)),
         ("follower", largest[..., 1, :, :], top, follows),
     ):
-        gap = np.abs(better - worse)
+        with np.errstate(over="ignore"):  # of the largest numbers there are; infinitely far apart is far enough
+            gap = np.abs(better - worse)
         noise = np.maximum(ties_below * of, _WRITTEN * np.maximum(np.abs(better), np.abs(worse)))
         close = (gap > noise) & (gap < CLOSEST * of)
         if close.any():
