@@ -1,4 +1,4 @@
-"""The cheapest faults, one seed each: what is reported stays so, and training goes on. All: `benchmarks/faults.py`."""
+"""The cheapest faults, one seed each: what is reported stays so, and training goes on. All: `benchmarks/faults`."""
 
 import errno
 import os
