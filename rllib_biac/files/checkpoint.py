@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,11 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
     if not (folder / METADATA).is_file():
         raise ValueError(f"{folder} is no checkpoint of an algorithm: it has no {METADATA}.")
     about, files = _read_metadata(folder)
+    _check_files(folder, files, hashes=hashes)
+    return about
+
+
+def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True) -> None:
     for name, listed in files.items():
         size, digest = listed if isinstance(listed, list) else (listed, None)
         path = folder / name
@@ -151,7 +156,20 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
             f"{folder} is damaged: {name} {there}. It was cut short or changed on its way here; take an earlier "
             "checkpoint, or copy it again.",
         )
-    return about
+
+
+def check_part(part: Path) -> None:
+    """Looks over a folder inside of a checkpoint, if it is inside of one: the files of that part alone.
+
+    Raises:
+        DamagedFile: if one of its files is not as it was written. It is a ValueError.
+    """
+    part = part.absolute()
+    for folder in part.parents:
+        if not (folder / METADATA).is_file() or not (files := _read_metadata(folder)[1]):
+            continue  # parts have metadata of RLlib's too
+        _check_files(folder, {name: one for name, one in files.items() if (folder / name).is_relative_to(part)})
+        return
 
 
 def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

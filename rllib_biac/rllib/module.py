@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ray.rllib.utils.annotations import override
 from ray.util.debug import log_once
 from torch import nn
 
+from rllib_biac.files.checkpoint import check_part
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.team import SHARED, Member, Team, TeamSpec
@@ -86,6 +88,18 @@ class TeamModule(MultiRLModule):
         super().setup()
         for name, member in self.team.members().items():
             self[name].wrap(member)
+
+    @classmethod
+    @override(MultiRLModule)
+    def from_checkpoint(cls, path: Any, filesystem: Any = None, **kwargs: Any) -> Any:
+        """Builds the modules from their part of a checkpoint. It is read by pickle: load only what you trust.
+
+        Raises:
+            DamagedFile: if one of its files is not as it was written.
+        """
+        if filesystem is None and "://" not in str(path):
+            check_part(Path(path))
+        return super().from_checkpoint(path, filesystem=filesystem, **kwargs)
 
     def _act_on(self, batch: dict[str, Any], epsilon: float) -> dict[str, dict[str, torch.Tensor]]:
         """Plays what RLlib's stock runner hands over: each agent's batch of (Dict) observations."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_biac.files.checkpoint import METADATA, check, is_whole, metadata, newest_whole, replacing
+from rllib_biac.files.checkpoint import METADATA, check, check_part, is_whole, metadata, newest_whole, replacing
 from rllib_biac.files.damage import LARGEST, UNSEALED, DamagedFile, seal_holds, sealed, unusable
 
 NAMES = ("state.pkl", "part/weights.pkl")
@@ -135,6 +135,17 @@ def test_a_flipped_bit_is_named_and_the_one_before_is_taken(tmp_path):
     assert whole == folders[1] and "part/weights.pkl is not as it was written" in wrong
     flipped(folders[1] / NAMES[0], 3)
     assert newest_whole(folders[1:])[0] is None
+
+
+def test_a_part_is_checked_by_itself(tmp_path):
+    save(tmp_path / "saved", 0)
+    check_part(tmp_path / "saved" / "part")
+    flipped(tmp_path / "saved" / NAMES[0], 3)
+    check_part(tmp_path / "saved" / "part")
+    flipped(tmp_path / "saved" / NAMES[1], 3)
+    with pytest.raises(DamagedFile, match=r"part/weights\.pkl is not as it was written"):
+        check_part(tmp_path / "saved" / "part")
+    check_part(tmp_path)  # inside of none
 
 
 def test_seals():
