@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rllib_biac.experiments import grid, ranges
 from rllib_biac.experiments.metrics import flat
 from rllib_biac.experiments.mistakes import Mistake
-from rllib_biac.experiments.reading import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from rllib_biac.experiments.reading import Draft
@@ -54,12 +53,6 @@ MAY_CHANGE = (
 )
 _ABSENT = object()
 Key = tuple[str, ...]
-
-
-def storage_of(settings: Mapping[str, Any]) -> str:
-    """Returns the folder or address that holds an experiment's folder."""
-    storage = str(settings.get("storage_path", DEFAULT_STORAGE))
-    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
 
 
 def flags_of(folder: Path) -> dict[str, Any]:

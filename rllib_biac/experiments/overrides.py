@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rllib_biac.experiments.changes import flags_of, storage_of
-from rllib_biac.experiments.reading import Draft
+from rllib_biac.experiments.changes import flags_of
+from rllib_biac.experiments.reading import Draft, storage_of
 
 _CHECKPOINT_FLAGS = {
     "checkpoint_freq": "checkpoint_frequency",

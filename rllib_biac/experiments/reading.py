@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import runpy
 from collections.abc import Iterator, Mapping
@@ -71,6 +72,12 @@ class Draft:
         line = f", line {known[0]}" if known else ""
         key = f", `{': '.join(map(str, path))}`" if path else ""
         return f"{self.source}{line}, experiment {self.name!r}{key}: {text}"
+
+
+def storage_of(settings: Mapping[str, Any]) -> str:
+    """Returns the folder or address that holds an experiment's folder."""
+    storage = str(settings.get("storage_path", DEFAULT_STORAGE))
+    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
 
 
 def find(name: str) -> Path:

@@ -11,9 +11,8 @@ import numpy as np
 
 from rllib_biac.envs import make
 from rllib_biac.experiments import grid, ranges, sweeps
-from rllib_biac.experiments.changes import storage_of
 from rllib_biac.experiments.mistakes import Mistake
-from rllib_biac.experiments.reading import Draft
+from rllib_biac.experiments.reading import Draft, storage_of
 from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.rllib.config_keys import BadSettings, build
 from rllib_biac.rllib.hints import did_you_mean

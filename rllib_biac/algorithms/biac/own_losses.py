@@ -91,7 +91,8 @@ class OwnLosses(Losses):
     def actor_loss(self, agent: str, here: Scene) -> torch.Tensor:
         """The loss of one actor: what it commits to should be best for it, those below answering."""
         own = self.team[agent]
-        scene, weights, more = here, None, 0.0
+        scene, weights = here, None
+        more: torch.Tensor | float = 0.0
         if own.above:
             scene, weights = self.meet(agent, here)
         elif own.coder.discrete and len(self.team.hierarchy.levels) > 1:

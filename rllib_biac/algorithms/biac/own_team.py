@@ -72,7 +72,8 @@ class OwnAgent(Agent):
         """Returns the action of each agent above in what is seen, (rows, its size), None where it is not announced."""
         if not self.announced:
             return [None] * len(self.above)
-        return list(seen.split([seen.shape[1] - sum(sizes := list(map(self._size, self.above))), *sizes], 1)[1:])
+        sizes = [self._size(agent) for agent in self.above]
+        return list(seen.split([seen.shape[1] - sum(sizes), *sizes], 1)[1:])
 
     def networks(self) -> dict[str, nn.Module]:
         return {"critic": self.critic, "actor": self.actor}
