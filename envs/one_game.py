@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from rllib_biac.envs.adapters import Adapter
@@ -43,6 +44,7 @@ class Contract:
 
     Attributes:
         agents: all of them, in the game's own order.
+        spaces: agent -> (observation space, action space), as the game declares them.
         readers: of their observations.
         masked: agents whose observation holds an action mask.
         num_actions: of each agent, None where actions are continuous.
@@ -52,6 +54,7 @@ class Contract:
     """
 
     agents: list[str]
+    spaces: dict[str, tuple[gym.Space, gym.Space]]
     readers: dict[str, SpaceReader]
     masked: set[str]
     num_actions: dict[str, int | None]
@@ -95,6 +98,7 @@ class OneGame:
         self.env, self._number, self._contract = env, number, contract
         self._observations, self._masks, self.ended, self.acts = observations, masks, ended, acts
         self._asked, self._left = np.zeros_like(acts), np.zeros_like(acts)
+        self._handed = np.zeros_like(acts)  # who is handed an action: also those who are over and still listed
         self.steps = self.episodes = 0
         self.terminated = self._lists_agents = False
 
@@ -133,12 +137,12 @@ class OneGame:
         Raises:
             GameError: as `reset`.
         """
-        asked = {a: joint_action[a] for a, is_asked in zip(self._contract.agents, self._asked, strict=True) if is_asked}
+        actions = {a: joint_action[a] for a, handed in zip(self._contract.agents, self._handed, strict=True) if handed}
         self.steps += 1
         try:
-            result = self.env.step(asked)
+            result = self.env.step(actions)
         except Exception as error:
-            raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {asked}.") from error
+            raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {actions}.") from error
         if not isinstance(result, tuple) or len(result) != 5:
             raise GameError(
                 f"step() returned {_kind(result)} {self.where()}; write "
@@ -233,6 +237,8 @@ class OneGame:
         bounds = not contract.trusted and (
             self.episodes <= FIRST_EPISODES or (self.steps + self._number) % ONE_STEP_OF == 0
         )
+        if bounds:
+            self._check_spaces()
         for i, (agent, reader) in enumerate(contract.readers.items()):
             mask = _entries(infos.get(agent)).get(ACTION_MASK)
             seen = agent in observations
@@ -247,9 +253,24 @@ class OneGame:
                 self._check_listed(agent, i, agent in listed, seen or isinstance(self.env, Adapter))
                 there = there and agent in listed
             self._asked[i] = there and (not acting or agent in acting)
+            self._handed[i] = self._asked[i] or bool(listed is not None and self.ended[i] and agent in listed)
             self.acts[i] = self._asked[i] and allowed
             if not self.acts[i]:
                 self._keep_absence(agent, over)
+
+    def _check_spaces(self) -> None:
+        """Refuses spaces that change: networks are built for those that the game declared."""
+        if isinstance(self.env, Adapter):
+            return
+        for agent, declared in self._contract.spaces.items():
+            for space, now in zip(
+                declared, (self.env.observation_space(agent), self.env.action_space(agent)), strict=True
+            ):
+                if now is not space and now != space:
+                    raise GameError(
+                        f"a space of agent {agent!r} is {now} {self.where()}, and was {space}: declare one that holds "
+                        "throughout, and forbid actions by an action mask."
+                    )
 
     def _check_listed(self, agent: str, i: int, listed: bool, seen: bool) -> None:
         if listed and not seen and not self.ended[i]:

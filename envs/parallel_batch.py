@@ -111,16 +111,17 @@ class ParallelEnvBatch(BatchedGame):
         self._make_arrays(envs)
 
     def _read_spaces(self, env: ParallelEnv) -> Contract:
-        split = {agent: _split_mask(env.observation_space(agent)) for agent in self.possible_agents}
+        declared = {agent: (env.observation_space(agent), env.action_space(agent)) for agent in self.possible_agents}
+        split = {agent: _split_mask(seen) for agent, (seen, _) in declared.items()}
         readers = {agent: SpaceReader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
         masked = {agent for agent, (_, masked) in split.items() if masked}
-        self._actions = {a: ActionReader(env.action_space(a), f"agent {a!r}") for a in self.possible_agents}
+        self._actions = {a: ActionReader(done, f"agent {a!r}") for a, (_, done) in declared.items()}
         self.action_spaces: dict[str, gym.Space] = {agent: reader.space for agent, reader in self._actions.items()}
         for agent in masked:
             if not isinstance(space := self.action_spaces[agent], spaces.Discrete):
                 raise ValueError(f"agent {agent!r}: action masks need a Discrete action space; got {space}.")
         count = {a: int(s.n) if isinstance(s, spaces.Discrete) else None for a, s in self.action_spaces.items()}
-        return Contract(self.possible_agents, readers, masked, count, Look(), was_masked=bool(masked))
+        return Contract(self.possible_agents, declared, readers, masked, count, Look(), was_masked=bool(masked))
 
     def _masks_at_first(self, env: ParallelEnv) -> bool:
         _, infos = env.reset(seed=self._seeds[0])

@@ -175,10 +175,10 @@ def read_number(value: Any) -> float:
         Misfit: if it is none, or one that float32 cannot hold.
     """
     array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "fiub":
+    if array.size != 1 or array.dtype.kind not in "fiub":
         what = f"shape {array.shape}" if array.shape else repr(value)
         raise Misfit(f"needs one number as its reward; got {what}")
-    number = float(array)
+    number = float(array.item())
     if abs(number) > 1e30 and np.isfinite(number):
         raise Misfit(f"has a reward of {number:g}, which is too large to learn from; write it in larger units")
     return number

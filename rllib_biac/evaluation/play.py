@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_biac.envs.errors import GameError
 from rllib_biac.equilibria import NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
@@ -93,7 +94,7 @@ def play(
         settings["render_mode"] = "rgb_array"
     try:
         games = make_copies(trained.env, 1, np.random.default_rng(seed), settings, team.spec.look)
-    except (TypeError, ValueError) as error:
+    except (GameError, ValueError) as error:
         if render and "render_mode" in str(error):
             raise ValueError(f"{name_of(trained.env)} takes no render_mode, so there is nothing to draw.") from error
         raise
@@ -181,7 +182,7 @@ def can_draw(env: Any, settings: dict[str, Any]) -> bool:
     """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
     try:
         game = make_one(env, settings | {"render_mode": "rgb_array"}) if isinstance(env, str) else None
-    except (TypeError, ValueError):
+    except (GameError, TypeError, ValueError):
         return False
     if game is not None:
         game.close()

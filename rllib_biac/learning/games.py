@@ -78,7 +78,15 @@ def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
     """Makes one game; arguments as for `make_games`."""
     if isinstance(env, GameWithPartners):
         return make_one(env.env, kwargs)
-    return make(env, **kwargs) if isinstance(env, str) else adapt(env(**kwargs))
+    if isinstance(env, str):
+        return make(env, **kwargs)
+    try:
+        made = env(**kwargs)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise GameError(f"making it raised {error!r}, with the settings {dict(kwargs)}.") from error
+    return adapt(made)
 
 
 def make_copies(

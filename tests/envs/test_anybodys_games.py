@@ -240,6 +240,32 @@ def test_what_a_look_has_not_shown_is_said_with_what_to_write():
         games.step(actions)
 
 
+def test_spaces_that_change_are_refused():
+    class Shrinks(foreign.Foreign):
+        def action_space(self, agent):
+            return spaces.Discrete(1 if getattr(self, "time", 0) == 2 else 2)
+
+    with pytest.raises(GameError, match=r"a space of agent 'a' is Discrete\(1\) in game 0 at step 2, and was Discrete"):
+        batch(Shrinks)
+
+
+def test_who_is_over_and_still_listed_is_handed_its_null_action():
+    class Stays(foreign.Leaver):
+        handed = []  # noqa: RUF012
+
+        def step(self, actions):
+            self.handed.append(dict(actions))
+            actions = {agent: action for agent, action in actions.items() if agent == "a" or self.time < 2}
+            self.agents = list(actions)
+            result = super().step(actions)
+            self.agents = [] if self.over() else ["a", "b"]
+            return result
+
+    Stays.handed.clear()
+    play(Stays, 4)
+    assert Stays.handed[-4:] == [{"a": 1, "b": 1}] * 2 + [{"a": 1, "b": 0}] * 2
+
+
 def test_infos_may_be_missing():
     class NoInfos(foreign.Foreign):
         def reset(self, seed=None, options=None):
