@@ -19,6 +19,9 @@ ALL = "__all__"  # RLlib's name for the whole game among flags
 FIRST_EPISODES, ONE_STEP_OF = 3, 64
 
 
+_RETURNED = ("observations", "rewards", "terminations", "truncations")
+
+
 @dataclass(frozen=True)
 class Look:
     """What is known of a game.
@@ -96,9 +99,14 @@ class OneGame:
         acts: np.ndarray,
     ) -> None:
         self.env, self._number, self._contract = env, number, contract
-        self._observations, self._masks, self.ended, self.acts = observations, masks, ended, acts
-        self._asked, self._left = np.zeros_like(acts), np.zeros_like(acts)
-        self._handed = np.zeros_like(acts)  # who is handed an action: also those who are over and still listed
+        self._observations, self._masks, self._ended, self._acts = observations, masks, ended, acts
+        self._index = {agent: i for i, agent in enumerate(contract.agents)}
+        # Sets, for arrays of two or three cost more than a small game's own step.
+        self._over: set[str] = set()  # whose own part is terminated
+        self._left: set[str] = set()  # who was gone after that
+        self._acting: set[str] = set()
+        self._asked: set[str] = set()  # who is to act; of them some may do nothing
+        self._handed: set[str] = set()  # who is handed an action: also those who are over and still listed
         self.steps = self.episodes = 0
         self.terminated = self._lists_agents = False
 
@@ -120,7 +128,9 @@ class OneGame:
             raise GameError(f"reset() returned {_kind(result)} in game {self._number}; write (observations, infos).")
         self.steps, self.episodes = 0, self.episodes + 1
         self.terminated = False
-        self.ended[:] = self._left[:] = False
+        self._over.clear()
+        self._left.clear()
+        self._ended[:] = False
         self._lists_agents = bool(getattr(self.env, "agents", None))
         self._check_names("reset()", "observations", result[0])
         for agent, buffer in self._observations.items():
@@ -137,7 +147,9 @@ class OneGame:
         Raises:
             GameError: as `reset`.
         """
-        actions = {a: joint_action[a] for a, handed in zip(self._contract.agents, self._handed, strict=True) if handed}
+        actions = joint_action
+        if len(self._handed) < len(self._index):
+            actions = {agent: action for agent, action in joint_action.items() if agent in self._handed}
         self.steps += 1
         try:
             result = self.env.step(actions)
@@ -149,8 +161,9 @@ class OneGame:
                 "(observations, rewards, terminations, truncations, infos)."
             )
         *given, infos = result
-        for what, entries in zip(("observations", "rewards", "terminations", "truncations"), given, strict=True):
-            self._check_names("step()", what, entries)
+        for entries, what in zip(given, _RETURNED, strict=True):
+            if type(entries) is not dict or not entries.keys() <= self._index.keys():
+                self._check_names("step()", what, entries)
         observations, paid, terminations, truncations = given
         silent = not any(given)
         rewards = self._rewards(paid, silent)
@@ -171,15 +184,15 @@ class OneGame:
             if self.terminated:
                 return  # what comes after the end is worth nothing, whatever it is
             raise GameError(f"the game raised {error!r} in state() {self.where()}.") from error
-        self._write(buffer, reader, state, "state")
+        self._write(buffer, reader, state, "state", None)
 
     def _check_names(self, call: str, what: str, entries: Any) -> None:
         if not isinstance(entries, Mapping):
             raise GameError(f"{call} returned {entries!r} as {what} {self.where()}; write agent -> value.")
-        if all(name in self._observations for name in entries):
+        if entries.keys() <= self._index.keys():
             return
         for name in entries:
-            if name not in self._observations and not (name == ALL and what.endswith("ations") and what[0] == "t"):
+            if name not in self._index and not (name == ALL and what.endswith("ations") and what[0] == "t"):
                 raise GameError(
                     f"{call} returned {what} of {name!r} {self.where()}; the game's possible_agents are "
                     f"{self._contract.agents}."
@@ -187,16 +200,16 @@ class OneGame:
 
     def _rewards(self, paid: Mapping[str, Any], silent: bool) -> dict[str, float]:
         rewards = dict.fromkeys(self._contract.agents, 0.0)
-        for i, agent in enumerate(self._contract.agents):
+        for agent in rewards:
             if agent not in paid:
-                if self._asked[i] and not silent:
+                if agent in self._asked and not silent:
                     raise GameError(f"agent {agent!r} needs one number as its reward {self.where()}; got none.")
                 continue
             try:
                 rewards[agent] = read_number(paid[agent])
             except Misfit as error:
                 raise GameError(f"agent {agent!r} {error} {self.where()}.") from error
-            if rewards[agent] and self.ended[i]:
+            if self._over and rewards[agent] and agent in self._over:
                 raise GameError(
                     f"agent {agent!r} earned {rewards[agent]} {self.where()}, after it was terminated: flag it as "
                     "terminated when there is nothing more to earn."
@@ -205,29 +218,36 @@ class OneGame:
 
     def _ends(self, terminations: Mapping[str, Any], truncations: Mapping[str, Any], silent: bool) -> tuple[bool, bool]:
         """Keeps who is terminated; returns whether the game is terminated or truncated."""
-        terminated = self._flags(terminations, "termination")
-        truncated = self._flags(truncations, "truncation") & ~terminated & ~self.ended
-        self.ended |= terminated
-        if silent or (self._lists_agents and not self.env.agents):
-            self.ended |= ~truncated  # the game says by an empty list, or by saying nothing, that it is over
-        done = self.ended | truncated
-        if truncated.any() and not done.all():
-            one, other = (self._contract.agents[int(np.argmax(which))] for which in (truncated, ~done))
+        terminated = self._flagged(terminations, "termination")
+        truncated = self._flagged(truncations, "truncation") - terminated - self._over
+        gone = silent or (self._lists_agents and not self.env.agents)
+        if not (terminated or truncated or gone):
+            return False, False
+        self._over |= terminated
+        if gone:  # the game says by an empty list, or by saying nothing, that it is over
+            self._over |= self._index.keys() - truncated
+        for agent in self._over:
+            self._ended[self._index[agent]] = True
+        going = [agent for agent in self._index if agent not in self._over and agent not in truncated]
+        if truncated and going:
             raise GameError(
-                f"agent {one!r} is truncated {self.where()} while {other!r} goes on: what its future is worth nobody "
-                "can tell then. Flag it as terminated, or truncate all agents at once."
+                f"agent {min(truncated, key=self._index.__getitem__)!r} is truncated {self.where()} while {going[0]!r} "
+                "goes on: what its future is worth nobody can tell then. Flag it as terminated, or truncate all agents "
+                "at once."
             )
-        return bool(done.all() and not truncated.any()), bool(truncated.any())
+        return not going and not truncated, bool(truncated)
 
-    def _flags(self, given: Mapping[str, Any], what: str) -> np.ndarray:
-        flags = np.zeros(len(self._contract.agents), bool)
+    def _flagged(self, given: Mapping[str, Any], what: str) -> set[str]:
+        found: set[str] = set()
         for name, flag in given.items():
+            if flag is False:
+                continue
             try:
                 if read_flag(flag):
-                    flags[slice(None) if name == ALL else self._contract.agents.index(name)] = True
+                    found |= self._index.keys() if name == ALL else {name}
             except Misfit as error:
                 raise GameError(f"the {what} flag of {name!r} {error} {self.where()}.") from error
-        return flags
+        return found
 
     def _keep(self, observations: Mapping[str, Any], infos: Mapping[str, Any], *, over: bool) -> None:
         """Keeps what agents see and may do now, and who acts next."""
@@ -239,24 +259,32 @@ class OneGame:
         )
         if bounds:
             self._check_spaces()
-        for i, (agent, reader) in enumerate(contract.readers.items()):
-            mask = _entries(infos.get(agent)).get(ACTION_MASK)
-            seen = agent in observations
-            if seen:
+        self._acting, self._asked, self._handed = set(), set(), set()
+        for agent, reader in contract.readers.items():
+            info = infos.get(agent)
+            mask = _entries(info).get(ACTION_MASK) if info else None
+            if seen := agent in observations:
                 observation = observations[agent]
                 if agent in contract.masked:
                     observation, mask = self._split(agent, observation)
-                self._write(self._observations[agent], reader, observation, f"observation of agent {agent!r}", bounds)
+                self._write(self._observations[agent], reader, observation, "observation of agent ", agent, bounds)
             allowed = self._keep_mask(agent, mask)
-            there = not self.ended[i] and (over or seen)
+            there = (over or seen) and agent not in self._over
             if listed is not None:
-                self._check_listed(agent, i, agent in listed, seen or isinstance(self.env, Adapter))
-                there = there and agent in listed
-            self._asked[i] = there and (not acting or agent in acting)
-            self._handed[i] = self._asked[i] or bool(listed is not None and self.ended[i] and agent in listed)
-            self.acts[i] = self._asked[i] and allowed
-            if not self.acts[i]:
-                self._keep_absence(agent, over)
+                is_listed = agent in listed
+                self._check_listed(agent, is_listed, seen)
+                if is_listed and agent in self._over:
+                    self._handed.add(agent)
+                there = there and is_listed
+            if there and (not acting or agent in acting):
+                self._asked.add(agent)
+                if allowed:
+                    self._acting.add(agent)
+                    continue
+            self._keep_absence(agent, over)
+        self._handed |= self._asked
+        all_act = len(self._acting) == len(self._index)
+        self._acts[:] = True if all_act else [agent in self._acting for agent in self._index]
 
     def _check_spaces(self) -> None:
         """Refuses spaces that change: networks are built for those that the game declared."""
@@ -272,18 +300,21 @@ class OneGame:
                         "throughout, and forbid actions by an action mask."
                     )
 
-    def _check_listed(self, agent: str, i: int, listed: bool, seen: bool) -> None:
-        if listed and not seen and not self.ended[i]:
+    def _check_listed(self, agent: str, listed: bool, seen: bool) -> None:
+        if listed and not seen and agent not in self._over and not isinstance(self.env, Adapter):
             raise GameError(
                 f"agent {agent!r} has no observation {self.where()}, though it is among the game's agents; give it "
                 "one, or take it out of `agents` while it does nothing."
             )
-        if listed and self._left[i]:
+        if not self._over or agent not in self._over:
+            return
+        if listed and agent in self._left:
             raise GameError(
                 f"agent {agent!r} is back among the game's agents {self.where()}, after it was terminated: leave it "
                 "out of `agents` without a flag while it is only absent."
             )
-        self._left[i] |= self.ended[i] and not listed
+        if not listed:
+            self._left.add(agent)
 
     def _split(self, agent: str, observation: Any) -> tuple[Any, Any]:
         if not isinstance(observation, Mapping) or ACTION_MASK not in observation:
@@ -293,11 +324,13 @@ class OneGame:
         rest = {key: value for key, value in observation.items() if key != ACTION_MASK}
         return rest["observation"] if set(rest) == {"observation"} else rest, observation[ACTION_MASK]
 
-    def _write(self, buffer: np.ndarray, reader: SpaceReader, value: Any, what: str, bounds: bool = False) -> None:
+    def _write(
+        self, buffer: np.ndarray, reader: SpaceReader, value: Any, what: str, agent: str | None, bounds: bool = False
+    ) -> None:
         try:
             buffer[...] = reader(value, bounds=bounds)
         except (TypeError, ValueError) as error:
-            raise GameError(f"{what} {self.where()} {error}.") from error
+            raise GameError(f"{what}{'' if agent is None else repr(agent)} {self.where()} {error}.") from error
 
     def _keep_mask(self, agent: str, mask: Any) -> bool:
         """Keeps what an agent may do now, all where no mask is given; returns whether that is anything."""

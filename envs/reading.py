@@ -73,6 +73,9 @@ class SpaceReader:
         Raises:
             Misfit: if it is not of the space.
         """
+        if self._kept and not bounds and type(value) is np.ndarray and value.dtype == self._dtype:
+            if value.shape == self.space.shape:
+                return value
         if isinstance(self.raw, spaces.Box) and self._kept:
             array = _box(self.raw, value, "", bounds)
         else:
@@ -174,6 +177,8 @@ def read_number(value: Any) -> float:
     Raises:
         Misfit: if it is none, or one that float32 cannot hold.
     """
+    if type(value) is float and -1e30 < value < 1e30:
+        return value
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "fiub":
         what = f"shape {array.shape}" if array.shape else repr(value)
