@@ -73,9 +73,9 @@ class SpaceReader:
         Raises:
             Misfit: if it is not of the space.
         """
-        if self._kept and not bounds and type(value) is np.ndarray and value.dtype == self._dtype:
-            if value.shape == self.space.shape:
-                return value
+        plain = self._kept and not bounds and type(value) is np.ndarray
+        if plain and value.dtype == self._dtype and value.shape == self.space.shape:
+            return value
         if isinstance(self.raw, spaces.Box) and self._kept:
             array = _box(self.raw, value, "", bounds)
         else:
