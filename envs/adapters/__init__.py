@@ -11,14 +11,13 @@ from typing import Any
 
 import gymnasium as gym
 from pettingzoo import AECEnv, ParallelEnv
-from pettingzoo.utils.conversions import aec_to_parallel
 
 from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, name_of, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
 from rllib_biac.envs.adapters.marlenv_env import MARLEnvAdapter
 from rllib_biac.envs.adapters.renamed import RenamedEnv
 from rllib_biac.envs.adapters.rllib_env import RLlibEnv
-from rllib_biac.envs.adapters.turns import TurnsEnv
+from rllib_biac.envs.adapters.turns import CONVERTED, TurnsEnv, from_turns
 
 __all__ = ["Adapter", "GymnasiumAgentsEnv", "MARLEnvAdapter", "RLlibEnv", "RenamedEnv", "TurnsEnv", "adapt"]
 
@@ -51,12 +50,14 @@ def adapt(env: Any) -> ParallelEnv:
 
 
 def _as_parallel(env: Any) -> Any:
-    if isinstance(env, ParallelEnv):
+    if isinstance(env, ParallelEnv) and type(env) not in CONVERTED:
         return env
-    if isinstance(env, AECEnv) or _offers(env, "agent_iter", "observe", "last", "step", "reset"):
-        # A game that says so only writes down in turn who moves at once; PettingZoo gives it back as it is.
-        at_once = (getattr(env, "metadata", None) or {}).get("is_parallelizable", False)
-        return aec_to_parallel(env) if at_once else TurnsEnv(env)
+    if (
+        type(env) in CONVERTED
+        or isinstance(env, AECEnv)
+        or _offers(env, "agent_iter", "observe", "last", "step", "reset")
+    ):
+        return from_turns(env)
     if _offers(env, "reset", "step"):
         by_agent = isinstance(getattr(env, "observation_spaces", None), Mapping)
         if (isinstance(env, gym.Env) and _offers(env, "get_observation_space", "get_action_space")) or (

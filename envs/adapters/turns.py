@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 from pettingzoo import AECEnv
+from pettingzoo.utils import conversions
+from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
+from rllib_biac.envs.adapters.accounts import AccountsWrapper
 from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.errors import GameError
+
+# What PettingZoo itself makes of an `AECEnv`.
+CONVERTED = (conversions.aec_to_parallel_wrapper, conversions.turn_based_aec_to_parallel_wrapper)
 
 
 class TurnsEnv(Adapter):
@@ -17,8 +23,8 @@ class TurnsEnv(Adapter):
 
     Everybody's observation is returned at each step, since critics look at all of them; `acting` says who is on turn.
     Everybody else's action mask is zero. Rewards are those that each agent earned in exactly this step (AEC's
-    `rewards`), whoever was on turn; AEC's second account of them (`last()`) is held against it. An agent that is done
-    is said to be so in the step in which the game takes it out, so that nothing it earns until then is lost.
+    `rewards`), whoever was on turn. An agent that is done is said to be so in the step in which the game takes it out,
+    so that nothing it earns until then is lost.
 
     Args:
         env: the game.
@@ -30,11 +36,11 @@ class TurnsEnv(Adapter):
     def __init__(self, env: AECEnv) -> None:
         super().__init__(env, read_spaces(env, pettingzoo_spaces, PETTINGZOO_HINT)[0])
         self.acting: set[Any] = set()
-        self._earned: dict[Any, Any] = {}  # since an agent's own last turn
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        if isinstance(self.env, AccountsWrapper):
+            self.env = self.env.unless_done()
         self.env.reset(seed=seed, options=options)
-        self._earned = {}
         seen = self._take_out_the_done({})
         return seen | self._look(), self._infos()
 
@@ -42,34 +48,14 @@ class TurnsEnv(Adapter):
         agent, present = self.env.agent_selection, list(self.agents)
         if agent not in actions:
             raise GameError(f"it is the turn of agent {agent!r}, which has no action; actions came of {list(actions)}.")
-        self._earned[agent] = 0.0
         self.env.step(actions[agent])
         rewards = dict.fromkeys(present, 0.0) | dict(self.env.rewards)
-        self._check_accounts(rewards)
         infos = self._infos()
         over: dict[Any, tuple[bool, bool]] = {}
         last_seen = self._take_out_the_done(over)
         flags = dict.fromkeys([*present, *self.agents], (False, False)) | over
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
         return last_seen | self._look(), rewards, terminated, truncated, infos | self._infos()
-
-    def _check_accounts(self, rewards: dict[Any, Any]) -> None:
-        for agent, reward in rewards.items():
-            self._earned[agent] = self._earned.get(agent, 0.0) + reward
-        env = self.env
-        # What those see who step next: by `last()`, since a wrapper may change it, or by what it is made of.
-        done = [a for a in env.agents if env.terminations[a] or env.truncations[a]]
-        accounts = {a: env._cumulative_rewards[a] for a in done}
-        if env.agent_selection in env.agents:
-            accounts[env.agent_selection] = env.last(observe=False)[1]
-        for agent, said in accounts.items():
-            earned = self._earned.get(agent, 0.0)
-            if not np.allclose(earned, said, rtol=1e-4, atol=1e-6, equal_nan=True):
-                raise GameError(
-                    f"agent {agent!r} earned {earned} since its last turn by `rewards` and {said} by `last()`; "
-                    "at each step() clear `rewards`, set the acting agent's `_cumulative_rewards` to 0, and call "
-                    "`_accumulate_rewards()` once; a wrapper that changes one of them must change both."
-                )
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
@@ -99,3 +85,28 @@ class TurnsEnv(Adapter):
         if agent in self.acting or not isinstance(entries, dict) or "action_mask" not in entries:
             return entries
         return entries | {"action_mask": np.zeros_like(entries["action_mask"])}
+
+
+class AtOnceEnv(conversions.aec_to_parallel_wrapper):
+    """An `AECEnv` in which everybody moves at once, by PettingZoo's conversion; `AccountsWrapper` looks on at first."""
+
+    aec_env: Any
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        self.aec_env = self.aec_env.unless_done() if isinstance(self.aec_env, AccountsWrapper) else self.aec_env
+        return super().reset(seed=seed, options=options)
+
+
+def from_turns(env: Any) -> Any:
+    """Returns an `AECEnv`, or what PettingZoo has made of one, as a `ParallelEnv`.
+
+    A game that is_parallelizable by its metadata only writes down in turn who moves at once; PettingZoo's conversion
+    gives it back as it is. All others become a `TurnsEnv`: PettingZoo's conversion for turns does not say
+    whose turn it is.
+    """
+    at_once = (getattr(env, "metadata", None) or {}).get("is_parallelizable", False)
+    if type(env) in CONVERTED:
+        at_once, env = type(env) is conversions.aec_to_parallel_wrapper, env.aec_env
+    if isinstance(env, OrderEnforcingWrapper) and isinstance(env.env, conversions.parallel_to_aec_wrapper):
+        return env.env.env  # was written for moves at once
+    return (AtOnceEnv if at_once else TurnsEnv)(AccountsWrapper(env))

@@ -283,7 +283,7 @@ def test_rllibs_sets_of_agents_have_one_order():
 def test_rllibs_wrappers_of_pettingzoo():
     wrapped = pytest.importorskip("ray.rllib.env.wrappers.pettingzoo_env")
     game = Tree(0)
-    assert adapt(wrapped.PettingZooEnv(game)).env is game
+    assert adapt(wrapped.PettingZooEnv(game)).unwrapped is game
     plain = Plain()
     assert adapt(wrapped.ParallelPettingZooEnv(plain)) is plain
 

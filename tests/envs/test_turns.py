@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
-from pettingzoo import AECEnv
-from pettingzoo.utils import wrappers
+from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo.utils import aec_to_parallel, parallel_to_aec, turn_based_aec_to_parallel, wrappers
 
 from rllib_biac.envs import make
 from rllib_biac.envs.adapters import adapt
+from rllib_biac.envs.adapters.accounts import AccountsWrapper
 from rllib_biac.envs.errors import GameError
 from tests.envs.playing import SEEN, at_random, play
 
@@ -146,6 +147,53 @@ class Dying(AECEnv):
             self._deads_step_first()
 
 
+@pytest.mark.parametrize("clears", [False, True])
+def test_moves_at_once_that_are_paid_again_and_again_are_told(clears):
+    class AtOnce(Dying):  # pays once per round, at its end; `rewards` are left in place or cleared
+        metadata = {"name": "at_once", "is_parallelizable": True}  # noqa: RUF012
+        possible_agents = ("a", "b")
+
+        def step(self, action):
+            agent = self.agent_selection
+            if self.terminations[agent]:
+                return self._was_dead_step(action)
+            self._cumulative_rewards[agent] = 0
+            if clears:
+                self._clear_rewards()
+            self.agent_selection = "b" if agent == "a" else "a"
+            if agent == "b":
+                self.t += 1
+                self.rewards = dict.fromkeys(self.agents, 1)
+                self.terminations = dict.fromkeys(self.agents, self.t == 3)
+                self._accumulate_rewards()
+
+    for env in (adapt(AtOnce(first=False)), adapt(aec_to_parallel(AtOnce(first=False)))):
+        assert adapt(env) is env
+        if clears:
+            assert play(env, lambda *_: 0)[0] == {"a": 3, "b": 3}
+        else:
+            with pytest.raises(GameError, match=r"earned .* by `rewards`"):
+                play(env, lambda *_: 0)
+
+
+def test_turns_that_pettingzoo_has_converted_are_turns():
+    tree = Tree(0)
+    env = adapt(turn_based_aec_to_parallel(tree))
+    returns, steps, _ = play(env, lambda *_: 1)
+    assert [len(actions) for actions, _ in steps] == [1] * len(tree.path)
+    assert list(returns.values()) == tree.payoffs(tree.path).tolist()
+
+
+def test_a_game_written_for_moves_at_once_comes_back():
+    class Plain(ParallelEnv):
+        metadata = {"name": "plain"}  # noqa: RUF012
+        possible_agents = ("a",)
+        observation_space = action_space = lambda self, agent: Discrete(2)
+
+    plain = Plain()
+    assert adapt(parallel_to_aec(plain)) is plain
+
+
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("first", [False, True])
 def test_who_dies_in_turns_loses_no_reward_and_acts_no_more(first, cut):
@@ -275,6 +323,16 @@ def test_what_the_other_agent_needs_on_turn_is_said():
     env.reset()
     with pytest.raises(GameError, match="turn of agent"):
         env.step({})
+
+
+@pytest.mark.parametrize("game", ["pettingzoo.classic.tictactoe_v3", "pettingzoo.classic.rps_v2"])
+def test_accounts_are_looked_at_over_two_episodes(game):
+    env, choose = make(game), at_random(np.random.default_rng(0))
+    checked = []
+    for _ in range(4):
+        play(env, choose)
+        checked.append(isinstance(getattr(env, "aec_env", None) or env.env, AccountsWrapper))
+    assert checked == [True, True, False, False]
 
 
 def test_a_turn_of_somebody_who_is_out_is_told():
