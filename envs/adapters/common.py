@@ -74,7 +74,8 @@ class Adapter(ParallelEnv):
         return self.env.render()
 
     def close(self) -> None:
-        self.env.close()
+        if callable(close := getattr(self.env, "close", None)):  # not every make has it
+            close()
 
 
 def name_of(env: Any) -> str:

@@ -370,6 +370,7 @@ def test_shared_rewards_and_masks(cut):
     assert env.observation_space("agent_0").contains(seen["agent_0"])
     assert env.state_space.contains(env.state())
     assert infos["agent_1"]["win"] == 1
+    env.close()  # although the game has nothing to close
 
 
 def test_shared_rewards_and_continuous_actions():
