@@ -103,8 +103,9 @@ def decentralised_commitment(
     observations, actions = int(seen[0].max()) + 1, array.shape[2]
     if actions**observations > _MOST:
         raise ValueError(f"the leader has {actions}^{observations} policies, too many to try.")
-    best, secured = None, -float("inf")
+    best: PolicyValue | None = None
     policy: tuple[int, ...] = ()
+    secured = -float("inf")
     for tried in itertools.product(range(actions), repeat=observations):
         value = policy_value(array, prior, seen, tried, announced=announced)
         secured = max(secured, value.pessimistic)

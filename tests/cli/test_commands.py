@@ -161,6 +161,7 @@ def played(monkeypatch):
             regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
             nash=NashComparison(np.array([2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])),
             learned_regret=learned if best_response else {},
+            deployable="not deployable without the full state",
         )
 
     monkeypatch.setattr("rllib_biac.evaluation.play", play)
@@ -180,7 +181,7 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     assert result.exit_code == 0, result.output
     assert played == [(str(checkpoint), 2, 5, True, 0)]
     assert "main_0: 1.500" in result.output
-    assert "merged: 50.0%" in result.output
+    assert "merged: 50.0%" in result.output and "not deployable without the full state\n" in result.output
     assert "response regret: 0.25 " in result.output and "leader regret: 1.5 " in result.output
     assert "equilibria: 4; this play dominates 2 of them" in result.output
     assert "equals 1, is dominated by 0" in result.output

@@ -221,6 +221,7 @@ def test_an_experiment_of_it_is_trained_and_reported(ray, name, tmp_path):
     assert result.exit_code == 0, result.output
     written = (tmp_path / "mine" / "report.html").read_text(encoding="utf-8")
     assert name in written and "its checkpoint cannot be played" not in written and "Learned" in written
+    assert "In use" in written
 
 
 @EVERY

@@ -231,7 +231,7 @@ class OwnLosses(Losses):
                 seen = play.seen(above, level, taken)
                 alike = _alike(seen[: len(base)])
                 chance = torch.rand(len(who), generator=self.generator, device=weights.device)
-                known = (chance < 2 / 3) & (alike[who] > 1)
+                known = (chance < 1 / 2) & (alike[who] > 1)
                 tried = self._any_action(above, seen, scene.masks.get(above))
                 commitment = Commitment(known.to(seen.dtype).unsqueeze(1), seen[who], tried[who])
                 scene = replace(scene, commitments={**scene.commitments, above: commitment})
@@ -242,7 +242,7 @@ class OwnLosses(Losses):
                 weights = torch.where(known, weights * rarity / rarity.mean(), weights)
                 asked[above] = known
                 if self.settings.announced:
-                    trembles = (chance > 5 / 6) | ((chance < 1 / 3) & (alike[base] == 1).repeat(1 + MEETINGS))
+                    trembles = (chance > 11 / 12) | ((chance < 1 / 3) & (alike[base] == 1).repeat(1 + MEETINGS))
                     counts = torch.where(alike[base] == 1, 1.0, TREMBLE).repeat(1 + MEETINGS)
                     weights = torch.where(trembles & ~known, weights * counts, weights)
                     tremble = ((trembles & ~known).unsqueeze(1), tried)
