@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from studies import RESULTS, Row, made_with, markdown, run_all, share
 
-STEPS = {"signalling": 6_000, "random": 6_000, "simple_speaker_listener": 30_000, "simple_reference": 30_000}
+STEPS = {"signalling": 10_000, "simple_speaker_listener": 15_000, "simple_reference": 15_000}
 # Tuned on seeds from 1,000 on; all others are defaults.
 MPE_SETTINGS = {"gamma": 0.95, "state": "observations"}
 OWN_SETTINGS = {"entropy_coeff": 0.02}
@@ -183,10 +183,10 @@ def speech(name: str, how: str, seed: int, steps: int) -> Row:
 def rows_of(args: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
     """Returns the rows of all three parts, computing those that are not in `--out` yet."""
     kinds = ("shared", "pooling", "hidden")
-    steps = STEPS["signalling"]
+    steps = args.steps
     games = [{"kind": kind, "seed": seed, "steps": steps} for seed in range(args.seeds) for kind in kinds]
     drawn = [
-        {"draw": draw, "announced": announced, "seed": 0, "steps": STEPS["random"]}
+        {"draw": draw, "announced": announced, "seed": 0, "steps": steps}
         for announced in (True, False)
         for draw in range(args.random_games)
     ]
@@ -260,6 +260,7 @@ def table_of_speech(rows: list[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="of each signalling game")
+    parser.add_argument("--steps", type=int, default=STEPS["signalling"], help="env steps of a one-step game's run")
     parser.add_argument("--random-games", type=int, default=20, help="of each kind")
     parser.add_argument("--mpe-seeds", type=int, default=2)
     parser.add_argument("--games", nargs="*", default=["simple_speaker_listener", "simple_reference"])
@@ -271,12 +272,12 @@ def main() -> None:
     parts = [
         "# Who knows what in play",
         "",
-        f"Signalling games, {STEPS['signalling']:,} env steps, default settings:",
+        f"Signalling games, {args.steps:,} env steps, default settings:",
         "",
     ]
     parts += [table_of_games(games), ""]
     if drawn:
-        parts += [f"Random games of 4 states, {STEPS['random']:,} env steps, default settings:", ""]
+        parts += [f"Random games of 4 states, {args.steps:,} env steps, default settings:", ""]
         parts += [table_of_random_games(drawn), ""]
     if spoken:
         parts += [
