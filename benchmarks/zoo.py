@@ -224,11 +224,12 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
             shares.append(100 * share)
             errors.append((100 * (share - low), 100 * (high - share)))
         name = algorithm if label == "defaults" else f"{algorithm}, {label}"
-        axes.barh(at, shares, height, xerr=list(zip(*errors, strict=True)), label=name, error_kw={"lw": 0.8})
+        thin = {"lw": 0.8, "capsize": 2}
+        axes.barh(at, shares, height, xerr=list(zip(*errors, strict=True)), label=name, error_kw=thin)
     axes.set_yticks([i + 0.4 - height / 2 for i in range(len(families))], families)
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="% of games in which all runs hold")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

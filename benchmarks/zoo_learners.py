@@ -18,6 +18,7 @@ from rllib_biac.equilibria.feedback import backup
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.loading import load_object
+from rllib_biac.learning.peers import PeersSettings
 from rllib_biac.learning.run import Run
 from rllib_biac.learning.team import as_tensors
 from rllib_biac.learning.transitions import joint_state
@@ -75,7 +76,10 @@ class Kernel:
         from rllib_biac.envs.zoo import FAMILIES
 
         algorithm = load_object(KERNEL.get(name, name))
-        hierarchy = Hierarchy(zoo.hierarchy)
+        levels = zoo.hierarchy
+        if issubclass(algorithm.settings, PeersSettings):  # has no leader
+            levels = (tuple(zoo.game.possible_agents),)
+        hierarchy = Hierarchy(levels)
         steps = FAMILIES[zoo.family].steps
         changed = {key: of_budget(value, steps) for key, value in config.items()}
         settings = algorithm.settings(**{"gamma": zoo.gamma} | changed)

@@ -32,6 +32,15 @@ def test_every_algorithm_has_its_kernel():
         assert config_class(name).algorithm is LEARNERS.load_object(where)
 
 
+@pytest.mark.parametrize("name", LEARNERS.KERNEL)
+def test_every_algorithm_plays(name):
+    learner = LEARNERS.make_learner(name, zoo_game("normal", 1), 0, {})
+    learner.train(200)
+    score = learner.look()
+    assert score.leader_regret >= 0 and score.response_regret >= 0 and learner.updates > 0
+    assert score.right == (score.leader_regret == score.response_regret == 0)
+
+
 @pytest.mark.parametrize("name", [LEARNERS.COUNTING, "BiLevelQ"])
 @pytest.mark.parametrize("family", ["outlier", "corridor_10"])
 def test_those_without_networks_find_easy_equilibria(name, family):
