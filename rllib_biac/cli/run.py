@@ -75,6 +75,7 @@ def run(
         started(cluster, verbose),
         watching_the_head(lost),
     ):
+        stopping.take()
         if not cluster.address:
             check_resources(experiments)
         for experiment in experiments:

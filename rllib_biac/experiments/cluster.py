@@ -61,7 +61,7 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
     level = logging.INFO if verbose else logging.ERROR
     try:
         try:
-            if cluster.address or os.environ.get("RAY_ADDRESS"):
+            if cluster.address or os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
                 ray.init(address=cluster.address, log_to_driver=verbose, logging_level=level)
             else:
                 start_here(cluster.num_cpus, verbose, level)

@@ -60,7 +60,7 @@ class Stopping:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
-            self._take()
+            self.take()
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -88,15 +88,15 @@ class Stopping:
         """
         if self.number is not None:
             raise Stopped(self.number)
-        if self._before:
-            self._take()  # starting Ray puts a handler of its own in the place of ours
+        self.take()
         self._training = True
         try:
             yield
         finally:
             self._training = False
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Takes signals again: starting Ray puts a handler of its own in the place of ours."""
         for number in self._before:
             if number == signal.SIGHUP and self._before[number] == signal.SIG_IGN:
                 continue  # nohup
