@@ -1,9 +1,14 @@
 """A run that was killed goes on from the newest checkpoint that is whole, whatever Tune had written down by then."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from ray.train._internal.storage import StorageContext
+from ray.tune import CheckpointConfig
+from ray.tune.experiment import Trial
+from ray.tune.utils.serialization import TuneFunctionEncoder
 
 from rllib_biac.cli.evaluate import find
 from rllib_biac.cli.main import main
@@ -11,8 +16,9 @@ from rllib_biac.experiments import changes, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.overrides import override
 from rllib_biac.experiments.resolve import resolve
-from rllib_biac.experiments.resume import mend
-from rllib_biac.files.checkpoint import METADATA
+from rllib_biac.experiments.resume import KeepRecord, mend
+from rllib_biac.files.checkpoint import METADATA, metadata, replacing
+from rllib_biac.rllib.compat import read_record, saved_trial
 
 TEXT = """
 mine:
@@ -170,3 +176,83 @@ def test_changes_are_applied_and_a_trial_that_had_finished_stays_so(ray, tmp_pat
     assert rows[3]["config"]["lr"] == 0.0 and rows[3]["config"]["num_env_runners"] == 1
     assert rows[3]["learners"]["player_0"]["critic_learning_rate"] == 0.0
     assert rows[3]["num_env_steps_sampled_lifetime"] > rows[2]["num_env_steps_sampled_lifetime"]
+
+
+@pytest.fixture
+def record(began, tmp_path):
+    """Writes Tune's record of one trial, as a run leaves it; returns a function that reads it."""
+    config = began().trials[0].config
+    storage = StorageContext(str(tmp_path), "mine", trial_dir_name="BiAC_x")
+    trial = Trial("BiAC", config=config.to_dict(), trial_id="x", stub=True, storage=storage)
+    trial.stopping_criterion = {"training_iteration": 2}
+    trial.placement_group_factory = config.algo_class.default_resource_request(trial.config)
+    trial.stub = False
+    path = tmp_path / "mine" / "experiment_state-2026-01-01_00-00-00.json"
+
+    def write(status):
+        trial.status = status
+        trial.run_metadata.last_result = {"training_iteration": 2, "trial_id": "x"}
+        trial.invalidate_json_state()
+        path.write_text(json.dumps({"trial_data": [trial.get_json_state()]}, cls=TuneFunctionEncoder))
+
+        def read():
+            ((saved, metadata),) = read_record(path.read_text())["trial_data"]
+            found = Trial.from_json_state(saved, stub=True)
+            found.restore_run_metadata(metadata)
+            return found
+
+        return read
+
+    return write
+
+
+def test_trials_take_over_what_changed(began, record, tmp_path):
+    read, said = record("TERMINATED"), []
+    mend(tmp_path / "mine", said.append, began())
+    assert said == [] and read().status == "TERMINATED"
+    mend(tmp_path / "mine", said.append, began(stop=1, lr=0.5, runners=2, failures=3))
+    trial = read()
+    assert trial.status == "TERMINATED"  # it has reached the new stop, too
+    assert trial.config["lr"] == 0.5 and trial.config["num_env_runners"] == 2 and trial.config["gamma"] == 0.9
+    assert trial.max_failures == 3 and trial.placement_group_factory.required_resources == {"CPU": 3.0}
+    assert "`config: lr` was 0.001: the trials go on with 0.5." in said
+    mend(tmp_path / "mine", said.append, began(stop=9, frequency=5))
+    trial = read()
+    assert trial.status == "PENDING" and trial.stopping_criterion == {"training_iteration": 9}
+    assert trial.run_metadata.checkpoint_manager.checkpoint_config.checkpoint_frequency == 5
+    assert any("it had finished, and goes on to the new stop" in line for line in said)
+
+
+@pytest.mark.parametrize(("saved", "status"), [(2, "TERMINATED"), (1, "PENDING"), (None, "PENDING")])
+def test_a_trial_that_had_reached_its_stop_is_finished(record, tmp_path, saved, status):
+    """Tune was killed before it wrote that down; not so if the last checkpoint is of an earlier report."""
+    read, folder = record("RUNNING"), tmp_path / "mine" / "BiAC_x"
+    folder.mkdir()
+    (folder / "result.json").write_text('{"training_iteration": 1}\n{"training_iteration": 2}\n')
+    if saved:
+        with replacing(folder / f"checkpoint_00000{saved}") as written:
+            (written / METADATA).write_text(json.dumps(metadata(training_iteration=saved)))
+    trial = read()
+    trial.run_metadata.checkpoint_manager._checkpoint_config = CheckpointConfig(checkpoint_frequency=1)
+    path = tmp_path / "mine" / "experiment_state-2026-01-01_00-00-00.json"
+    path.write_text(json.dumps({"trial_data": [saved_trial(trial)]}, cls=TuneFunctionEncoder))
+    mend(tmp_path / "mine")
+    assert read().status == status
+
+
+@pytest.mark.parametrize("place", [30, 0.5, 0.9])
+def test_a_flipped_bit_in_a_record_is_taken_back_or_named(record, tmp_path, place):
+    record("PENDING")
+    folder = tmp_path / "mine"
+    (path,) = folder.glob("experiment_state-*.json")
+    whole = path.read_bytes()
+    at = place if isinstance(place, int) else int(place * len(whole))
+    trial = SimpleNamespace(storage=SimpleNamespace(experiment_driver_staging_path=str(folder)))
+    KeepRecord(folder).on_experiment_end(trials=[trial])
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    mend(folder)
+    assert path.read_bytes() == whole
+    (folder / ".tune_record.zip").unlink()
+    path.write_bytes(whole[:300] + b"\xff" + whole[301:])
+    with pytest.raises(Mistake, match=path.name):
+        mend(folder)
