@@ -107,13 +107,14 @@ def listening() -> list[tuple[str, int, str]]:
                 address, port = line[1].split(":")
                 words = bytes.fromhex(address)
                 packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-                found.append((str(ipaddress.ip_address(packed)), int(port, 16), owners[line[9]]))
+                one = ipaddress.ip_address(packed)
+                found.append((str(getattr(one, "ipv4_mapped", None) or one), int(port, 16), owners[line[9]]))
     return sorted(found, key=lambda row: (row[2], row[1]))
 
 
 def call(address: str, port: int, name: str) -> str:
     """Returns the answer to a call without the token."""
-    host = "127.0.0.1" if address.startswith(("127.", "::ffff:127.", "0.0.0.0", "::")) else address
+    host = "127.0.0.1" if ipaddress.ip_address(address).is_unspecified else address
     if "RuntimeEnv" in name or "dashboard" in name.lower():
         request = urllib.request.Request(f"http://{host}:{port}/get_or_create_runtime_env", b"", method="POST")
         try:
@@ -161,7 +162,7 @@ def main() -> int:
     ]
     (arguments.out / "shared_machine.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
-    return int(any(not ipaddress.ip_address(address.removeprefix("::ffff:")).is_loopback for _, address, _ in ports))
+    return int(any(not ipaddress.ip_address(address).is_loopback for _, address, _ in ports))
 
 
 if __name__ == "__main__":
