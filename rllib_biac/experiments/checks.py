@@ -115,7 +115,8 @@ def _unknown_game(game: Any) -> str | None:
         return None
     return (
         f"unknown game {game!r}.{did_you_mean(game, ids)} Games here: {', '.join(ids)}. "
-        "Write your own as 'package.module:factory', or a gymnasium id such as 'module:Name-v0'."
+        "Write your own as 'package.module:factory', or a gymnasium id such as 'module:Name-v0'; a name of "
+        "tune.register_env is known only to a Python file that registers it."
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import runpy
+import sys
+import types
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -147,8 +148,16 @@ def read(path: Path) -> list[Draft]:
 
 
 def _read_python(path: Path) -> Draft:
-    names = runpy.run_path(str(path))
-    config, stop = names.get("config"), names.get("stop", {})
+    from ray import cloudpickle
+
+    # Functions and classes of the file reach workers by value: they could not import it.
+    name = f"_experiment_{path.stem}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    cloudpickle.register_pickle_by_value(module)
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    config, stop = getattr(module, "config", None), getattr(module, "stop", {})
     if not hasattr(config, "to_dict"):
         raise Mistake(
             f"{path.name}: a Python experiment file defines `config`, an AlgorithmConfig, and optionally `stop`."

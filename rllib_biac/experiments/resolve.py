@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_biac.envs import make
+from rllib_biac.envs import game_ids, make
 from rllib_biac.experiments import grid, ranges, sweeps
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
@@ -186,12 +186,24 @@ def _config(draft: Draft, point: Any) -> AlgorithmConfig:
         Mistake: if a key is unknown or a value is of the wrong kind.
     """
     if not isinstance(point, dict):
-        return point
+        return _with_registered(point)
     try:
         return build(_algorithm(draft), point)
     except BadSettings as error:
         found = [draft.mistake(_place(draft, path), text) for path, text in error.found]
         raise Mistake("\n".join(dict.fromkeys(found))) from error
+
+
+def _with_registered(config: AlgorithmConfig) -> AlgorithmConfig:
+    """Turns the name of a registered game, which a Python file may give, into the game's factory."""
+    from rllib_biac.rllib.registered import registered
+
+    env: Any = config.env
+    if not isinstance(env, str) or ":" in env or env in game_ids() or (factory := registered(env)) is None:
+        return config
+    config = config.copy(copy_frozen=False)
+    config.environment(env=factory)
+    return config
 
 
 def _valid(config: AlgorithmConfig, draft: Draft, drawn: grid.Choices) -> AlgorithmConfig:
