@@ -1,11 +1,13 @@
 """How the library is installed: pins, supported Pythons, and the scripts behind `make`, run with fake interpreters."""
 
+import os
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ["awk", "cat", "cksum", "cp", "cut", "dirname", "false", "grep", "mkdir", "rm", "sed", "sh", "true"]
@@ -95,6 +97,24 @@ class TestMetadata:
         assert project()["project"]["requires-python"] == f">=3.{minors[0]},<3.{minors[-1] + 1}"
         setup = (ROOT / "setup.py").read_text()
         assert [f"Python :: 3.{minor}" in setup for minor in range(8, 20)] == [m in minors for m in range(8, 20)]
+
+    def test_the_citation_is_of_this_version(self):
+        citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+        about = project()["project"]
+        assert (citation["version"], citation["license"]) == (about["version"], about["license"])
+        names = [author["family-names"] for author in citation["preferred-citation"]["authors"]]
+        assert names == ["Zhang", "Chen", "Huang", "Li", "Yang", "Zhang", "Wang"]
+        assert citation["preferred-citation"]["title"] in (ROOT / "README.md").read_text()
+
+    def test_commits_are_linted_with_the_pinned_version(self):
+        hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+        (ruff,) = (repo for repo in hooks["repos"] if "ruff" in repo["repo"])
+        assert f"ruff=={ruff['rev'].removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text()
+
+    def test_the_workflow_runs_the_ci_script(self):
+        (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+        assert ".ci/run" in [step.get("run") for step in job["steps"]]
+        assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
 class TestFindPython:
