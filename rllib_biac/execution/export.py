@@ -8,6 +8,10 @@ whom actions are announced, those as `action_<agent>`. Outputs are named `action
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,14 +153,15 @@ def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> N
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f'{error}: write pip install -e ".[onnx]" in a clone of rllib_biac.') from error
-    program = torch.onnx.export(
-        module.traced(),
-        input_names=list(module.example_inputs),
-        output_names=module.output_names,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with _quiet():
+        program = torch.onnx.export(
+            module.traced(),
+            input_names=list(module.example_inputs),
+            output_names=module.output_names,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.save(str(file), external_data=False)
 
@@ -169,6 +174,21 @@ def _any_action(actions: Actions) -> torch.Tensor:
     if actions.bounds is None:
         return torch.zeros(2, dtype=torch.int64)
     return torch.tensor([actions.bounds[0]] * 2, dtype=torch.float32)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what torch says to its own developers: of parts of torchvision that are not there, of its future."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rllib_biac.experiments import ranges
 from rllib_biac.experiments.changes import flags_of
 from rllib_biac.experiments.reading import Draft, storage_of
 
@@ -60,6 +61,12 @@ def merged(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for tree in trees:
         for key, value in tree.items():
-            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
+            both = _is_mapping(value) and _is_mapping(whole.get(key))
             whole[key] = merged([whole[key], value]) if both else value
     return whole
+
+
+def _is_mapping(value: Any) -> bool:
+    """Tells whether a value is a mapping of settings, not a grid or a range of values."""
+    swept = ("grid_search", *ranges.NAMES)
+    return isinstance(value, dict) and not (len(value) == 1 and next(iter(value)) in swept)

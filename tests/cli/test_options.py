@@ -51,6 +51,8 @@ def test_settings_alike_on_every_command(rllib, shown, tmp_path, command, option
 
 def test_settings_keep_what_they_do_not_name():
     trees = [{"env_config": {"a": 1, "b": 2}, "lr": 1}, {"env_config": {"b": 3}}, {"lr": {"grid_search": [1]}}]
+    swept = overrides.merged([{"a": {"b": 1}}, {"a": {"grid_search": [{"b": 2}]}}, {"a": {"b": 3}}])
+    assert swept == {"a": {"b": 3}}
     assert overrides.merged(trees) == {"env_config": {"a": 1, "b": 3}, "lr": {"grid_search": [1]}}
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +113,16 @@ def test_an_exported_program_runs_without_this_library(tmp_path):
     assert run.returncode == 0, run.stderr
     joint = policy.act(np.ones(8))
     assert run.stdout.strip() == str({f"action_{agent}": action for agent, action in joint.items()})
+
+
+@pytest.mark.slow
+def test_the_export_to_onnx_says_nothing(tmp_path):
+    pytest.importorskip("onnxscript")
+    code = (
+        "from tests.execution.teams import team_of\n"
+        "from rllib_biac.execution import StackelbergPolicy\n"
+        f"StackelbergPolicy.from_module(team_of('tables')).export_onnx({str(tmp_path / 'policy.onnx')!r})"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -116,7 +116,7 @@ sweep:
 
 def test_grid_of_the_command_line(rllib, started):
     config = '{"lr": {"grid_search": [0.1, 0.2]}}'
-    result = rllib("train", "--run", "BiAC", "--env", "matrix_game_v0", "--config", config)
+    result = rllib("train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", config)
     assert result.exit_code == 0, result.output
     assert started[0].name == "BiAC_matrix_game_v0"
     assert [trial.config.lr for trial in started[0].trials] == [0.1, 0.2]
