@@ -122,7 +122,7 @@ class OneGame:
         """
         try:
             result = self.env.reset(seed=seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a game may do anything
             raise GameError(f"the game raised {error!r} in reset() in game {self._number}.") from error
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
             raise GameError(f"reset() returned {_kind(result)} in game {self._number}; write (observations, infos).")
@@ -153,7 +153,7 @@ class OneGame:
         self.steps += 1
         try:
             result = self.env.step(actions)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {actions}.") from error
         if not isinstance(result, tuple) or len(result) != 5:
             raise GameError(
@@ -180,7 +180,7 @@ class OneGame:
         """
         try:
             state = self.env.state()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.terminated:
                 return  # what comes after the end is worth nothing, whatever it is
             raise GameError(f"the game raised {error!r} in state() {self.where()}.") from error
@@ -218,6 +218,8 @@ class OneGame:
 
     def _ends(self, terminations: Mapping[str, Any], truncations: Mapping[str, Any], silent: bool) -> tuple[bool, bool]:
         """Keeps who is terminated; returns whether the game is terminated or truncated."""
+        if self._over:
+            self._check_stays_over(terminations)
         terminated = self._flagged(terminations, "termination")
         truncated = self._flagged(truncations, "truncation") - terminated - self._over
         gone = silent or (self._lists_agents and not self.env.agents)
@@ -236,6 +238,14 @@ class OneGame:
                 "at once."
             )
         return not going and not truncated, bool(truncated)
+
+    def _check_stays_over(self, terminations: Mapping[str, Any]) -> None:
+        for agent, flag in terminations.items():
+            if flag is False and agent in self._over and self._lists_agents and agent in self.env.agents:
+                raise GameError(
+                    f"agent {agent!r} goes on {self.where()}, after it was terminated: flag it as terminated when its "
+                    "part is over, or take it out of `agents` without a flag while it is only absent."
+                )
 
     def _flagged(self, given: Mapping[str, Any], what: str) -> set[str]:
         found: set[str] = set()

@@ -93,6 +93,8 @@ class ParallelEnvBatch(BatchedGame):
         self._seeds: list[int | None] = rng.integers(2**31, size=num_games).tolist()
         envs = [adapt(factory()) for _ in range(num_games)]
         self.possible_agents = list(envs[0].possible_agents)
+        if len(set(self.possible_agents)) < len(self.possible_agents):
+            raise ValueError(f"{envs[0]}: possible_agents names one agent twice: {self.possible_agents}.")
         self.outcome_names: list[str] = []
         self.contract = self._read_spaces(envs[0])
         self.contract.looking, self.contract.trusted = looking, trusted
