@@ -8,7 +8,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
+from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import Adapter
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
@@ -50,7 +52,7 @@ class Contract:
         spaces: agent -> (observation space, action space), as the game declares them.
         readers: of their observations.
         masked: agents whose observation holds an action mask.
-        num_actions: of each agent, None where actions are continuous.
+        actions: what each agent's actions are to a team, and to the game.
         look: what is known of absences and masks.
         looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, `was_masked`.
         trusted: whether values are known to fit.
@@ -60,7 +62,7 @@ class Contract:
     spaces: dict[str, tuple[gym.Space, gym.Space]]
     readers: dict[str, SpaceReader]
     masked: set[str]
-    num_actions: dict[str, int | None]
+    actions: dict[str, ActionReader]
     look: Look
     looking: bool = False
     trusted: bool = False
@@ -122,6 +124,8 @@ class OneGame:
         """
         try:
             result = self.env.reset(seed=seed)
+        except GameError as error:  # of an adapter
+            raise GameError(f"{error} (in reset() in game {self._number})") from error
         except (Exception, SystemExit) as error:  # a game may do anything
             raise GameError(f"the game raised {error!r} in reset() in game {self._number}.") from error
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
@@ -153,6 +157,8 @@ class OneGame:
         self.steps += 1
         try:
             result = self.env.step(actions)
+        except GameError as error:
+            raise GameError(f"{error} ({self.where()})") from error
         except (Exception, SystemExit) as error:
             raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {actions}.") from error
         if not isinstance(result, tuple) or len(result) != 5:
@@ -354,13 +360,16 @@ class OneGame:
                 "steps at the game showed none. Write masks: true."
             )
         self._contract.was_masked = True
-        count = self._contract.num_actions[agent]
+        actions = self._contract.actions[agent]
         try:
-            if count is None:
-                raise Misfit("is of continuous actions; masks are for discrete ones")
-            allowed = read_mask(mask, count)
+            if isinstance(actions.raw, spaces.Discrete):
+                allowed = read_mask(mask, int(actions.raw.n))
+            else:
+                allowed = actions.allowed(mask)
         except Misfit as error:
             raise GameError(f"action mask of agent {agent!r} {self.where()} {error}.") from error
+        except GameError as error:
+            raise GameError(f"{self.where()}: {error}") from error
         self._masks[agent][:] = allowed
         return bool(allowed.any())
 
@@ -374,7 +383,7 @@ class OneGame:
         contract.was_absent |= not over
         if self._masks is not None:  # the null action alone: action 0, or the middle of its range
             self._masks[agent][:] = False
-            if contract.num_actions[agent] is not None:
+            if isinstance(contract.actions[agent].space, spaces.Discrete):
                 self._masks[agent][0] = True
 
 

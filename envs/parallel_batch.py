@@ -121,9 +121,8 @@ class ParallelEnvBatch(BatchedGame):
         self.action_spaces: dict[str, gym.Space] = {agent: reader.space for agent, reader in self._actions.items()}
         for agent in masked:
             if not isinstance(space := self.action_spaces[agent], spaces.Discrete):
-                raise ValueError(f"agent {agent!r}: action masks need a Discrete action space; got {space}.")
-        count = {a: int(s.n) if isinstance(s, spaces.Discrete) else None for a, s in self.action_spaces.items()}
-        return Contract(self.possible_agents, declared, readers, masked, count, Look(), was_masked=bool(masked))
+                raise ValueError(f"agent {agent!r}: action masks are for discrete actions; got {space}.")
+        return Contract(self.possible_agents, declared, readers, masked, self._actions, Look(), was_masked=bool(masked))
 
     def _masks_at_first(self, env: ParallelEnv) -> bool:
         _, infos = env.reset(seed=self._seeds[0])
@@ -141,8 +140,8 @@ class ParallelEnvBatch(BatchedGame):
                 self.observation_spaces[agent] = _with_presence(space, 1, f"agent {agent!r}: observation")
         self._masks: dict[str, np.ndarray] | None = None
         if self.look.masks or self.look.absences or self.contract.looking:
-            widths = self.contract.num_actions
-            self._masks = {agent: np.ones((self.num_games, widths[agent] or 1), bool) for agent in agents}
+            widths = {a: int(s.n) if isinstance(s, spaces.Discrete) else 1 for a, s in self.action_spaces.items()}
+            self._masks = {agent: np.ones((self.num_games, widths[agent]), bool) for agent in agents}
         self._games = [
             OneGame(
                 env,

@@ -100,6 +100,8 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
     if isinstance(space, spaces.Box):
         return _box(space, value, at, bounds)
     array = _whole(value, at)
+    if array.shape == () and space.shape == (1,):
+        array = array[None]
     if array.shape != (space.shape or ()):
         raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape or ()}")
     low: Any
@@ -117,6 +119,8 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
 
 def _box(space: spaces.Box, value: Any, at: str, bounds: bool) -> np.ndarray:
     array, dtype = np.asarray(value), np.dtype(space.dtype or np.float32)
+    if array.shape == () and space.shape == (1,):
+        array = array[None]  # one number, where the space says a vector of one
     if array.shape != space.shape:
         raise Misfit(f"{_part(at)}has shape {array.shape}; its space says {space.shape}")
     if array.dtype != dtype:
