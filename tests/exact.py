@@ -42,7 +42,10 @@ def state(algo):
     return {
         path: value
         for path, value in found.items()
-        if "timer" not in path and "--sample/" not in path and not all(word in path for word in heard)
+        if "timer" not in path
+        and "--sample/" not in path
+        and not all(word in path for word in heard)
+        and not ("/evaluation/" in path and any(word in path.replace("steps_sampled", "steps") for word in OTHER))
     }
 
 

@@ -161,6 +161,7 @@ def played(monkeypatch):
             regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
             nash=NashComparison(np.array([2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])),
             learned_regret=learned if best_response else {},
+            cut=0,
             deployable="not deployable without the full state",
         )
 

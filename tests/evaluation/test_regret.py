@@ -116,6 +116,7 @@ def playing(env, hierarchy, actions, **env_config):
         hierarchy=hierarchy,
         agents=hierarchy.agents,
         settings=BiAC.settings(),
+        spec=SimpleNamespace(look=None),
         act=lambda state, *, given=None, **others: actions(len(state), given or {}),
     )
     return Trained(team, env, env_config)

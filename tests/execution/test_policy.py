@@ -154,8 +154,9 @@ def test_mistakes_are_named(merge):
             call()
 
     vectors = StackelbergPolicy.from_module(teams("vectors"))
-    with pytest.raises(ValueError, match="its actions are continuous"):
-        vectors.act([1.0, 0.0], masks={"one": [True]})
+    with pytest.raises(ValueError, match=r"the mask of one has shape \(2,\): \(1,\) is expected"):
+        vectors.act([1.0, 0.0], masks={"one": [True, False]})
+    assert vectors.act([1.0, 0.0], masks={"one": [False]})["one"].tolist() == [0.0]  # absent: the middle of its range
 
 
 @pytest.mark.parametrize("case", CASES)
