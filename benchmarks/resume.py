@@ -101,7 +101,12 @@ def held(algo: Any) -> dict[str, str]:
     return {
         path: value
         for path, value in found.items()
-        if "timer" not in path and "--sample/" not in path and not all(word in path for word in heard)
+        if "timer" not in path
+        and "--sample/" not in path
+        and not all(word in path for word in heard)
+        and not (
+            "/evaluation/" in path and any(clock in f"{path}/".replace("steps_sampled", "steps") for clock in CLOCKS)
+        )
     }
 
 
