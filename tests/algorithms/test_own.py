@@ -61,7 +61,8 @@ def test_values_of_commitments_are_what_each_state_pays_under_them():
         several = float((state == state[row]).all(1).sum() > 1)
         for action in range(3):
             does = torch.eye(3)[action]
-            news = torch.cat([torch.tensor([several, several]), several * state[row], several * does])
+            heard = torch.cat([several * state[row], torch.zeros(3)])  # it hears just what was spoken of
+            news = torch.cat([torch.tensor([several, several]), heard, several * does])
             with torch.no_grad():
                 answer = follower.actor(torch.cat([torch.ones(1), does, news])).argmax()
                 value = leader.critic(torch.cat([state[row], does, torch.eye(3)[answer]]))

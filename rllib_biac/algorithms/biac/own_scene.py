@@ -28,9 +28,14 @@ class Commitment:
     action: torch.Tensor
 
     def vector(self, heard: torch.Tensor | None) -> torch.Tensor:
-        """Returns what is known of it, (rows, 2 + sizes), and whether it is what was done, as far as that is heard."""
+        """Returns what is known of it, (rows, 2 + 2 sizes of what is seen + size of the action).
+
+        What it speaks of having seen comes apart for whether, as far as it is heard, it is what was done: then one is
+        likelier, else less likely, to be faced with who sees that.
+        """
         done = torch.zeros_like(self.known) if heard is None else self.does(heard)
-        return torch.cat([self.known, done, self.seen * self.known, self.action * self.known], 1)
+        other = self.known - done
+        return torch.cat([self.known, done, self.seen * done, self.seen * other, self.action * self.known], 1)
 
     def does(self, action: torch.Tensor) -> torch.Tensor:
         """Returns whether an action is the one it speaks of, (rows, 1), 1 or 0."""

@@ -46,7 +46,7 @@ class OwnAgent(Agent):
         (self.level,) = (i for i, agents in enumerate(levels) if self.name in agents)
         self.above = self._above(self.level)
         self.announced = self.above if self.settings.announced else ()
-        self.commitment_sizes = [2 + self._size_seen(agent) + self._size(agent) for agent in self.above]
+        self.commitment_sizes = [2 + 2 * self._size_seen(agent) + self._size(agent) for agent in self.above]
         self.actor = build_network(self.input_shape("actor"), self.coder.size, self.model_config)
         self.critic = build_network(self.input_shape("critic"), 1, self.model_config)
         self.critic_target = follow(self.critic)
