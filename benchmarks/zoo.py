@@ -106,14 +106,15 @@ def _number(value: float) -> float | None:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a file, a line that was cut off aside."""
-    rows = []
+    """Returns the rows of a file, of equal runs the last one, and no line that was cut off."""
+    rows = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             continue
-    return rows
+        rows[tuple(row[key] for key in KEY)] = row
+    return list(rows.values())
 
 
 def run_all(jobs: list[dict[str, Any]], raw: Path, workers: int) -> None:

@@ -86,7 +86,7 @@ def test_rows_and_tables(tmp_path, capsys):
 
     raw = tmp_path / "zoo.jsonl"
     wrong = row | {"game": 1, "holds": False, "solved": False, "steps": None, "leader_regret": 0.5, "undecided": 3}
-    raw.write_text("\n".join(json.dumps(one) for one in (row, wrong)) + '\n{"label": "cut o')
+    raw.write_text("\n".join(json.dumps(one) for one in (row, wrong, row)) + '\n{"label": "cut o')
     rows = ZOO.rows_of(raw)
     assert rows == [row, wrong]
     ZOO.run_all([job()], raw, 1)  # there already
