@@ -35,6 +35,7 @@ from rllib_biac.experiments.cluster import start_here
 CALLS = {
     "gcs_server": "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
     "raylet": "/ray.rpc.NodeManagerService/GetNodeStats",
+    "raylet's objects": "/ray.rpc.ObjectManagerService/FreeObjects",
     "worker": "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
 }
 
@@ -48,7 +49,7 @@ def connect(path: str) -> str:
 
 LOOKS: dict[str, Callable[[str, str], str]] = {
     "read the token": lambda home, session: f"{len(Path(home, '.ray', 'auth_token').read_text())} letters",
-    "list the folder of sessions": lambda home, session: f"{len(os.listdir(Path(session).parent))} entries",
+    "list the folder of sessions": lambda home, session: f"{len(os.listdir(Path(session).parents[1]))} entries",
     "list the session": lambda home, session: f"{len(os.listdir(session))} entries",
     "connect to the raylet's socket": lambda home, session: connect(f"{session}/sockets/raylet"),
     "connect to the object store's socket": lambda home, session: connect(f"{session}/sockets/plasma_store"),
@@ -121,13 +122,18 @@ def call(address: str, port: int, name: str) -> str:
             return f"HTTP {urllib.request.urlopen(request, timeout=5).status}"
         except urllib.error.HTTPError as error:
             return f"HTTP {error.code} {error.reason}"
-    path = CALLS.get(name, CALLS["worker"])
+    own = [path for service, path in CALLS.items() if service.startswith(name)] or [CALLS["worker"]]
+    answer = "answered"
     with grpc.insecure_channel(f"{host}:{port}") as channel:
-        try:
-            channel.unary_unary(path)(b"", timeout=5)
-        except grpc.RpcError as error:
-            return f"{error.code().name}"
-    return "answered"
+        for path in own:
+            try:
+                channel.unary_unary(path)(b"", timeout=5)
+                return "answered"
+            except grpc.RpcError as error:
+                answer = error.code().name
+            if answer != "UNIMPLEMENTED":  # else it is another service of this process
+                break
+    return answer
 
 
 def main() -> int:

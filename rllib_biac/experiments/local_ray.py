@@ -18,7 +18,7 @@ def temporary_folder() -> str | None:
     Ray's own, `/tmp/ray`, is everybody's: who can write there can put a socket in the place of another.
 
     Returns:
-        `ray-<number of the user>` beside Ray's own; None if `RAY_TMPDIR` names a folder, or the system has no users.
+        `ray-<number of the user>/ray` beside Ray's own; None if `RAY_TMPDIR` names a folder, or the system has no users.
     """
     if "RAY_TMPDIR" in os.environ or not hasattr(os, "getuid"):
         return None
@@ -28,10 +28,10 @@ def temporary_folder() -> str | None:
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
             folder.chmod(0o700)
-            return str(folder)
+            return str(folder / "ray")  # which Ray opens to everybody
     except OSError:
         pass
-    return tempfile.mkdtemp(prefix="ray-")  # somebody else has taken the name
+    return str(Path(tempfile.mkdtemp(prefix="ray-"), "ray"))  # somebody else has taken the name
 
 
 def protect_token(home: Path | None = None) -> None:

@@ -42,8 +42,9 @@ def test_the_users_own_token_is_left_alone(tmp_path, alone, monkeypatch):
 
 def test_the_folder_of_sessions_is_its_owners(tmp_path, alone, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    folder = temporary_folder()
-    assert folder == str(tmp_path / f"ray-{os.getuid()}") == temporary_folder() and mode(folder) == 0o700
+    given = temporary_folder()
+    folder = os.path.dirname(given)
+    assert given == temporary_folder() and folder == str(tmp_path / f"ray-{os.getuid()}") and mode(folder) == 0o700
     os.chmod(folder, 0o777)
     temporary_folder()
     assert mode(folder) == 0o700
@@ -51,7 +52,7 @@ def test_the_folder_of_sessions_is_its_owners(tmp_path, alone, monkeypatch):
     os.rmdir(folder)
     (tmp_path / "theirs").mkdir()
     os.symlink(tmp_path / "theirs", folder)
-    other = temporary_folder()
+    other = os.path.dirname(temporary_folder())
     assert other != folder and mode(other) == 0o700
     os.rmdir(other)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
