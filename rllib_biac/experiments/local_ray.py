@@ -18,7 +18,7 @@ def temporary_folder() -> str | None:
     Ray's own, `/tmp/ray`, is everybody's: who can write there can put a socket in the place of another.
 
     Returns:
-        `ray-<number of the user>/ray` beside Ray's own; None if `RAY_TMPDIR` names a folder, or the system has no users.
+        `ray-<number of the user>/ray` beside Ray's own; None if `RAY_TMPDIR` names one, or the system has no users.
     """
     if "RAY_TMPDIR" in os.environ or not hasattr(os, "getuid"):
         return None
