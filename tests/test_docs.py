@@ -90,12 +90,18 @@ def test_python_blocks_compile(block):
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A folder as the pages suppose it: with the game of docs/your_own_game.md in my_game.py."""
+    """A folder as the pages suppose it: with the games of docs/your_own_game.md and docs/tutorial.md."""
     (game,) = (block.text for block in PYTHON if "class Doorway" in block.text)
     (tmp_path / "my_game.py").write_text(game, encoding="utf-8")
+    (game,) = (block.text for block in PYTHON if "class Door(" in block.text)
+    (tmp_path / "door.py").write_text(game, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+def test_the_packaged_game_is_that_of_the_page(reader):
+    assert (reader / "my_game.py").read_text() == (ROOT / "tuned_examples" / "doorway.py").read_text()
 
 
 def _experiments(block: Block) -> dict[str, dict]:
