@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rllib_biac.evaluation.play import Played
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 _INK, _GROUND = (29, 33, 38), (251, 250, 247)
 
 
@@ -20,9 +22,10 @@ def captioned(played: Played) -> list[Image.Image]:
         return []
     size = max(10, min(20, images[0].width // 40))
     font = ImageFont.load_default(size)
-    captions = [caption(played, number) for number in range(len(played.lengths))]
+    captions = [_lines(caption(played, number), font, images[0].width - size) for number in range(len(played.lengths))]
+    rows = max(map(len, captions), default=0)
     return [
-        _with_line(image, captions[number] if number < len(captions) else "", font, size)
+        _with_lines(image, captions[number] if number < len(captions) else [], rows, font, size)
         for image, number in zip(images, played.episode_of_frame or [len(captions)] * len(images), strict=True)
     ]
 
@@ -34,28 +37,27 @@ def caption(played: Played, number: int) -> str:
     return f"Episode {number + 1} of {len(played.lengths)}{f': {end}' if end else ''}. {got}"
 
 
-def _with_line(
-    image: Image.Image, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, size: int
-) -> Image.Image:
-    drawing = ImageDraw.Draw(image)
-    lines, line = [], ""
+def _lines(text: str, font: Font, width: int) -> list[str]:
+    lines = [""]
     for word in text.split():
-        longer = f"{line} {word}".strip()
-        if line and drawing.textlength(longer, font=font) > image.width - size:
-            lines.append(line)
-            line = word
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
         else:
-            line = longer
-    lines.append(line)
-    height = round(1.4 * size)
-    # Every picture of a film has the same size: room for two lines. Videos need even numbers of pixels.
-    whole = Image.new("RGB", (image.width + image.width % 2, image.height + 2 * height + size // 2), _GROUND)
-    if whole.height % 2:
-        whole = whole.crop((0, 0, whole.width, whole.height - 1))
+            lines[-1] = longer
+    return lines
+
+
+def _with_lines(image: Image.Image, lines: list[str], rows: int, font: Font, size: int) -> Image.Image:
+    """Returns the picture with room for so many rows of text below: all pictures of a film have one size."""
+    line = round(1.4 * size)
+    height = image.height + rows * line + size // 2
+    # Videos need even numbers of pixels.
+    whole = Image.new("RGB", (image.width + image.width % 2, height + height % 2), _GROUND)
     whole.paste(image, (0, 0))
     drawing = ImageDraw.Draw(whole)
-    for k, line in enumerate(lines[:2]):
-        drawing.text((size // 2, image.height + size // 4 + k * height), line, fill=_INK, font=font)
+    for row, text in enumerate(lines):
+        drawing.text((size // 2, image.height + size // 4 + row * line), text, fill=_INK, font=font)
     return whole
 
 
