@@ -28,7 +28,17 @@ autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}
 
 # The pages in the order of the menu.
 MENU = {
-    "Start": ["getting_started", "games", "your_own_game", "configuration", "sweeps", "deployment"],
+    "Start": [
+        "getting_started",
+        "tutorial",
+        "games",
+        "your_own_game",
+        "configuration",
+        "own_networks",
+        "sweeps",
+        "does_not_learn",
+        "deployment",
+    ],
     "Understand": ["method", "theory", "baselines", "reproducing", "results", "limits"],
     "Run for long": ["reliability", "cluster"],
     "Reference": ["api"],
