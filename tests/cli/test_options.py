@@ -121,7 +121,7 @@ def test_an_import_inside_a_game_is_blamed_for_itself(tmp_path, monkeypatch):
 
     (tmp_path / "outer_game.py").write_text("import not_there_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ValueError, match="'not_there_at_all', which .*outer_game.py:1 needs, is not installed"):
+    with pytest.raises(ValueError, match=r"'not_there_at_all', which .*outer_game.py:1 needs, is not installed"):
         make("outer_game:env")
     with pytest.raises(ValueError, match="cannot import 'no_such_game'"):
         make("no_such_game:env")
