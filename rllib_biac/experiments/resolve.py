@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_biac.envs import game_ids, make
+from rllib_biac.envs import make
 from rllib_biac.experiments import grid, ranges, sweeps
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
@@ -196,10 +196,10 @@ def _config(draft: Draft, point: Any) -> AlgorithmConfig:
 
 def _with_registered(config: AlgorithmConfig) -> AlgorithmConfig:
     """Turns the name of a registered game, which a Python file may give, into the game's factory."""
-    from rllib_biac.rllib.registered import registered
+    from rllib_biac.rllib.multi_agent_env import game_of
 
     env: Any = config.env
-    if not isinstance(env, str) or ":" in env or env in game_ids() or (factory := registered(env)) is None:
+    if not isinstance(env, str) or (factory := game_of(env)) is env:
         return config
     config = config.copy(copy_frozen=False)
     config.environment(env=factory)

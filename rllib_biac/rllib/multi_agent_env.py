@@ -38,6 +38,10 @@ class OfRLlib:
     creator: Callable[[EnvContext], Any]
     name: str
 
+    def __post_init__(self) -> None:
+        for attribute in ("__name__", "__qualname__"):  # by which games are called in messages
+            object.__setattr__(self, attribute, self.name)
+
     def __call__(self, **kwargs: Any) -> Any:
         return self.creator(EnvContext(kwargs, worker_index=0))
 

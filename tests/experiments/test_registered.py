@@ -3,6 +3,7 @@
 import cloudpickle
 import pytest
 
+from rllib_biac.envs.adapters import adapt
 from rllib_biac.experiments import checks, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import resolve
@@ -34,7 +35,11 @@ def test_a_registered_name(tmp_path, wrapped):
     assert config.lr == 0.5 and config.env.__name__ == f"my_escape_{wrapped}"
     # Workers have registered nothing: the factory brings the creator along.
     game = cloudpickle.loads(cloudpickle.dumps(config.env))(**config.env_config)
-    assert game.possible_agents == ["player_0", "player_1"] and game.horizon == 2
+    played = adapt(game)
+    played.reset(seed=0)
+    nobody = dict.fromkeys(played.possible_agents, False)
+    assert played.step({"player_0": 0, "player_1": 0})[2:4] == (nobody, nobody)  # it has two turns
+    assert played.possible_agents == ["player_0", "player_1"]
 
 
 def test_a_yaml_file_cannot_register(tmp_path):
