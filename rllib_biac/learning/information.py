@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+import time
+
 import numpy as np
 
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.look import random_actions
 from rllib_biac.learning.team import Team
 from rllib_biac.learning.transitions import joint_state
 
-# How often a game is looked at, and in how many steps of one episode at most, to see what observations tell.
-_LOOKS, _STEPS = 40, 10
+# How often a game is looked at, in how many steps of one episode at most, and for how long about, to see what
+# observations tell.
+_LOOKS, _STEPS, _SECONDS = 40, 10, 5.0
 
 TAKEN = (
     "agents' observations differ in what they tell, and the config does not say who knows what: information: full is "
@@ -32,15 +35,15 @@ def tell_less(games: BatchedGame, source: str) -> list[str]:
     agents, rng = games.possible_agents, np.random.default_rng(0)
     states: list[np.ndarray] = []
     observed: dict[str, list[np.ndarray]] = {agent: [] for agent in agents}
-    while len(states) < _LOOKS:
+    begin = time.monotonic()
+    while len(states) < _LOOKS and (len(states) < 2 or time.monotonic() - begin < _SECONDS):
         games.reset()
         for _ in range(_STEPS):
             seen, own = games.observe(), games.state() if source == "env" else None
             states.append((joint_state(seen, agents) if own is None else own).reshape(games.num_games, -1))
             for agent in agents:
                 observed[agent].append(joint_state(seen, [agent]))
-            masks = games.action_masks() or {}
-            step = games.step({agent: _any_action(games, agent, masks.get(agent), rng) for agent in agents})
+            step = games.step(random_actions(games, rng))
             if (step.terminated | step.truncated).any():
                 break
     columns = np.concatenate(states).astype(np.float32).T  # (state size, looks)
@@ -50,16 +53,6 @@ def tell_less(games: BatchedGame, source: str) -> list[str]:
         for agent in agents
         if not state <= {column.tobytes() for column in np.concatenate(observed[agent]).astype(np.float32).T}
     ]
-
-
-def _any_action(games: BatchedGame, agent: str, mask: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    space, count = games.action_spaces[agent], games.num_games
-    if isinstance(space, gym.spaces.Box):
-        return rng.uniform(space.low, space.high, (count, *space.shape)).astype(space.dtype)
-    assert isinstance(space, gym.spaces.Discrete)
-    if mask is None:
-        return rng.integers(int(space.n), size=count)
-    return np.array([rng.choice(np.flatnonzero(own)) if own.any() else 0 for own in mask])
 
 
 def deployable(team: Team, less: list[str]) -> str:
