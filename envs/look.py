@@ -12,12 +12,13 @@ from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.one_game import Contract, Look
 
-LOOK_STEPS, LOOK_SECONDS = 200, 10.0
+# At least so many steps; as many more as the first episode takes, but no more than so many; and about so many seconds.
+LOOK_STEPS, MOST_STEPS, LOOK_SECONDS = 200, 2000, 10.0
 LOOK_SEED = 20201
 
 
 def look_at(game: BatchedGame, contract: Contract) -> Look:
-    """Plays a game at random, from a seed of its own, for at most `LOOK_STEPS` steps and about `LOOK_SECONDS` seconds.
+    """Plays a game at random, from a seed of its own: a whole episode where that can be had, and `LOOK_STEPS` steps.
 
     Args:
         game: one copy of it, which puts up with all that may be; it is closed afterwards.
@@ -31,7 +32,9 @@ def look_at(game: BatchedGame, contract: Contract) -> Look:
     begin = time.monotonic()
     try:
         game.reset()
-        while steps < LOOK_STEPS and (steps == 0 or time.monotonic() - begin < LOOK_SECONDS):
+        while steps < (LOOK_STEPS if episodes else MOST_STEPS):
+            if steps and time.monotonic() - begin > LOOK_SECONDS:
+                break
             step = game.step(random_actions(game, rng))
             steps += 1
             over = step.terminated | step.truncated

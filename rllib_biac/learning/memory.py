@@ -6,7 +6,9 @@ replay that is too large would be killed hours later.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,7 @@ def available_bytes(root: Path = _ROOT) -> int | None:
     Returns:
         The bytes; None where the system does not tell.
     """
-    known = [_free(root), *_left_in_groups(root)]
+    known = [_free(root), _left_of_limit(), *_left_in_groups(root)]
     told = [bytes_left for bytes_left in known if bytes_left is not None]
     return max(min(told), 0) if told else None
 
@@ -54,6 +56,22 @@ def _free(root: Path) -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if root == _ROOT else None
     except (OSError, ValueError):
         return None
+
+
+def _left_of_limit() -> int | None:
+    """Returns what is left of the address space that `ulimit -v` allows this process."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return None
+    return limit - taken
 
 
 def _left_in_groups(root: Path) -> Iterator[int | None]:
@@ -140,11 +158,13 @@ class Memory:
     Attributes:
         replay: of all rows, when it is full.
         networks: networks, targets, gradients and moments.
+        update: of one call of the learner, where actions are tried one by one.
         free: what there is; None where the system does not tell.
     """
 
     replay: int
     networks: int
+    update: int
     free: int | None
 
     def check(self, capacity: int) -> None:
@@ -156,15 +176,22 @@ class Memory:
         Raises:
             ValueError: naming what is needed and what is free.
         """
-        if self.free is None or self.replay + self.networks <= _SHARE_OF_MEMORY * self.free:
+        taken = self.replay + self.networks + self.update
+        if self.free is None or taken <= _SHARE_OF_MEMORY * self.free:
             return
+        if self.networks + self.update > _SHARE_OF_MEMORY * self.free >= self.networks:
+            raise ValueError(
+                f"train_batch_size_per_learner: one update tries all actions of an agent in every row, which takes "
+                f"{gigabytes(self.update)} (and networks {gigabytes(self.networks)}), and {gigabytes(self.free)} of "
+                "memory are free: write a smaller batch, or a game with fewer actions."
+            )
         if self.networks > _SHARE_OF_MEMORY * self.free:
             raise ValueError(
                 f"model_config: the networks take {gigabytes(self.networks)} while they are trained, and "
                 f"{gigabytes(self.free)} of memory are free: write fewer or smaller layers, or a game with fewer "
                 "joint actions."
             )
-        fits = int(capacity * max(_SHARE_OF_MEMORY * self.free - self.networks, 0) / self.replay)
+        fits = int(capacity * max(_SHARE_OF_MEMORY * self.free - self.networks - self.update, 0) / self.replay)
         raise ValueError(
             f"replay_buffer_config: a capacity of {capacity:,} steps takes {gigabytes(self.replay)} (and networks "
             f"{gigabytes(self.networks)}), and {gigabytes(self.free)} of memory are free: write a capacity of at most "
@@ -176,8 +203,22 @@ def memory_of(spec: TeamSpec, team_class: type[Team]) -> Memory:
     """Returns what training a team takes, without making it."""
     with torch.device("meta"):
         team = team_class(spec)
-    capacity = spec.settings.replay_buffer_config["capacity"]
-    return Memory(replay_bytes(spec, capacity), networks_bytes(team), available_bytes())
+    capacity, rows = spec.settings.replay_buffer_config["capacity"], spec.settings.train_batch_size_per_learner
+    return Memory(replay_bytes(spec, capacity), networks_bytes(team), update_bytes(team, rows), available_bytes())
+
+
+def update_bytes(team: Team, rows: int) -> int:
+    """Returns the bytes of one minibatch in which all actions of an agent are tried, about; 0 where none are.
+
+    Args:
+        team: on any device.
+        rows: of the minibatch.
+    """
+    if not team.tries:
+        return 0
+    critic = max(math.prod(team[agent].input_shape("critic")) for agent in team.agents)
+    tried = max(team.sizes[agent] for agent in team.agents)
+    return 4 * rows * tried * (critic + sum(team.sizes.values()))
 
 
 def gigabytes(count: float) -> str:

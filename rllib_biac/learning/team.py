@@ -190,12 +190,14 @@ class Team(nn.Module):
         agents: all of them, top level first.
         sizes: agent -> |A_i|, or the dimension of its continuous action.
         information: what `act` needs of those who play: `full`, the state, or `own`, each agent's own observation.
+        tries: whether learning tries all actions of an agent one by one, which takes memory.
         shares: whether something belongs to no agent; `build_shared` makes it.
         shared: that, under the name `SHARED`.
     """
 
     information: ClassVar[Literal["full", "own"]] = "full"
     shares: ClassVar[bool] = False
+    tries: ClassVar[bool] = False
     shared: Member
 
     def __init__(self, spec: TeamSpec) -> None:

@@ -84,6 +84,8 @@ class LevelsTeam(Team):
     Actions go through it as vectors (`ActionCoder`), `agent -> (batch, size)`.
     """
 
+    tries = True
+
     settings: BiACSettings
 
     def agent_class(self, agent: str) -> type[Agent]:

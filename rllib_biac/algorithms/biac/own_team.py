@@ -120,6 +120,7 @@ class OwnTeam(Team):
     Actions go through it as vectors (`ActionCoder`), `agent -> (batch, size)`.
     """
 
+    tries = True
     information: ClassVar[Literal["full", "own"]] = "own"
     settings: BiACSettings
 
