@@ -12,13 +12,13 @@ from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.one_game import Contract, Look
 
-# At least so many steps; as many more as the first episode takes, but no more than so many; and about so many seconds.
-LOOK_STEPS, MOST_STEPS, LOOK_SECONDS = 200, 2000, 10.0
+# At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
+LOOK_STEPS, LOOK_EPISODES, MOST_STEPS, LOOK_SECONDS = 200, 10, 2000, 10.0
 LOOK_SEED = 20201
 
 
 def look_at(game: BatchedGame, contract: Contract) -> Look:
-    """Plays a game at random, from a seed of its own: a whole episode where that can be had, and `LOOK_STEPS` steps.
+    """Plays a game at random, from a seed of its own: `LOOK_EPISODES` episodes where that can be had.
 
     Args:
         game: one copy of it, which puts up with all that may be; it is closed afterwards.
@@ -32,7 +32,7 @@ def look_at(game: BatchedGame, contract: Contract) -> Look:
     begin = time.monotonic()
     try:
         game.reset()
-        while steps < (LOOK_STEPS if episodes else MOST_STEPS):
+        while steps < (LOOK_STEPS if episodes >= LOOK_EPISODES else MOST_STEPS):
             if steps and time.monotonic() - begin > LOOK_SECONDS:
                 break
             step = game.step(random_actions(game, rng))

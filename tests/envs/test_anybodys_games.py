@@ -151,6 +151,23 @@ def test_rounding_is_no_fault():
     play(Rounds, 4)
 
 
+def test_a_little_outside_is_said_and_taken(caplog):
+    class Overshoots(foreign.Foreign):
+        seeing = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        by = 0.01
+
+        def see(self, agent):
+            return np.array([0.0, -1.0 - self.by * self.time], np.float32)
+
+    play(Overshoots, 4)
+    assert caplog.text.count("a little outside") == 1
+    far = type("Far", (Overshoots,), {"by": 0.05})
+    with pytest.raises(
+        GameError, match=r"agent 'a' in game 0 at step 1 holds -1.0.* at .1.; its space says -1.0 to"
+    ):
+        batch(far)
+
+
 def returned(what):
     """A game that returns something odd from step 2 on: entries of (observations, rewards, flags, flags, infos)."""
 
