@@ -6,8 +6,8 @@ How to run:
 
 A tree is a game of perfect information: at each node one of two agents, drawn at random, has two or three moves;
 leaves lie at depth 1 to 4 and pay normal numbers. It is a PettingZoo `AECEnv`, read as any game in turns: one row per
-turn, who is not on turn is absent. Both agents see where they are. The default settings play, but for gamma 1, 6,000 steps and
-the exploration that goes with them. Exact answers are backward induction's.
+turn, who is not on turn is absent. Both agents see where they are. The default settings play, but for gamma 1, 6,000
+steps and the exploration that goes with them. Exact answers are backward induction's.
 
 Right is a tree in which greedy play takes the equilibrium's path; the nodes off that path are counted beside. Trees in
 which some move is better than the next by less than 0.05 (payoffs have SD 1) are drawn anew; how many is printed.
