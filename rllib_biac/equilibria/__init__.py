@@ -1,6 +1,7 @@
 """Exact game theory, the oracle for every test: equilibria, margins and regrets. Imports numpy and scipy only."""
 
 from rllib_biac.equilibria.accuracy import TooWideError
+from rllib_biac.equilibria.commitment import Secured, secured
 from rllib_biac.equilibria.decentralised import DecentralisedCommitment, decentralised_commitment, policy_value
 from rllib_biac.equilibria.feedback import FeedbackSE, backward_induction, feedback_se
 from rllib_biac.equilibria.hierarchy import HierarchySE, hierarchy_se, pure_nash_n
@@ -26,6 +27,7 @@ __all__ = [
     "MixedCommitment",
     "NashComparison",
     "PlayRegret",
+    "Secured",
     "StackelbergEquilibrium",
     "TooWideError",
     "backward_induction",
@@ -44,5 +46,6 @@ __all__ = [
     "pure_nash",
     "pure_nash_n",
     "response_regret",
+    "secured",
     "stackelberg",
 ]
