@@ -26,6 +26,7 @@ from rllib_biac.learning.transitions import joint_state
 KERNEL = {
     "BiAC": "rllib_biac.algorithms.biac:BiAC",
     "BiLevelQ": "rllib_biac.algorithms.bilevel_q:BiLevelQ",
+    "CommitmentDQN": "rllib_biac.algorithms.commitment:CommitmentDQN",
     "IDQN": "rllib_biac.algorithms.dqn:IDQN",
     "HystereticDQN": "rllib_biac.algorithms.dqn:HystereticDQN",
     "LenientDQN": "rllib_biac.algorithms.dqn:LenientDQN",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader
     from rllib_biac.rllib.biac import BiAC, BiACConfig
     from rllib_biac.rllib.bilevel_q import BiLevelQ, BiLevelQConfig
+    from rllib_biac.rllib.commitment_dqn import CommitmentDQN, CommitmentDQNConfig
     from rllib_biac.rllib.hysteretic_dqn import HystereticDQN, HystereticDQNConfig
     from rllib_biac.rllib.idqn import IDQN, IDQNConfig
     from rllib_biac.rllib.lenient_dqn import LenientDQN, LenientDQNConfig
@@ -25,6 +26,8 @@ __all__ = [
     "BiACLeader",
     "BiLevelQ",
     "BiLevelQConfig",
+    "CommitmentDQN",
+    "CommitmentDQNConfig",
     "HystereticDQN",
     "HystereticDQNConfig",
     "IDQNConfig",

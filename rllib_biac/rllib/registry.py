@@ -9,6 +9,7 @@ from rllib_biac.learning.loading import load_object
 ALGORITHMS: dict[str, str] = {
     "BiAC": "rllib_biac.rllib.biac:BiAC",
     "BiLevelQ": "rllib_biac.rllib.bilevel_q:BiLevelQ",
+    "CommitmentDQN": "rllib_biac.rllib.commitment_dqn:CommitmentDQN",
     "IDQN": "rllib_biac.rllib.idqn:IDQN",
     "HystereticDQN": "rllib_biac.rllib.hysteretic_dqn:HystereticDQN",
     "LenientDQN": "rllib_biac.rllib.lenient_dqn:LenientDQN",

@@ -8,6 +8,7 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.levels_losses import LevelsLosses
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.algorithms.bilevel_q import BiLevelQ
+from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
 from rllib_biac.learning.optimizers import BETAS
@@ -199,6 +200,8 @@ GOES_ON = {
     "BiAC soft_q": (BiAC, Kinds, [["two"], ["one"]], SOFT),
     "BiLevelQ": (BiLevelQ, TwoStates, LEADS, TABLES),
     "BiLevelQ masked": (BiLevelQ, Masked, LEADS, TABLES | {"lr": [[0, 0.5], [400, 0.1]]}),
+    "CommitmentDQN": (CommitmentDQN, TwoStates, LEADS, {"mixed": True, "search_every": 3}),
+    "CommitmentDQN pure": (CommitmentDQN, TwoStates, LEADS, {"search_every": 3}),
     "IDQN": (IDQN, Masked, PEERS, {}),
     "HystereticDQN": (HystereticDQN, Apart, PEERS, {"normalize_observations": True}),
     "LenientDQN": (LenientDQN, Apart, PEERS, {}),

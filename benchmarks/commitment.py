@@ -1,0 +1,266 @@
+"""This program shows: what learned commitments to a whole policy (Eq. 5) secure, beside exact values and Bi-AC.
+
+How to run:
+    python benchmarks/commitment.py --seeds 20                     # everything
+    python benchmarks/commitment.py --only three_state --seeds 3   # a part; what was measured before stays
+
+Every learned commitment is played against the exact best response, ties against the leader (`equilibria.secured`): this
+is what it secures, whatever the learned follower did. Raw results (one line per run) and the tables go to
+benchmarks/results; runs that stand there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from studies import RESULTS, made_with, markdown
+
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.envs import entry_deterrence_v0
+from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
+from rllib_biac.equilibria import MarkovGame, Secured, backward_induction, mixed_commitment, secured
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.run import Run
+
+RAW = RESULTS / "commitment.jsonl"
+LEVELS = Hierarchy((("player_0",), ("player_1",)))
+HORIZON = 150  # steps of the three-state game, over which returns are published undiscounted
+RANDOM = 200  # matrix games
+A, B, C = 0, 1, 2
+FEW = 4_000  # env steps in games of one or two states
+
+
+def three_state(reward: float) -> MarkovGame:
+    """Returns the three-state game whose follower gets `reward` in B if it plays 2 and the leader 0."""
+    rewards, transitions = np.zeros((2, 3, 2, 3)), np.zeros((3, 2, 3, 3))
+    transitions[A, :, 0, A] = transitions[A, :, 1, B] = transitions[A, :, 2, C] = 1
+    transitions[B, 0, 0, A] = transitions[B, 0, 1, B] = transitions[B, 0, 2, C] = transitions[B, 1, :, A] = 1
+    transitions[C, :, 0, A] = transitions[C, :, 1:, C] = 1
+    rewards[0, A, :, 1] = rewards[1, A, :, 1:] = 1
+    rewards[1, B, 1], rewards[1, B, 0, 2] = -1, reward
+    return MarkovGame(rewards, transitions, 0.99)
+
+
+def random_matrix(seed: int) -> np.ndarray:
+    """Returns the payoffs of a 3 x 3 game, independent standard normal."""
+    return np.random.default_rng([16, seed]).standard_normal((2, 3, 3))
+
+
+def game_of(case: dict[str, Any]) -> tuple[MarkovGame, str, dict[str, Any]]:
+    """Returns a case's game, its id and its settings."""
+    name = case["game"]
+    if name == "three_state":
+        game = three_state(case["R"])
+        tables = {"rewards": game.rewards, "transitions": game.transitions, "horizon": HORIZON}
+        return game, "markov_game_v0", tables
+    if name == "entry_deterrence_v0":
+        own = entry_deterrence_v0
+        return MarkovGame(own.REWARDS, own.TRANSITIONS, own.DISCOUNT), name, {}
+    if name == "random_matrix":
+        payoffs = random_matrix(case["seed"])
+        return MarkovGame.from_matrix(payoffs), "matrix_game_v0", {"payoffs": payoffs}
+    return MarkovGame.from_matrix({"maintain_v0": MAINTAIN, "escape_v0": ESCAPE}[name]), name, {}
+
+
+def cases(seeds: int) -> list[dict[str, Any]]:
+    """Returns all that is to be run, the seeds in the outer loop."""
+    found: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        one = {"game": "maintain_v0", "steps": FEW, "seed": seed}
+        found += [one | {"mixed": True, "announced": told} for told in (False, True)]
+        found += [{"game": "escape_v0", "mixed": True, "announced": False, "steps": FEW, "seed": seed}]
+        found += [
+            {"game": "entry_deterrence_v0", "mixed": m, "announced": False, "steps": FEW, "seed": seed} for m in (0, 1)
+        ]
+        for reward in (1.0, 1.5, 2.0):
+            game = {"game": "three_state", "R": reward, "announced": False, "seed": seed}
+            found += [game | {"mixed": False, "steps": 40_000}, game | {"mixed": True, "steps": 100_000}]
+        if seed < 3:
+            found += [
+                {"game": "three_state", "R": r, "run": "BiAC", "steps": 40_000, "seed": seed} for r in (1.0, 1.5, 2.0)
+            ]
+            found += [
+                {"game": g, "run": "BiAC", "steps": FEW, "seed": seed} for g in ("maintain_v0", "entry_deterrence_v0")
+            ]
+    found += [
+        {"game": "random_matrix", "mixed": True, "announced": False, "steps": FEW, "seed": seed}
+        for seed in range(RANDOM if seeds > 1 else 2)
+    ]
+    return [{"run": "CommitmentDQN"} | case for case in found]
+
+
+def train(case: dict[str, Any]) -> dict[str, Any]:
+    """Trains one run without Ray, and returns its row."""
+    game, env, config = game_of(case)
+    gamma = game.gamma or 0.99
+    algorithm, steps, long = CommitmentDQN, case["steps"], case["game"] == "three_state"
+    more: dict[str, Any] = {"lr": [[0, 1e-3], [steps // 2, 1e-3], [steps, 1e-4]]}
+    if case["run"] == "BiAC":
+        algorithm = BiAC
+    else:
+        more |= {"mixed": bool(case["mixed"]), "announced": case["announced"], "max_states": game.num_states}
+    if long and case.get("mixed"):
+        more |= {"train_batch_size_per_learner": 128, "training_intensity": 32.0}
+    settings = algorithm.settings(gamma=gamma, **more)
+    settings.check(LEVELS)
+    begin = time.process_time()
+    run = Run(algorithm, env, LEVELS, settings, seed=case["seed"], env_config=config).train(steps)
+    row = case | {"cpu": round(time.process_time() - begin, 1), "env_steps": run.env_steps}
+    states = torch.eye(game.num_states) if game.num_states > 1 else torch.ones(1, 1)
+    if case["run"] == "BiAC":
+        played = run.team.act(states)
+        policy = np.eye(game.num_actions[0])[played["player_0"].numpy()]
+        row["announced"] = False
+        joint = policy, np.eye(game.num_actions[1])[played["player_1"].numpy()]
+        row["played"] = played_return(game, *joint, horizon=HORIZON if long else None)
+    else:
+        leader = run.team.leader
+        z = leader.probabilities(leader.commitment.expand(len(states), -1, -1), leader.rows(states)).double()
+        policy = (z / z.sum(1, keepdim=True)).numpy()
+        row["promised"] = float(run.team.worth(leader.commitment[None]))
+    found = secured(game, policy, announced=row["announced"])
+    row |= {"policy": policy.round(4).tolist(), "secured": found.leader_payoff}
+    if long:
+        row["undiscounted"] = published(game, policy, found)
+    return row
+
+
+def published(game: MarkovGame, policy: np.ndarray, found: Secured) -> float:
+    """Returns the leader's undiscounted return over `HORIZON` steps against the exact stationary best response."""
+    return played_return(game, policy, np.eye(game.num_actions[1])[found.response], horizon=HORIZON)
+
+
+def played_return(game: MarkovGame, one: np.ndarray, two: np.ndarray, horizon: int | None) -> float:
+    """Returns the leader's return from state 0, both (|S|, |A_i|): undiscounted over a horizon, else discounted."""
+    reward = np.einsum("sab,sa,sb->s", game.rewards[0], one, two)
+    move = np.einsum("sabt,sa,sb->st", game.transitions, one, two)
+    at, total = np.eye(game.num_states)[0], 0.0
+    for step in range(horizon or 1_000):
+        total += float(at @ reward) * (1.0 if horizon else game.gamma**step)
+        at = at @ move
+    return total
+
+
+def supremum(reward: float, points: int = 2_001) -> tuple[float, float]:
+    """Returns the best p, the probability of 1 in B, on a grid, and the undiscounted return: nothing else counts."""
+    game = three_state(reward)
+    best = (0.0, -np.inf)
+    for p in np.linspace(0, 1, points):
+        policy = np.array([[1, 0], [1 - p, p], [1, 0]])
+        value = published(game, policy, secured(game, policy, announced=False))
+        best = max(best, (float(p), value), key=lambda one: one[1])
+    return best
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Returns the tables as lines of Markdown."""
+    lines = [
+        "Three-state game, undiscounted return of the leader over 150 steps, gamma 0.99, against the exact follower:",
+        "",
+    ]
+    found = []
+    for reward in (1.0, 1.5, 2.0):
+        p, value = supremum(reward)
+        exact = {True: f"{value:.1f}, p = {p:.3f}", False: "50.0"}
+        own = [row for row in rows if row["game"] == "three_state" and row["R"] == reward]
+        for mixed in (False, True):
+            group = [row for row in own if row["run"] != "BiAC" and bool(row["mixed"]) == mixed]
+            found.append([f"{reward:g}", "mixed" if mixed else "pure", exact[mixed], *summary(group, "undiscounted")])
+        group = [row for row in own if row["run"] == "BiAC"]
+        found.append([f"{reward:g}", "Bi-AC (feedback)", "0.0", *summary(group, "played")])
+    head = ["R", "learned", "exact", "median", "worst", "best", "runs", "env steps", "CPU-s", "promised - secured"]
+    lines += [*markdown(head, found).splitlines(), ""]
+    lines += ["Games of one or two states, discounted return:", ""]
+    found = []
+    entry = entry_deterrence_v0
+    feedback = backward_induction(MarkovGame(entry.REWARDS, entry.TRANSITIONS, entry.DISCOUNT)).leader_value[0, 0]
+    short: list[tuple[str, str, dict[str, Any], float]] = [
+        ("maintain_v0", "mixed, unannounced", {"announced": False}, mixed_commitment(MAINTAIN).leader_payoff),
+        ("maintain_v0", "mixed, announced", {"announced": True}, 20.0),
+        ("maintain_v0", "Bi-AC (feedback)", {"run": "BiAC"}, 20.0),
+        ("escape_v0", "mixed, unannounced", {}, mixed_commitment(ESCAPE).leader_payoff),
+        ("entry_deterrence_v0", "pure", {"mixed": 0}, 4.0),
+        ("entry_deterrence_v0", "mixed", {"mixed": 1}, 4.0),
+        ("entry_deterrence_v0", "Bi-AC (feedback)", {"run": "BiAC"}, feedback),
+    ]
+    for game, learned, only, exact in short:
+        only = {"run": "CommitmentDQN"} | only
+        group = [row for row in rows if row["game"] == game and only.items() <= row.items()]
+        key = "played" if only["run"] == "BiAC" else "secured"
+        found.append([game, learned, f"{exact:.2f}", *summary(group, key)])
+    lines += [*markdown(["game", *head[1:]], found).splitlines(), ""]
+    if gaps := [gap(row) for row in rows if row["game"] == "random_matrix"]:
+        lines += [
+            f"{len(gaps)} random 3 x 3 matrix games (normal payoffs), mixed and unannounced, against linear programs; "
+            f"gap in % of the range of the leader's payoffs: median {median(gaps):.2f}, worst {max(gaps):.2f}; "
+            f"at most 1%: {sum(g <= 1 for g in gaps)}, at most 3%: {sum(g <= 3 for g in gaps)}.",
+            "",
+        ]
+    return lines
+
+
+def gap(row: dict[str, Any]) -> float:
+    """Returns what a random matrix game's commitment secures less than the best, in % of the leader's payoff range."""
+    payoffs = random_matrix(row["seed"])
+    return 100 * (mixed_commitment(payoffs).leader_payoff - row["secured"]) / float(np.ptp(payoffs[0]))
+
+
+def summary(rows: list[dict[str, Any]], key: str) -> list[str]:
+    """Returns median, worst, best, number of runs, env steps, CPU-seconds and promised minus secured."""
+    if not rows:
+        return ["-"] * 7
+    values = [row[key] for row in rows]
+    over = [row["promised"] - row["secured"] for row in rows if "promised" in row]
+    return [
+        *(f"{of(values):.2f}" for of in (median, min, max)),
+        str(len(rows)),
+        f"{rows[0]['env_steps']:,}",
+        f"{median(row['cpu'] for row in rows):.0f}",
+        f"{median(over):.2f}" if over else "-",
+    ]
+
+
+def main() -> None:
+    """Runs what is missing, and writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--only", nargs="+", default=[], help="games")
+    parser.add_argument("--raw", type=Path, default=RAW)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no run begins after so long")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = args.raw.read_text(encoding="utf-8").splitlines() if args.raw.exists() else []
+    rows = [json.loads(line) for line in lines]
+    begin = time.monotonic()
+    for case in cases(args.seeds):
+        made = any(case.items() <= row.items() for row in rows)
+        if made or (args.only and case["game"] not in args.only) or time.monotonic() - begin > 60 * args.minutes:
+            continue
+        rows.append(train(case))
+        with args.raw.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    text = [
+        "# Committing to a whole policy",
+        "",
+        "What learned commitments (`CommitmentDQN`, Eq. 5) secure: the leader's return if the follower best-responds "
+        "exactly and breaks ties against the leader. Exact values of mixed commitments are suprema over stationary "
+        "policies; no policy attains them. Commitments are made before the start, which is always the same state. "
+        "Bi-AC learns feedback equilibria; its rows say what its own play returns. Promised: what the learned critic "
+        "expects, discounted, less what is secured, median.",
+        "",
+        *table(rows),
+        *made_with("rllib_biac", "torch", "numpy"),
+    ]
+    (RESULTS / "commitment.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What learns to commit learns by: replayed rows, each under a commitment that is drawn anew."""
+
+from __future__ import annotations
+
+import torch
+
+from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
+from rllib_biac.algorithms.commitment.team import CommitmentTeam
+from rllib_biac.learning.losses import Losses, Measured, Rows
+from rllib_biac.learning.stacked import Outputs
+from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, START, STATE, TERMINATED
+
+COMMITMENT = "commitment"  # a column beside those of joint transitions: z, (rows, |S|, |A_1|)
+
+
+class CommitmentLosses(Losses):
+    """Both agents learn Q_i(s, z, a_1, a_2), the value of one joint action, after which the leader plays z.
+
+    What the game does and pays does not depend on z. So every row may be given any z, and teaches something of all.
+    """
+
+    team: CommitmentTeam
+    settings: CommitmentDQNSettings
+    one_input = False
+
+    def normalise_targets(self, rows: Rows) -> None:
+        leader = self.team.leader
+        leader.meet(rows[STATE])
+        leader.meet(rows[NEXT_STATE][~rows[TERMINATED]])
+        leader.starts += torch.bincount(leader.rows(rows[STATE][rows[START]]), minlength=len(leader.starts))
+        if self.num_updates // self.settings.search_every > int(leader.searches):
+            self.team.commit(self.team.candidates(self.generator)[0])
+        rows[COMMITMENT] = self.team.draw(len(rows[STATE]), self.generator)
+        super().normalise_targets(rows)
+
+    def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
+        leader, z = self.team.leader, rows[COMMITMENT]
+        seen = self.team.inputs(rows[NEXT_STATE], z)
+        outputs = self.networks.compute("critic", seen, target=True)
+        q1, q2 = (self.team[agent].table(outputs[agent, "critic"]) for agent in self.agents)
+        chances = leader.probabilities(z, leader.rows(rows[NEXT_STATE]))  # (rows, |A_1|)
+        answers = self.team.answers(chances, q2)[..., None]  # (rows, |A_1|, 1)
+        # E_{a_1 ~ z(s')} Q_i'(s', z, a_1, answer): (rows,)
+        return {
+            agent: self.team[agent].raw((chances * q.gather(2, answers)[..., 0]).sum(1))
+            for agent, q in zip(self.agents, (q1, q2), strict=True)
+        }
+
+    def forward_online(self, batch: Rows) -> Outputs:
+        return self.networks.compute("critic", self.team.inputs(batch[STATE], batch[COMMITMENT]))
+
+    def losses(self, batch: Rows, outputs: Outputs) -> Measured:
+        targets = self.normalised_targets(batch)
+        return {
+            (agent, "qf_loss"): (targets[agent] - q).square().mean()
+            for agent, q in self.replayed_q(outputs, batch).items()
+        }
+
+    def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
+        first, second = (batch[ACTIONS, agent] for agent in self.agents)
+        joint = (first * self.team.sizes[self.agents[1]] + second)[:, None]
+        return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}

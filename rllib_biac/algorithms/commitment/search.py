@@ -1,0 +1,97 @@
+"""Commitments as arrays: how they are drawn, and how the best one is searched for. z is (n, |S|, |A_1|)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+_WIDTHS = (0.3, 0.1, 0.03, 0.01)  # how far around the best the rounds of a search look
+_KEPT = 64
+
+
+def draw(
+    count: int,
+    known: torch.Tensor,
+    num_actions: int,
+    *,
+    mixed: bool,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Draws commitments.
+
+    A third of mixed ones is uniform on the simplex in every state, a third takes one action in every state, a third
+    does the one or the other state by state: the best commitments mix in few states.
+
+    Args:
+        count: how many.
+        known: (|S|,) bool, the states met so far; elsewhere all actions have one probability.
+        num_actions: |A_1|.
+        mixed: whether they may be other than pure.
+        generator: draws them.
+
+    Returns:
+        (count, |S|, |A_1|) float32.
+    """
+    shape, device = (count, len(known)), known.device
+    pure = F.one_hot(torch.randint(num_actions, shape, generator=generator, device=device), num_actions).float()
+    if mixed:
+        uniform = torch.empty(*shape, num_actions, device=device).exponential_(generator=generator)
+        uniform /= uniform.sum(-1, keepdim=True)
+        share = torch.rand(count, 1, generator=generator, device=device)  # < 1/3: pure, > 2/3: uniform
+        coin = torch.rand(shape, generator=generator, device=device) < 0.5
+        mixes = (share > 2 / 3) | ((share > 1 / 3) & coin)  # (count, |S|)
+        pure = torch.where(mixes[..., None], uniform, pure)
+    return torch.where(known[:, None], pure, 1.0 / num_actions)
+
+
+def near(
+    best: torch.Tensor, drawn: torch.Tensor, width: float, *, mixed: bool, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Moves commitments a little: towards others if they are mixed, else by exchanging a state's action.
+
+    Args:
+        best: (n or 1, |S|, |A_1|), where to begin.
+        drawn: (n, |S|, |A_1|), where to.
+        width: the largest share of the way.
+        mixed: whether they may be other than pure.
+        generator: draws how far.
+    """
+    shape, device = drawn.shape[:2], drawn.device
+    if not mixed:
+        kept = torch.rand(shape, generator=generator, device=device) > width
+        return torch.where(kept[..., None], best, drawn)
+    step = width * torch.rand(shape, generator=generator, device=device)[..., None]
+    return (1 - step) * best + step * drawn
+
+
+def search(
+    score: Callable[[torch.Tensor], torch.Tensor],
+    first: torch.Tensor,
+    again: Callable[[int], torch.Tensor],
+    *,
+    mixed: bool,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Looks for the commitments of the highest score: many at first, then ever nearer to the best.
+
+    Args:
+        score: (n, |S|, |A_1|) -> (n,).
+        first: (n, |S|, |A_1|), those to begin with.
+        again: draws as many as it is told to.
+        mixed: whether they may be other than pure.
+        generator: draws what is tried.
+
+    Returns:
+        (at most 64, |S|, |A_1|), best first.
+    """
+    tried = first
+    for width in (*_WIDTHS, None):
+        scores = score(tried)
+        kept = tried[scores.topk(min(_KEPT, len(tried))).indices]
+        if width is None:
+            break
+        many = kept.repeat_interleave(8, 0)
+        tried = torch.cat([kept, near(many, again(len(many)), width, mixed=mixed, generator=generator)])
+    return kept

@@ -1,0 +1,75 @@
+"""What learning to commit can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.settings import Settings, setting
+
+
+@dataclass(kw_only=True)
+class CommitmentDQNSettings(Settings):
+    """Settings of a leader that commits to a whole policy, for two agents with discrete actions in few states."""
+
+    tau: float = setting(
+        0.05, "share by which target networks move towards the online ones, in (0, 1].", low=0.0, high=1.0, above=True
+    )
+    mixed: bool = setting(False, "whether the leader may commit to probabilities; `false`: to one action per state.")
+    announced: bool = setting(
+        False,
+        "whether the follower sees the action that is drawn before it answers; `false`: it knows the probabilities "
+        "alone. Of a pure commitment it knows both.",
+    )
+    max_states: int = setting(
+        8, "rows of the commitment; training stops with a message if more states than that are met.", low=1
+    )
+    answer_margin: float = setting(
+        0.05,
+        "distance that the commitment keeps from where the follower turns away: by how much it is to prefer its answer "
+        "to those that cost the leader, in units of the range of its Q in that state.",
+        low=0.0,
+        high=1.0,
+    )
+    num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
+    search_every: int = setting(250, "updates between two searches.", low=1)
+    near_best: float = setting(
+        0.5, "share of commitments drawn near the best one found so far, in play and in replay.", low=0.0, high=1.0
+    )
+
+    @property
+    def uses_starts(self) -> bool:
+        return True
+
+    def check(self, hierarchy: Hierarchy, num_learners: int = 1) -> None:
+        if self.normalize_observations:
+            raise ValueError(
+                "normalize_observations: True: a commitment is a table over states, which must stay what they are; "
+                "leave it out."
+            )
+        if num_learners > 1:
+            raise ValueError(
+                f"num_learners: {num_learners}: several learners would number the states each in its own order: write "
+                "0 (in the trial's process) or 1 (in one of its own)."
+            )
+        super().check(hierarchy, num_learners)
+
+    def check_game(self, spec: Any) -> None:
+        super().check_game(spec)
+        if not spec.one_leads_one:
+            levels = [list(level) for level in spec.hierarchy.levels]
+            raise ValueError(
+                f"{self.algorithm()} plays one leader and one follower, but the hierarchy is {levels!r}: write two "
+                "levels of one agent, [[leader], [follower]]."
+            )
+        if spec.masked:
+            raise ValueError(
+                f"the game forbids actions at times, and {self.algorithm()} commits to probabilities of all of them: "
+                "let forbidden actions do what some other one does, or use BiAC."
+            )
+        if len(spec.state_space.shape or ()) != 1:
+            raise ValueError(
+                f"{self.algorithm()} needs states that are vectors and recur; got shape {spec.state_space.shape}: use "
+                "BiAC."
+            )

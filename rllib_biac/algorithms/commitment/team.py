@@ -1,0 +1,282 @@
+"""The networks of a leader that commits and of a follower that answers commitments, and how they play."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from rllib_biac.algorithms.commitment.search import draw, near, search
+from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
+from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.learning.actions import explore
+from rllib_biac.learning.networks import build_network, follow
+from rllib_biac.learning.team import Agent, Team, Tensors
+
+_NEAR = 0.3  # how far from the best commitment exploration goes near it
+_UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
+
+
+class CommitmentFollower(Agent):
+    """An agent's critic Q_i(s, z, a_1, a_2) for every joint action, z being the leader's whole policy.
+
+    Attributes:
+        critic: network of normalised Q-values, (batch, state size + |S| (|A_1| - 1)) -> (batch, |A_1| · |A_2|).
+        critic_target: its target network.
+        q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
+    """
+
+    settings: CommitmentDQNSettings
+
+    def build_networks(self) -> None:
+        self.critic = build_network(self.input_shape("critic"), math.prod(self.num_actions), self.model_config)
+        self.critic_target = follow(self.critic)
+        self.register_q_normalizer()
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"critic": self.critic}
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        return {"critic": self.critic_target}
+
+    def training_only(self) -> list[str]:
+        return ["critic_target"]
+
+    def input_shape(self, network: str) -> tuple[int, ...]:
+        return (math.prod(self.state_shape) + self.settings.max_states * (self.num_actions[0] - 1),)
+
+    def table(self, output: torch.Tensor) -> torch.Tensor:
+        """Shapes a network's output as a table over joint actions: (batch, |A_1| · |A_2|) -> (batch, |A_1|, |A_2|)."""
+        return output.view(-1, *self.num_actions)
+
+
+class CommitmentLeader(CommitmentFollower):
+    """The leader: a critic, and the commitment.
+
+    Attributes:
+        states: buffer (max_states, state size), the states met so far, by row of the commitment.
+        count: buffer, how many they are.
+        starts: buffer (max_states,), how often games were seen to begin there.
+        commitment: buffer (max_states, |A_1|), the best policy found so far; uniform before the first search.
+        searches: buffer, how many searches there were.
+    """
+
+    states: torch.Tensor
+    count: torch.Tensor
+    starts: torch.Tensor
+    commitment: torch.Tensor
+    searches: torch.Tensor
+
+    def build_networks(self) -> None:
+        super().build_networks()
+        rows, actions = self.settings.max_states, self.num_actions[0]
+        self.register_buffer("states", torch.zeros(rows, math.prod(self.state_shape)))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("starts", torch.zeros(rows))
+        self.register_buffer("commitment", torch.full((rows, actions), 1.0 / actions))
+        self.register_buffer("searches", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def known(self) -> torch.Tensor:
+        """Which rows stand for a state that was met, (max_states,) bool."""
+        return torch.arange(len(self.states), device=self.states.device) < self.count
+
+    def rows(self, state: torch.Tensor) -> torch.Tensor:
+        """Returns the states' rows, (batch, state size) encoded -> (batch,) int64; -1 where one was never met."""
+        same = (state[:, None] == self.states).all(-1) & self.known  # (batch, max_states)
+        return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
+
+    def meet(self, state: torch.Tensor) -> None:
+        """Gives states that were never met rows of their own; (batch, state size) encoded.
+
+        Raises:
+            ValueError: if there are more states than rows.
+        """
+        new = state[self.rows(state) < 0]
+        while len(new):
+            at = int(self.count)
+            if at == len(self.states):
+                raise ValueError(
+                    f"the game has more than {at:,} states, and a commitment is a table over them: raise max_states, "
+                    "or let BiAC learn the game's feedback equilibrium."
+                )
+            self.states[at].copy_(new[0])
+            self.count += 1
+            new = new[(new != new[0]).any(1)]
+
+    def probabilities(self, z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Returns what commitments say in one state each: (batch, |S|, |A_1|), (batch,) -> (batch, |A_1|)."""
+        found = z[torch.arange(len(z), device=z.device), rows]
+        return torch.where(rows[:, None] >= 0, found, 1.0 / self.num_actions[0])
+
+
+class CommitmentTeam(Team):
+    """The pair. The leader draws its action from the commitment; the follower answers the commitment."""
+
+    settings: CommitmentDQNSettings
+
+    def agent_class(self, agent: str) -> type[Agent]:
+        return CommitmentLeader if agent == self.agents[0] else CommitmentFollower
+
+    @property
+    def leader(self) -> CommitmentLeader:
+        """The agent that commits."""
+        return self[self.agents[0]]
+
+    def draw(self, count: int, generator: torch.Generator | None) -> torch.Tensor:
+        """Draws commitments to explore with, `near_best` of them near the best one: (count, |S|, |A_1|)."""
+        leader, mixed = self.leader, self.settings.mixed
+        drawn = draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+        if not leader.searches:
+            return drawn
+        close = near(leader.commitment[None], drawn, _NEAR, mixed=mixed, generator=generator)
+        coin = torch.rand(count, 1, 1, generator=generator, device=drawn.device) < self.settings.near_best
+        return torch.where(coin, close, drawn)
+
+    def inputs(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Returns what critics see: encoded states (batch, size), (batch, |S|, |A_1|) -> (batch, inputs)."""
+        return torch.cat([x, (2.0 * z[..., 1:] - 1.0).flatten(1)], 1)  # the first action's probability is the rest
+
+    def answers(self, chances: torch.Tensor, q2: torch.Tensor) -> torch.Tensor:
+        """Returns the follower's answer to every action of the leader, the same to all if it does not see it.
+
+        Args:
+            chances: (batch, |A_1|), the commitment in the states at hand.
+            q2: (batch, |A_1|, |A_2|), what the follower's critic says there.
+
+        Returns:
+            (batch, |A_1|) int64.
+        """
+        if self.settings.announced:
+            return q2.argmax(2)
+        expected = (chances[..., None] * q2).sum(1)  # (batch, |A_2|)
+        return expected.argmax(1, keepdim=True).expand(-1, q2.shape[1])
+
+    def says(self, x: torch.Tensor, z: torch.Tensor) -> list[torch.Tensor]:
+        """Returns both critics' tables, raw: encoded states (batch, size), z -> (batch, |A_1|, |A_2|) each."""
+        seen = self.inputs(x, z)
+        return [self[agent].raw(self[agent].table(self[agent].critic(seen))) for agent in self.agents]
+
+    def act(
+        self,
+        state: torch.Tensor,
+        *,
+        observations: Tensors | None = None,
+        masks: Tensors | None = None,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+        given: Tensors | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays the commitment, or where it explores one that is drawn for each state; arguments as for `Team.act`.
+
+        The follower answers the commitment in force. Learning is blind to which that was: replayed rows do not hold it.
+        """
+        best = self.leader.commitment.expand(len(state), -1, -1)
+        z = self.draw(len(state), generator) if epsilon > 0.0 else best
+        return self.play(state, z, epsilon=epsilon, generator=generator, given=given)
+
+    def play(
+        self,
+        state: torch.Tensor,
+        z: torch.Tensor,
+        *,
+        epsilon: float = 0.0,
+        generator: torch.Generator | None = None,
+        given: Tensors | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`."""
+        leader, (first, second) = self.leader, self.agents
+        x = leader.encode(state)
+        chances = leader.probabilities(z, leader.rows(x))  # (batch, |A_1|)
+        follower = self[second]
+        q2 = follower.table(follower.critic(self.inputs(x, z)))
+        drawn = chances.argmax(1)
+        if self.settings.mixed or epsilon > 0.0:
+            drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        coin = self.joint_coin(state, epsilon, generator)
+        taken: dict[str, torch.Tensor] = {}
+        for agent in self.agents:
+            greedy = drawn
+            if agent == second:
+                greedy = self.answers(chances, q2).gather(1, taken[first][:, None]).squeeze(1)
+            if epsilon > 0.0:
+                greedy = explore(greedy, epsilon, self.sizes[agent], generator=generator, coin=coin)
+            taken[agent] = given[agent] if given and agent in given else greedy
+        return taken
+
+    # The search for the best commitment.
+
+    @torch.no_grad()
+    def worth(self, z: torch.Tensor) -> torch.Tensor:
+        """Returns J(z), what the critics expect of commitments from where games start: (n, |S|, |A_1|) -> (n,)."""
+        return self._expected(z)[0]
+
+    def _expected(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns J(z), (n,), and how far the follower is from turning away, (n,) in [0, 1], 1 where it is safe.
+
+        In each state an answer counts that costs the leader something and that the follower likes almost as much as
+        its best one.
+        """
+        leader, settings = self.leader, self.settings
+        total, safe = torch.zeros(len(z), device=z.device), torch.ones(len(z), device=z.device)
+        weights = leader.starts / leader.starts.sum()
+        for row in range(int(leader.count)):
+            q1, q2 = self.says(leader.states[row].expand(len(z), -1), z)
+            chances = z[:, row]
+            if not settings.announced:  # one answer to all actions: (n, 1, |A_2|)
+                q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
+                chances = torch.ones(len(z), 1, device=z.device)
+            answer = q2.argmax(2, keepdim=True)
+            value = q1.gather(2, answer)  # (n, |A_1| or 1, 1)
+            total += weights[row] * (chances * value[..., 0]).sum(1)
+            if settings.answer_margin > 0.0:
+                regret = (q2.gather(2, answer) - q2) / (q2.amax((1, 2), keepdim=True) - q2.amin((1, 2), keepdim=True))
+                costs = (value - q1 > _UNMOVED * leader.q_std) & (chances[..., None] > 0.01)
+                margin = torch.where(costs, regret, 1.0).amin((1, 2)) / settings.answer_margin
+                safe = torch.minimum(safe, margin)
+        return total, safe
+
+    @torch.no_grad()
+    def candidates(self, generator: torch.Generator | None) -> torch.Tensor:
+        """Searches for the best commitments: (at most 64, |S|, |A_1|), best first.
+
+        J(z) counts in full where the follower prefers its answer by `answer_margin`. Nearer to where it turns away it
+        falls, in proportion, to the worst that commitments are worth.
+        """
+        leader, mixed = self.leader, self.settings.mixed
+
+        def again(count: int) -> torch.Tensor:
+            return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+
+        drawn = again(self.settings.num_candidates)
+        if leader.searches:
+            drawn = torch.cat([leader.commitment[None], drawn])
+        floor = float(self.worth(drawn).min())
+
+        def score(z: torch.Tensor) -> torch.Tensor:
+            value, safe = self._expected(z)
+            return floor + safe * (value - floor)
+
+        return search(score, drawn, again, mixed=mixed, generator=generator)
+
+    @torch.no_grad()
+    def commit(self, z: torch.Tensor) -> None:
+        """Makes a policy, (|S|, |A_1|), the commitment."""
+        self.leader.commitment.copy_(z)
+        self.leader.searches += 1
+
+    def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
+        z = self.leader.commitment.expand(len(state), -1, -1)
+        return dict(zip(self.agents, self.says(self.leader.encode(state), z), strict=True))
+
+    def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        x, z = self.leader.encode(state), self.leader.commitment.expand(len(state), -1, -1)
+        chances = self.leader.probabilities(z, self.leader.rows(x))
+        return self.answers(chances, self.says(x, z)[1])
+
+    def describe(self) -> tuple[Description, Arrays]:
+        raise ValueError(
+            "a commitment is no network that policy files hold: play it with rllib_biac.rllib.reading.load() and "
+            "rllib_biac.evaluation.greedy()."
+        )
