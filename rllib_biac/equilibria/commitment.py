@@ -64,7 +64,7 @@ def secured(
     best, _ = _solve(rewards[0], moves, game.gamma, ties)
     shape = game.num_states, game.num_actions[0]
     return Secured(
-        leader_payoff=float(-(begin @ worst)),
+        leader_payoff=0.0 - float(begin @ worst),
         optimistic=float(begin @ best),
         follower_payoff=float(begin @ follows),
         response=response.reshape(shape) if announced else response,

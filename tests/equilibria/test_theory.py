@@ -5,7 +5,16 @@ import pytest
 
 from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
 from rllib_biac.envs.merge.exact import merge_equilibrium
-from rllib_biac.equilibria import hierarchy_se, mixed_commitment, pure_nash, stackelberg
+from rllib_biac.equilibria import (
+    MarkovGame,
+    commitment_se,
+    feedback_se,
+    hierarchy_se,
+    mixed_commitment,
+    pure_nash,
+    secured,
+    stackelberg,
+)
 from rllib_biac.equilibria.feedback import backup
 
 A, B, C = X, Y, Z = 0, 1, 2
@@ -86,3 +95,26 @@ def test_opposed_interests_give_maximin_and_common_ones_the_global_maximum(sign,
         assert stackelberg(payoffs).leader_payoff == value(table)
         assert hierarchy_se(payoffs, [[0], [1]]).payoff_range[0].tolist() == [value(table)] * 2
         assert mixed_commitment(payoffs).leader_payoff >= value(table) - 1e-9
+
+
+def three_states():
+    """The running example of "Committing to a whole policy"."""
+    rewards, transitions = np.zeros((2, 3, 2, 3)), np.zeros((3, 2, 3, 3))
+    transitions[A, :, 0, A] = transitions[A, :, 1, B] = transitions[A, :, 2, C] = 1
+    transitions[B, 0, 0, A] = transitions[B, 0, 1, B] = transitions[B, 0, 2, C] = transitions[B, 1, :, A] = 1
+    transitions[C, :, 0, A] = transitions[C, :, 1:, C] = 1
+    rewards[0, A, :, 1] = rewards[1, A, :, 1:] = 1
+    rewards[1, B, 1], rewards[1, B, 0, 2] = -1, 2
+    return MarkovGame(rewards, transitions, 0.99)
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_committing_to_a_whole_policy_pays_and_mixing_pays_more_up_to_a_cliff(announced):
+    game = three_states()
+    assert (feedback_se(game).leader_value[:, A] == 0).all() and len(feedback_se(game).leader_value) == 12
+    assert commitment_se(game).leader_payoff == pytest.approx(1 / (1 - 0.99**3))  # A, B, C and so on: 33.7
+    found = []
+    for p in (0.0, 0.59, 0.6 - 1e-6, 0.61):
+        policy = [[1, 0], [1 - p, p], [1, 0]]
+        found.append(secured(game, policy, announced=announced).leader_payoff)
+    assert found == pytest.approx([33.67, 41.82, 41.98, 0], abs=0.02)
