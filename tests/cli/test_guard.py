@@ -53,7 +53,7 @@ def rllib(folder, *arguments):
         ("mygames:leaves", "called sys.exit(0)"),
         ("mygames:ends", "called os._exit(0)"),
         ("mygames:forks", "after its child had ended"),
-        ("myimport:game", "importing 'myimport' raised SystemExit(0)"),
+        ("myimport:game", "cannot import 'myimport': SystemExit: 0"),
     ],
 )
 def test_a_game_that_ends_the_process(tmp_path, game, told):
