@@ -60,7 +60,7 @@ REFUSED, TAKEN_BACK, UNREAD, ACCEPTED = "refused, by name", "taken back", "not r
 # Of all flips, how many in which kind of file.
 SHARES = {"checkpoint": 0.5, "manifest": 0.1, "weights": 0.15, "policy": 0.15, "Tune's": 0.1}
 # What `--resume` does not read: people and `rllib report` do.
-FOR_PEOPLE = ("params.json", "params.pkl", "progress.csv", "result.json", "error.txt", "error.pkl", ".rllib_experiment")
+FOR_PEOPLE = ("params.json", "params.pkl", "progress.csv", "result.json", "error.txt", "error.pkl")
 
 
 @dataclass(frozen=True)
