@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ def _split_mask(space: gym.Space) -> tuple[gym.Space, bool]:
         rest = {key: part for key, part in space.spaces.items() if key != ACTION_MASK}
         return rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest), True
     return space, False
+
+
+logger = logging.getLogger(__name__)
 
 
 class ParallelEnvBatch(BatchedGame):
@@ -244,7 +248,10 @@ class ParallelEnvBatch(BatchedGame):
     def close(self) -> None:
         """Closes every copy."""
         for game in self._games:
-            game.env.close()
+            try:
+                game.env.close()
+            except Exception as error:  # nothing of the game is needed any more
+                logger.warning("the game raised %r in close()", error)
 
     def _steps(self) -> np.ndarray:
         return np.array([game.steps for game in self._games])
