@@ -89,6 +89,7 @@ def test_they_play_the_exact_answer_to_what_they_see(secrets):
     np.testing.assert_array_equal(played[1], two)
 
 
+@pytest.mark.slow
 def test_a_continuous_follower_comes_to_the_mean_of_what_it_should_do():
     run = trained(SecretTargets, 1800, seed=1)  # one of those whose network died before critics had a head start
     states = np.arange(4)

@@ -156,6 +156,7 @@ def test_the_leaders_gradient_is_the_total_derivative():
         assert -gradient.item() == pytest.approx((high - low) / (2 * step), rel=2e-2, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_leader_with_a_list_of_quantities_and_a_follower_with_any():
     actions = greedy(duopoly(5000, discrete={"firm_0": 7}).team, ONE)
     assert int(actions["firm_0"][0]) == 3  # 1/2
@@ -193,6 +194,7 @@ class TwoPeaks(Continuous):
         return (float(peaks) - (a2 - a1) ** 2, -((a2 - a1) ** 2)), True, False
 
 
+@pytest.mark.slow
 def test_a_continuous_leader_by_soft_q_learning_finds_the_higher_peak():
     settings = {"continuous_leader": "soft_q", "lr": 3e-3, "training_intensity": 32.0, "model_config": TANH}
     run = train(BiAC, TwoPeaks, [["one"], ["two"]], 4000, **settings)

@@ -162,9 +162,7 @@ def test_a_little_outside_is_said_and_taken(caplog):
     play(Overshoots, 4)
     assert caplog.text.count("a little outside") == 1
     far = type("Far", (Overshoots,), {"by": 0.05})
-    with pytest.raises(
-        GameError, match=r"agent 'a' in game 0 at step 1 holds -1.0.* at .1.; its space says -1.0 to"
-    ):
+    with pytest.raises(GameError, match=r"agent 'a' in game 0 at step 1 holds -1.0.* at .1.; its space says -1.0 to"):
         batch(far)
 
 

@@ -101,7 +101,7 @@ def test_cars_drive_as_in_highway_env_s_own_loop():
 
 @pytest.mark.parametrize(
     ("ranges", "count"),
-    [({}, 800), (RELEASED, 500), (WIDE, 600), (WHOLE_ROAD, 150)],
+    [pytest.param({}, 800, marks=pytest.mark.slow), (RELEASED, 500), (WIDE, 600), (WHOLE_ROAD, 150)],
     ids=["paper", "released", "wide", "road"],
 )
 def test_arrays_equal_highway_env(ranges, count):

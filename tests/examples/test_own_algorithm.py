@@ -34,6 +34,7 @@ def mixer_of(run):
 # Without Ray.
 
 
+@pytest.mark.slow
 def test_it_learns_escape(own):
     settings = {"training_intensity": 256.0, "epsilon": [[0, 1.0], [800, 1.0], [1500, 0.1]]}
     run = Run(own.QMIX.config_class.algorithm, "escape_v0", [ESCAPE], **settings)

@@ -33,7 +33,10 @@ def at_time(rows, time):
 
 @pytest.mark.parametrize(
     ("algorithm", "levels"),
-    [(BiAC, PAIR), pytest.param(BiAC, PEERS, marks=pytest.mark.slow), (IDQN, PEERS), (MADDPG, PEERS)],
+    [
+        (BiAC, PAIR),
+        *(pytest.param(algorithm, PEERS, marks=pytest.mark.slow) for algorithm in (BiAC, IDQN, MADDPG)),
+    ],
     ids=name,
 )
 def test_a_leavers_value_ends_with_it(algorithm, levels):
@@ -83,7 +86,9 @@ def test_no_forbidden_action_is_ever_played(algorithm, game):
         assert run.sampler.finished.returns().mean() == pytest.approx(3.0, abs=0.3)
 
 
-@pytest.mark.parametrize(("algorithm", "levels"), [(BiAC, PAIR), (MADDPG, PEERS)], ids=name)
+@pytest.mark.parametrize(
+    ("algorithm", "levels"), [(BiAC, PAIR), pytest.param(MADDPG, PEERS, marks=pytest.mark.slow)], ids=name
+)
 def test_an_absent_vehicle_stands_in_the_middle(algorithm, levels):
     run = train(algorithm, foreign.Steerers, levels, 600, **FAST | {"epsilon": 0.3})
     rows = run.replay.sample(500).columns

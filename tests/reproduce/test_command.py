@@ -75,6 +75,7 @@ def test_mistakes_are_found_before_anything_runs(tmp_path):
         assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_failed_runs_are_reported_with_their_settings(tmp_path):
     result = reproduce("never", "squares", "--out", tmp_path)
     assert result.exit_code == 1
