@@ -144,6 +144,11 @@ class Pictures(Probe):
         return (float(one == self.at), float(two == one)), True, False
 
 
+def is_look(seed):
+    """Tells whether a reset with this seed begins the look at a game before training."""
+    return seed == np.random.default_rng(LOOK_SEED).integers(2**31, size=1)[0]
+
+
 class Broken(Probe):
     """Goes wrong at step 3 of an episode, as `fault` says, but not while it is looked at before training."""
 
@@ -153,7 +158,7 @@ class Broken(Probe):
 
     def reset(self, seed=None, options=None):
         if seed is not None:
-            self.looked_at = seed == np.random.default_rng(LOOK_SEED).integers(2**31, size=1)[0]
+            self.looked_at = is_look(seed)
         return super().reset(seed)
 
     def goes_wrong(self):

@@ -25,6 +25,7 @@ from resume import held, reported
 from rllib_biac import BiAC, BiACConfig
 from rllib_biac.cli.evaluate import find
 from rllib_biac.envs import make
+from rllib_biac.envs.look import LOOK_SEED
 from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib import config_keys
 from rllib_biac.rllib.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
@@ -58,7 +59,7 @@ def build(seed: int, **more: Any) -> BiAC:
 
 
 class Faulty(BaseParallelWrapper):
-    """Maintain, of which one copy goes wrong once, wherever it is played.
+    """Maintain, of which one copy goes wrong once, wherever it is played, but not while it is looked at before training.
 
     Args:
         fault: `raise`, `hang`, `reward` (NaN) or `observation` (NaN); "": none.
@@ -69,6 +70,12 @@ class Faulty(BaseParallelWrapper):
     def __init__(self, fault: str, once: str, step: int) -> None:
         super().__init__(make("maintain_v0"))
         self.fault, self.once, self.step_of_fault, self.count = fault, once, step, 0
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> Any:
+        """Starts an episode; by its seed it knows the look."""
+        if seed is not None and seed == np.random.default_rng(LOOK_SEED).integers(2**31, size=1)[0]:
+            self.count = -(10**6)
+        return super().reset(seed=seed, options=options)
 
     def step(self, actions: dict[str, Any]) -> Any:
         """Plays a step, or does not."""

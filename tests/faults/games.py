@@ -3,15 +3,23 @@
 import threading
 from pathlib import Path
 
-from tests.games import TwoStates
+from tests.games import TwoStates, is_look
 
 
 class GoesWrongOnce(TwoStates):
-    """`TwoStates`, whose first copy to come to its 20th step raises or hangs there; a file says that it has."""
+    """`TwoStates`, whose first copy to come to its 20th step raises or hangs there; a file says that it has.
+
+    While it is looked at before training it goes right.
+    """
 
     def __init__(self, fault, once):
         super().__init__()
         self.fault, self.once, self.count = fault, Path(once), 0
+
+    def reset(self, seed=None, options=None):
+        if seed is not None and is_look(seed):
+            self.count = -(10**6)
+        return super().reset(seed)
 
     def pay(self, one, two):
         self.count += 1
