@@ -59,7 +59,7 @@ def build(seed: int, **more: Any) -> BiAC:
 
 
 class Faulty(BaseParallelWrapper):
-    """Maintain, of which one copy goes wrong once, wherever it is played, but not while it is looked at before training.
+    """Maintain, of which one copy goes wrong once, wherever it is played; not while it is looked at before training.
 
     Args:
         fault: `raise`, `hang`, `reward` (NaN) or `observation` (NaN); "": none.
