@@ -107,7 +107,8 @@ def faulty(fault: str = "", once: str = "", step: int = 30) -> Faulty:
 
 def wrong(fault: str, folder: Path) -> dict[str, Any]:
     """Returns the settings with which the game goes wrong once."""
-    return {"env": "survivors:faulty", "env_config": {"fault": fault, "once": str(folder / "gone_wrong")}}
+    game = {"env": "survivors:faulty", "env_config": {"fault": fault, "once": str(folder / "gone_wrong")}}
+    return game | {"information": "full"}  # else random play would show who knows what, before training
 
 
 # Harm from inside of a trial, written under `callbacks`.

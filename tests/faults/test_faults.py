@@ -23,7 +23,8 @@ from tests.games import config
 
 def two_runners(fault, folder, **more):
     game = {"fault": fault, "once": str(folder / "gone_wrong")}
-    configured = config(GoesWrongOnce).environment(GoesWrongOnce, env_config=game)
+    # Else random play would show who knows what, before training.
+    configured = config(GoesWrongOnce).environment(GoesWrongOnce, env_config=game, information="full")
     return configured.env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5, **more).build_algo()
 
 
