@@ -66,7 +66,7 @@ def quantities(run):
         [[0], [1], [2]],
         pytest.param([[2], [0], [1]], marks=pytest.mark.slow),
         pytest.param([[0], [1, 2]], marks=pytest.mark.slow),
-        [[0, 1], [2]],
+        pytest.param([[0, 1], [2]], marks=pytest.mark.slow),
     ],
 )
 def test_three_players_end_at_the_exact_equilibrium(hierarchy):
@@ -129,6 +129,7 @@ def two_firms():
     return duopoly(3000, lr=6e-3)
 
 
+@pytest.mark.slow
 def test_answers_must_be_felt_by_the_leader(two_firms):
     """With the total derivative Stackelberg's (1/2, 1/4); with the answers held fixed Cournot's (1/3, 1/3)."""
     np.testing.assert_allclose(quantities(two_firms), equilibrium(2), atol=0.06)

@@ -37,7 +37,7 @@ def recursive(cars, lead, gamma):
     return max(answered, key=lambda found: found[0][lead])
 
 
-@pytest.mark.parametrize("lead", [0, 1])
+@pytest.mark.parametrize("lead", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_equals_the_plain_recursion(lead):
     starts = np.array(
         [
@@ -78,6 +78,7 @@ def test_actions_without_effect_are_worth_the_same():
             np.testing.assert_array_equal(tables[:, :, action], tables[:, :, rules.IDLE])
 
 
+@pytest.mark.slow
 def test_known_shares():
     paper, released = draw_starts(30, 40, 300), draw_starts(38, 40, 100)
     main, auxiliary = merge_equilibrium(paper), merge_equilibrium(paper, leader="auxiliary_0")

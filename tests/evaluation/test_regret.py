@@ -47,6 +47,7 @@ def test_answers_that_are_drawn_are_the_same_at_every_look():
     assert len(looks) == 1 and torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_networks_that_take_actions_in_answer_alike():
     levels = Algorithm("BiAC", BiACSettings, LevelsTeam, LevelsLosses)
     measured = learned(levels, "escape_v0", [["player_0"], ["player_1"]])

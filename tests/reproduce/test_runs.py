@@ -19,6 +19,7 @@ def one_ray(ray):
     """The harness uses a Ray that is there already."""
 
 
+@pytest.mark.slow
 def test_rows_come_in_the_order_of_their_settings_and_are_not_made_twice(tmp_path):
     raw, mark = tmp_path / "new folder" / "rows.jsonl", tmp_path / "called"
     settings = [{"x": x, "mark": str(mark)} for x in (3, 1, 2, 1)]

@@ -30,6 +30,7 @@ def let_the_second_wait(algo, wait):
     algo.env_runner_group.foreach_env_runner(slow, local_env_runner=False)
 
 
+@pytest.mark.slow
 def test_old_fragments_are_dropped_and_each_step_counts_once(algo):
     let_the_second_wait(algo, lambda: time.sleep(0.2))
     dropped, lags, sampled = 0, [], 0
@@ -42,6 +43,7 @@ def test_old_fragments_are_dropped_and_each_step_counts_once(algo):
     assert sampled == algo.local_replay_buffer.num_added + dropped
 
 
+@pytest.mark.slow
 def test_a_slow_runner_holds_nobody_up(algo, tmp_path):
     go_on = tmp_path / "go_on"
 

@@ -59,7 +59,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == REMOTE else name for name in CASES]
+    "name", [name if name == "escape" else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
 def test_another_process_goes_on_exactly(ray, tmp_path, name):
     algo = CASES[name]().build_algo()

@@ -94,7 +94,9 @@ def answers(algo):
 
 
 @pytest.mark.parametrize(
-    ("game", "best"), [(OneStep, {"ann": 2.0, "mid": 0.0}), (Mixed, {"ann": 2.0, "mid": -0.4})], ids=["box", "mixed"]
+    ("game", "best"),
+    [(OneStep, {"ann": 2.0, "mid": 0.0}), pytest.param(Mixed, {"ann": 2.0, "mid": -0.4}, marks=pytest.mark.slow)],
+    ids=["box", "mixed"],
 )
 def test_continuous_actions_reach_an_rllib_game_and_it_is_learned(ray, game, best):
     settings = on_stock(game, lr=3e-3).env_runners(epsilon=[[0, 1.0], [300, 1.0], [600, 0.2]])

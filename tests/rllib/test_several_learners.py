@@ -103,7 +103,9 @@ def test_every_algorithm_has_a_case():
     assert {name.partition(",")[0] for name in CASES} == ALGORITHMS.keys() - {"BiLevelQ", "CommitmentDQN"}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "BiAC" else name for name in CASES]
+)
 def test_two_learners_are_one_on_the_joined_minibatches(ray, ranks, name):
     case, calls = case_of(name)
     one, _ = learn(case, calls)

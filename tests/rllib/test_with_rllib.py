@@ -37,7 +37,9 @@ def test_a_remote_learner_learns(ray):
 
 
 @pytest.mark.parametrize(
-    ("on", "runners"), [(lambda c: c, 0), (stock, 0), (lambda c: c, 1)], ids=["joint", "stock", "joint_remote"]
+    ("on", "runners"),
+    [(lambda c: c, 0), (stock, 0), pytest.param(lambda c: c, 1, marks=pytest.mark.slow)],
+    ids=["joint", "stock", "joint_remote"],
 )
 def test_evaluation_is_greedy(ray, on, runners):
     settings = on(config("maintain_v0")).evaluation(
@@ -88,6 +90,7 @@ def test_normalised_observations_reach_the_runners(ray, on):
     algo.stop()
 
 
+@pytest.mark.slow
 def test_tune(ray, tmp_path):
     from ray import tune
 
