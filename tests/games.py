@@ -227,6 +227,14 @@ class Stateless(Probe):
         return (1.0, 0.0), True, False
 
 
+# An update per step, as many as there are, each of few rows.
+SHORT = {
+    "num_steps_sampled_before_learning_starts": 50,
+    "train_batch_size_per_learner": 64,
+    "training_intensity": None,
+}
+
+
 def config(env="escape_v0", hierarchy=None, **training):
     """A small, fast BiACConfig. Training settings may be given."""
     from rllib_biac import BiACConfig
@@ -236,7 +244,7 @@ def config(env="escape_v0", hierarchy=None, **training):
         BiACConfig()
         .environment(env)
         .hierarchy(hierarchy or [[players[0]], [players[1]]])
-        .training(**{"num_steps_sampled_before_learning_starts": 50, "training_intensity": None} | training)
+        .training(**SHORT | training)
         .env_runners(num_envs_per_env_runner=10)
         .rl_module(model_config={"fcnet_hiddens": [32, 32]})
         .reporting(min_sample_timesteps_per_iteration=200)

@@ -12,7 +12,10 @@ from rllib_biac.learning.settings import MODEL_DEFAULTS
 
 SMALL = {
     "num_steps_sampled_before_learning_starts": 50,
+    "train_batch_size_per_learner": 64,
     "training_intensity": None,
+    "lr_fade": None,
+    "averaging": 0.0,
     "model_config": MODEL_DEFAULTS | {"fcnet_hiddens": [32, 32]},
 }
 

@@ -301,6 +301,9 @@ class Deviator:
         smooth = any(isinstance(play.games.action_spaces[name], gym.spaces.Box) for name in (agent, *above))
         settings = BiACSettings(
             gamma=play.settings.gamma,
+            train_batch_size_per_learner=64,
+            training_intensity=16.0,
+            averaging=0.0,
             lr=[[0, 1e-3], [steps // 2, 1e-3], [max(steps, 2), 1e-4]],
             normalize_observations=play.settings.normalize_observations,
             epsilon=[[0, 1.0], [max(steps // 2, 1), 0.1]],

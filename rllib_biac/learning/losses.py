@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ class Losses:
         optimizers: one for each of them.
         target_statistics: agent -> mean and spread of its critic's raw targets.
         num_updates: updates so far, the one at hand included.
+        averaged_since: after which of them weights belong together, for who averages them.
         one_input: whether critics and actors see nothing but the state, so that all of one shape are computed at once
             by `networks.forward`. Else those of one kind are, on inputs of their own, by `networks.compute`, as
             approximators always are.
@@ -46,7 +48,7 @@ class Losses:
     def __init__(self, team: Team, generator: torch.Generator, *, num_learners: int = 1) -> None:
         self.team, self.settings, self.agents = team, team.settings, team.agents
         self.generator, self.num_learners = generator, num_learners
-        self.num_updates = 0
+        self.num_updates = self.averaged_since = 0
         if self.settings.normalize_targets:
             for owner in self.owners():
                 for name, critic in critics_of(team[owner].target_networks()).items():
@@ -105,6 +107,11 @@ class Losses:
     def bootstraps(self, rows: Rows) -> bool:
         """Tells whether targets hold more than rewards: not where all rows end their games, as in one-step games."""
         return not bool(rows[TERMINATED].all())
+
+    def horizon(self, rows: Rows) -> float:
+        """Returns how many game steps ahead values look: 1 where nothing is bootstrapped, else 1 / (1 - gamma)."""
+        gamma = self.settings.gamma if self.bootstraps(rows) else 0.0
+        return 1 / (1 - gamma) if gamma < 1 else math.inf
 
     @torch.no_grad()
     def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
@@ -174,13 +181,14 @@ class Losses:
         statistics = {agent: moments.state() for agent, moments in self.target_statistics.items()}
         return {
             "num_updates": self.num_updates,
+            "averaged_since": self.averaged_since,
             "targets": statistics,
             "optimizers": self.optimizers.get_state(),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes back what `get_state` returned."""
-        self.num_updates = state["num_updates"]
+        self.num_updates, self.averaged_since = state["num_updates"], state["averaged_since"]
         self.optimizers.set_state(state["optimizers"])
         for agent, moments in state["targets"].items():
             self.target_statistics[agent].restore(moments)

@@ -17,7 +17,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import nn
 
 from rllib_biac.learning.actions import action_size
 from rllib_biac.learning.team import Team, TeamSpec
@@ -140,7 +139,7 @@ def _bytes_of(space: Any) -> int:
     return int(np.prod(space.shape or (), dtype=np.int64)) * np.dtype(space.dtype).itemsize
 
 
-def networks_bytes(team: nn.Module) -> int:
+def networks_bytes(team: Team) -> int:
     """Returns the bytes that a team takes while it is trained: networks, targets, gradients and Adam's moments.
 
     Args:
@@ -148,7 +147,8 @@ def networks_bytes(team: nn.Module) -> int:
     """
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*team.parameters(), *team.buffers()))
     trained = sum(p.numel() * p.element_size() for p in team.parameters() if p.requires_grad)
-    return held + _PER_TRAINED_PARAMETER * trained
+    copies = 2 if team.settings.averaging else 1  # who plays, and who learns
+    return copies * held + _PER_TRAINED_PARAMETER * trained
 
 
 @dataclass(frozen=True)

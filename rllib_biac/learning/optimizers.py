@@ -39,12 +39,22 @@ class Adams:
         self.rates: dict[Key, float] = {}
         self._plan: list[tuple[Any, ...]] = []
 
-    def plan(self, env_steps: int) -> None:
-        """Reads the rates off their schedules, and finds which networks step together.
+    def plan(self, env_steps: int, horizon: float) -> None:
+        """Finds the rates of a call, and which networks step together.
 
         To be called before the steps of a call, as rates and states may have changed since the last one.
+
+        Args:
+            env_steps: sampled so far.
+            horizon: how many game steps ahead values look, by which rates fall that no schedule is given for.
         """
-        self.rates = {key: piecewise(self._settings.network_lr(*key), env_steps) for key in self._rows}
+        fade = self._settings.lr_fade
+        # Steps of the order of 1 / sqrt(t), with averaged weights beside them: Polyak and Juditsky 1992.
+        faded = 1.0 if fade is None else (1.0 + env_steps / (fade * horizon)) ** -0.5
+        self.rates = {}
+        for key in self._rows:
+            given = self._settings.network_lr(*key)
+            self.rates[key] = given * faded if isinstance(given, int | float) else piecewise(given, env_steps)
         alike: dict[tuple[int, float], list[Key]] = {}
         for key in self._rows:
             alike.setdefault((self._settings.update_period(kind_of(key[1])), self.rates[key]), []).append(key)

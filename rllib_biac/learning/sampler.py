@@ -11,8 +11,8 @@ import torch
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import check_finite
 from rllib_biac.learning.episodes import FinishedEpisodes
+from rllib_biac.learning.exploration import Exploration
 from rllib_biac.learning.games import StateReader, game_errors
-from rllib_biac.learning.schedules import piecewise
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import Team, as_tensors
 from rllib_biac.learning.transitions import JointTransitions, join
@@ -34,6 +34,7 @@ class Sampler:
         state: reads the games' states.
         env_steps: taken so far by all samplers together, by which epsilon goes; its owner may set it.
         share: how many steps all samplers take while this one takes one.
+        exploration: says how much is played at random.
         epsilon: of the latest step.
         finished: the last episodes.
         steps, episodes: since their owner set them to 0.
@@ -49,6 +50,7 @@ class Sampler:
         self._num_on_observations = settings.num_games_on_observations(self.num_games)
         self._window = window
         self.finished = FinishedEpisodes(window, games.possible_agents)
+        self.exploration = Exploration(settings.epsilon)
         self._explored: bool | None = None
         self._needs_reset = True
         self._told_of_cut = False
@@ -122,7 +124,7 @@ class Sampler:
     ) -> dict[str, Any]:
         self.epsilon = 1.0 if random_actions else 0.0
         if explore and not random_actions:
-            self.epsilon = piecewise(self.settings.epsilon, self.env_steps)
+            self.epsilon = self.exploration.epsilon(self.env_steps)
         actions = self._act()
         with game_errors("step()"):
             step = self.games.step(actions)
@@ -135,6 +137,8 @@ class Sampler:
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)
         self._check_states()
+        if explore:
+            self.exploration.see(self.env_steps, step.rewards, step.terminated)
         row = before | {
             "next_states": self._states,
             "actions": actions,
@@ -216,6 +220,7 @@ class Sampler:
     def get_state(self) -> dict[str, Any]:
         """Returns what `set_state` needs, generators aside: they are their owner's."""
         state: dict[str, Any] = {
+            "exploration": self.exploration.get_state(),
             "explored": self._explored,
             "finished": self.finished.get_state(),
             "outcome_names": list(self.games.outcome_names),
@@ -233,6 +238,7 @@ class Sampler:
         Games of another number, or that cannot tell where they stand, start anew.
         """
         self.games.outcome_names += [name for name in state["outcome_names"] if name not in self.games.outcome_names]
+        self.exploration.set_state(state["exploration"])
         self._explored = state["explored"]
         # Where a number of episodes was played last, that was their window.
         window = len(state["finished"]["lengths"]) if self._explored is None else self._window

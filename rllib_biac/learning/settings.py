@@ -118,9 +118,9 @@ class Settings:
     # Replay and updates.
     replay_buffer_config: dict[str, int] = setting({"capacity": 50_000}, '`{"capacity": rows}`.')
     num_steps_sampled_before_learning_starts: int = setting(100, "env steps before the first update.", low=0)
-    train_batch_size_per_learner: int = setting(64, "rows of one update, in each learner.", low=1)
+    train_batch_size_per_learner: int = setting(256, "rows of one update, in each learner.", low=1)
     training_intensity: float | None = setting(
-        16.0,
+        128.0,
         "rows trained per row sampled; None: one update per env step, that is `train_batch_size_per_learner`.",
         low=0.0,
         above=True,
@@ -134,6 +134,21 @@ class Settings:
         None, "learning rate of critics where it differs from `lr`: a number, a schedule, or {agent: either}."
     )
     actor_lr: float | list[list[float]] | dict[str, Any] | None = setting(None, "the same for actors.")
+    lr_fade: float | None = setting(
+        2000,
+        "env steps, times the horizon, after which a learning rate that is given as a number has fallen to 0.7 of it, "
+        "as 1 / sqrt(1 + t); the horizon is 1 / (1 - gamma), and 1 where no value is bootstrapped (one-step games). "
+        "None: it stays.",
+        low=0.0,
+        above=True,
+    )
+    averaging: float = setting(
+        0.1,
+        "share, in [0, 1], of the updates so far over whose weights those are averaged that play uses, in training "
+        "and after it; 0: play uses the latest ones.",
+        low=0.0,
+        high=1.0,
+    )
     adam_epsilon: float = setting(1e-8, "Adam's epsilon.", low=0.0, above=True)
     grad_clip: float | None = setting(None, "bound on each network's gradient.", low=0.0, above=True)
     grad_clip_by: Literal["value", "norm", "global_norm"] = setting(

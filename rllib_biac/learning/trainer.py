@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_biac.learning.averages import Averages
 from rllib_biac.learning.diverged import Watch
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.normalisers import RunningMoments
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
-from rllib_biac.learning.team import Agent, Team
+from rllib_biac.learning.team import Agent, Team, copy_weights
 from rllib_biac.learning.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE
 
 
@@ -23,16 +24,21 @@ class Trainer:
     What is learned an algorithm says in its `Losses`. Everything around them is here: one optimizer per network,
     gradient clipping, soft target updates, normalised inputs and targets.
 
+    The team that is handed over plays, by averaged weights (`averaging`); a copy of it learns.
+
     Of several learners each takes its share of every minibatch. Gradients and the normalisers' statistics are averaged
     over all of them, so that together they do what one would on the whole minibatches.
 
     Args:
-        team: to be trained, on its final device. Its parameters are moved to where equal networks lie together.
+        team: who plays, on its final device. Its parameters are moved to where equal networks lie together.
         losses: the class of its losses.
         seed: of all that losses and targets sample; None draws one.
         num_learners: how many learners train copies of this team; the process group is torch's.
 
     Attributes:
+        played: the team that was handed over.
+        team: who learns, a copy of it; itself, where weights are not averaged.
+        averages: keep `played` up to date; None where weights are not averaged.
         env_steps: that had been sampled at the latest call, by which schedules go.
         learner_index: which of several learners this is.
         watch: looks once per call whether all numbers are finite.
@@ -46,7 +52,8 @@ class Trainer:
         seed: int | None = None,
         num_learners: int = 1,
     ) -> None:
-        self.team, self.settings = team, team.settings
+        self.played, self.settings = team, team.settings
+        self.team = team = _copy(team) if self._averages_of(team) else team
         self.num_learners, self.learner_index = num_learners, 0
         self.env_steps = 0
         self._device = next(iter(team[team.agents[0]].buffers())).device
@@ -70,8 +77,17 @@ class Trainer:
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
             self._start_as_the_first()
+        self.averages: Averages | None = None
+        if self.team is not self.played:
+            share = self.settings.averaging
+            self.averages = Averages(self.played, team, self.networks, self.losses.stack_of, share)
         groups = *self.networks.groups, *self.networks.target_groups
         self.watch = Watch(team, [group.flat for _, group in groups])
+
+    @staticmethod
+    def _averages_of(team: Team) -> bool:
+        networks = [network for member in team.members().values() for network in member.networks()]
+        return bool(networks) and team.settings.averaging > 0
 
     @property
     def num_updates(self) -> int:
@@ -130,8 +146,10 @@ class Trainer:
     def _train(self, rows: Rows, size: int) -> Measured:
         self._normalise_inputs(rows)
         self.losses.normalise_targets(rows)
+        if self.averages:
+            self.averages.take_units_over()
         rows |= self.losses.more_columns(rows)
-        self.optimizers.plan(self.env_steps)
+        self.optimizers.plan(self.env_steps, self.losses.horizon(rows))
         measured: Measured = {}
         minibatches = list(zip(*(column.split(size) for column in rows.values()), strict=True))
         for k, columns in enumerate(minibatches, 1):
@@ -152,6 +170,8 @@ class Trainer:
         self.optimizers.step(self.num_updates)
         if self.num_updates % self.settings.target_network_update_freq == 0:
             self.networks.follow(self.settings.tau)
+        if self.averages:
+            self.averages.update(self.num_updates - self.losses.averaged_since)
         return losses
 
     # Normalisers.
@@ -189,8 +209,9 @@ class Trainer:
         return report
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what `set_state` needs to go on exactly, weights aside: they are the team's."""
+        """Returns what `set_state` needs to go on exactly, the weights of `played` aside."""
         return {
+            "weights": self.team.weights() if self.averages else None,
             "env_steps": self.env_steps,
             "generator": self._stream.get_state().cpu().numpy(),
             "inputs": {key: moments.state() for key, moments in self.input_statistics.items()},
@@ -201,6 +222,9 @@ class Trainer:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes back what `get_state` returned."""
         self.env_steps = state["env_steps"]
+        if self.averages:
+            for name, member in self.team.members().items():
+                member.load_state_dict({key: torch.as_tensor(own) for key, own in state["weights"][name].items()})
         self._stream.set_state(torch.as_tensor(state["generator"]))
         for key, moments in state["inputs"].items():
             self.input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)
@@ -212,6 +236,8 @@ class Trainer:
 
         The first new targets are to change these units without changing what networks say.
         """
+        if self.averages:
+            copy_weights(self.played, self.team)
         for agent, module in self._agents().items():
             if self.settings.normalize_targets:
                 self.losses.target_statistics[agent].start(module.q_mean, module.q_std, count=1.0)
@@ -224,3 +250,8 @@ class Trainer:
                     moments = self.input_statistics.setdefault(key, RunningMoments(float("inf")))
                     # Of how many rows nobody knows.
                     moments.start(mean, std, count=float(self.settings.normalizer_horizon))
+
+
+def _copy(team: Team) -> Team:
+    """Returns a team of the same networks with the same weights; what it was built from is shared."""
+    return copy.deepcopy(team, {id(shared): shared for shared in (team.spec, team.settings)})

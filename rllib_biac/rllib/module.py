@@ -18,7 +18,7 @@ from torch import nn
 
 from rllib_biac.files.checkpoint import check_part
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.schedules import piecewise
+from rllib_biac.learning.exploration import Exploration
 from rllib_biac.learning.team import SHARED, Member, Team, TeamSpec
 from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE
 
@@ -70,6 +70,7 @@ class TeamModule(MultiRLModule):
 
     Attributes:
         team: the networks.
+        exploration: says how much RLlib's stock runner plays at random.
         generator: draws exploration where RLlib's stock runner plays; None: torch's default generator. Its owner sets
             it.
     """
@@ -80,6 +81,7 @@ class TeamModule(MultiRLModule):
     def setup(self) -> None:
         algorithm: Algorithm = self.model_config["algorithm"]
         self.team: Team = algorithm.build_team(self.model_config["team_spec"])
+        self.exploration = Exploration(self.team.settings.epsilon)
         if self.inference_only:
             self.team.drop_training_only()
             # RLlib 2.60 does not hand this down to submodules whose specs were given by name.
@@ -122,7 +124,7 @@ class TeamModule(MultiRLModule):
     def _forward_exploration(
         self, batch: dict[str, Any], t: int = 0, **kwargs: Any
     ) -> dict[str, dict[str, torch.Tensor]]:
-        return self._act_on(batch, epsilon=piecewise(self.team.settings.epsilon, t))
+        return self._act_on(batch, epsilon=self.exploration.epsilon(t))
 
 
 def module_spec(

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
@@ -13,7 +14,6 @@ from ray.rllib.utils.annotations import override
 from ray.tune.registry import register_env
 
 from rllib_biac.learning.games import game_errors, naming
-from rllib_biac.learning.schedules import piecewise
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.faults import HandsOverGameErrors
 from rllib_biac.rllib.multi_agent_env import rllib_env_creator
@@ -57,7 +57,13 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
     @override(EnvRunner)
     def _try_env_step(self, actions: Any) -> Any:
         with naming(self.config.env):
-            return _as_game_error(super()._try_env_step, "step()", actions)
+            result = _as_game_error(super()._try_env_step, "step()", actions)
+        _, rewards, terminated, *_ = result
+        ended = np.array([own.get("__all__", False) for own in terminated])
+        for own in rewards:
+            paid = {agent: np.array([reward]) for agent, reward in own.items()}
+            self.module.exploration.see(self.num_env_steps_sampled_lifetime, paid, ended)
+        return result
 
     @override(EnvRunner)
     def make_module(self) -> None:
@@ -71,11 +77,14 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
         if self.module.generator is not None:
             own = (self.config.in_evaluation, self.worker_index)
             state["generator"] = (own, self.module.generator.get_state().cpu().numpy())
+        state["exploration"] = self.module.exploration.get_state()
         return state
 
     @override(MultiAgentEnvRunner)
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
+        if "exploration" in state:
+            self.module.exploration.set_state(state["exploration"])
         whose, generator = state.get("generator", (None, None))
         # RLlib hands states on to other runners, who are not to draw the same.
         if whose == (self.config.in_evaluation, self.worker_index):
@@ -90,8 +99,8 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
                     break
         for name, count in Counter(self._outcomes).items():
             self.metrics.log_value((OUTCOME_SHARE, name), count / len(self._outcomes), window=1)
-        t = self.num_env_steps_sampled_lifetime
-        self.metrics.log_value(EPSILON, piecewise(self.config.epsilon, t) if self.config.explore else 0.0, window=1)
+        epsilon = self.module.exploration.epsilon(self.num_env_steps_sampled_lifetime) if self.config.explore else 0.0
+        self.metrics.log_value(EPSILON, epsilon, window=1)
         return super().get_metrics()
 
 

@@ -8,6 +8,7 @@ import torch
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.episodes import FinishedEpisodes
+from rllib_biac.learning.exploration import Exploration
 from tests.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
 
 FAULTS = {
@@ -155,3 +156,35 @@ def test_forbidden_actions_are_never_played():
         taken = rows.columns["actions", agent]
         assert rows.columns["action_mask", agent][np.arange(600), taken].all()
         assert set(taken.tolist()) == {0, 1, 2}
+
+
+class Silent(TwoStates):
+    """Pays the same until its seventh step, and never ends."""
+
+    def pay(self, one, two):
+        return (1.0 if self.time < 7 else 2.0, 0.0), False, False
+
+
+def test_the_clock_of_exploration_waits_for_something_to_learn():
+    sampler = sampler_of(Silent, epsilon=[[0, 1.0], [100, 0.0]])
+    sampler.sample(60)
+    assert sampler.epsilon == 1.0
+    assert sampler.exploration.waited is None
+    saved = sampler.exploration.get_state()
+    sampler.sample(10)
+    assert sampler.exploration.waited == 60
+    for k in range(1, 6):
+        sampler.sample(10)
+        assert sampler.epsilon == pytest.approx(1.0 - k / 10)
+    sampler.exploration.set_state(saved)
+    assert sampler.exploration.epsilon(10_000) == 1.0
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_an_end_is_something_to_learn_from_and_equal_rewards_are_not(ends):
+    exploration = Exploration([[0, 1.0], [10, 0.0]])
+    paid = {"one": np.full(3, -1.0), "two": np.zeros(3)}
+    exploration.see(0, paid, np.zeros(3, bool))
+    exploration.see(5, paid, np.array([False, ends, False]))
+    assert exploration.waited == (5 if ends else None)
+    assert exploration.epsilon(10) == (0.5 if ends else 1.0)

@@ -42,7 +42,9 @@ def test_everything_may_be_what_it_is():
         grad_clip=None,
         tau=1,
         gamma=0,
-        replay_buffer_config={"capacity": 64},
+        replay_buffer_config={"capacity": 256},
+        lr_fade=None,
+        averaging=0,
         model_config=MODEL_DEFAULTS | {"fcnet_hiddens": (8,), "fcnet_activation": "gelu"},
     )
 
@@ -152,8 +154,8 @@ def test_an_agent_that_is_not_named_has_everybodys_learning_rate():
         ({"replay_buffer_config": {}}, r"write \{capacity: rows\}"),
         ({"replay_buffer_config": 1000}, r"write \{capacity: rows\}"),
         ({"replay_buffer_config": {"type": "X", "capacity": 1000}}, r"write \{capacity: rows\}"),
-        ({"replay_buffer_config": {"capacity": 10}}, "a capacity of 10 holds less than one update's 64 rows"),
-        ({"replay_buffer_config": {"capacity": 100}, "num_learners": 2}, "holds less than one update's 128 rows"),
+        ({"replay_buffer_config": {"capacity": 10}}, "a capacity of 10 holds less than one update's 256 rows"),
+        ({"replay_buffer_config": {"capacity": 300}, "num_learners": 2}, "holds less than one update's 512 rows"),
     ],
 )
 def test_replay(given, message):

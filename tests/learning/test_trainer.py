@@ -189,8 +189,15 @@ GOES_ON = {
     "BiAC sampled": (BiAC, TwoStates, LEADS, {"response": "sampled"}),
     "BiAC enumerated": (BiAC, TwoStates, LEADS, {"response": "enumerated"}),
     "BiAC schedules": (BiAC, TwoStates, LEADS, {"lr": [[0, 1e-2], [400, 1e-3]], "grad_clip": 0.1}),
+    "BiAC averages": (BiAC, TwoStates, LEADS, {"averaging": 0.2, "lr_fade": 100, "lr": 1e-2}),
     "BiAC rare targets": (BiAC, TwoStates, LEADS, {"target_network_update_freq": 7, "normalizer_horizon": 300}),
     "BiAC hypotheses": (BiAC, Masked, LEADS, {"num_hypotheses": 3, "updates_per_round": 60}),
+    "BiAC hypotheses, averages": (
+        BiAC,
+        Masked,
+        LEADS,
+        {"num_hypotheses": 3, "updates_per_round": 60, "averaging": 0.5},
+    ),
     "BiAC approximators": (BiAC, Apart, LEADS, {"approximators": True, "normalize_observations": True}),
     "BiAC levels": (BiAC, Three, [["one"], ["two"], ["three"]], {}),
     "BiAC peers": (BiAC, Three, [["two"], ["one", "three"]], {"normalize_observations": True}),
@@ -206,7 +213,7 @@ GOES_ON = {
     "HystereticDQN": (HystereticDQN, Apart, PEERS, {"normalize_observations": True}),
     "LenientDQN": (LenientDQN, Apart, PEERS, {}),
     "MADDPG": (MADDPG, Kinds, PEERS, {"normalize_observations": True}),
-    "MADDPG masked": (MADDPG, Masked, PEERS, {}),
+    "MADDPG masked": (MADDPG, Masked, PEERS, {"averaging": 0.2}),
     "MATD3": (MATD3, Kinds, PEERS, {"policy_delay": 3, "target_network_update_freq": 3}),
 }
 

@@ -235,6 +235,7 @@ class HypothesesLosses(BiACLosses):
 
     def _swap(self, challenger: int) -> None:
         """Makes a challenger hypothesis 0, and hypothesis 0 that challenger: networks, optimizers, normalisers."""
+        self.averaged_since = self.num_updates
         pairs: list[tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]] = []
         for agent in self.agents:
             module = self.team[agent]
