@@ -24,5 +24,5 @@ def env(**kwargs: Any) -> AECEnv:
 
 
 def batched_env(num_games: int, rng: np.random.Generator, **kwargs: Any) -> BatchedMerge:
-    """Makes N games as arrays; the options are `ParallelMerge`'s but for `render_mode`."""
+    """Makes N games as arrays; the settings are `ParallelMerge`'s but for `render_mode`."""
     return BatchedMerge(num_games, rng, **kwargs)

@@ -8,13 +8,14 @@ The core is two pure functions of the cars, `command` and `drive`, so a search c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.merge import rules
-from rllib_biac.envs.merge.rules import Range
+from rllib_biac.envs.merge.rules import PAPER, MergeRules
 
 # Lanes: main before, beside and after the merge; auxiliary far, approaching and beside the main lane.
 MAIN_BEFORE, MAIN_BESIDE, MAIN_AFTER, FAR, APPROACH, BESIDE = range(6)
@@ -28,7 +29,7 @@ LENGTH, WIDTH = rules.LENGTH, 2.0  # m
 DIAGONAL = np.sqrt(LENGTH**2 + WIDTH**2)  # m
 CORNERS = np.array([[-2.5, -2.5, 2.5, 2.5], [-1.0, 1.0, 1.0, -1.0]])  # m, (along, across) × the four corners
 PURSUIT_TIME = 0.1  # s
-KP_ACCELERATION, KP_LATERAL, KP_HEADING = 1 / 0.6, 1 / 0.6, 1 / 0.2  # 1/s
+KP_LATERAL, KP_HEADING = 1 / 0.6, 1 / 0.2  # 1/s
 MAX_STEERING = np.pi / 3  # rad
 FRAME = 1 / rules.FREQUENCY  # s
 
@@ -68,7 +69,7 @@ class Cars:
         return Cars(*columns)
 
 
-def start(starts: np.ndarray) -> Cars:
+def start(starts: np.ndarray, game: MergeRules = PAPER) -> Cars:
     """Returns the cars at the given starts, (N, 4), columns as `rules.START_NAMES`."""
     main_x, main_speed, auxiliary_x, auxiliary_speed = np.asarray(starts, dtype=np.float64).T
     x, speed, n = np.stack([main_x, auxiliary_x]), np.stack([main_speed, auxiliary_speed]), len(main_x)
@@ -77,45 +78,52 @@ def start(starts: np.ndarray) -> Cars:
         y=np.repeat([[rules.MAIN_Y], [rules.AUXILIARY_Y]], n, axis=1),
         heading=np.zeros((2, n)),
         speed=speed,
-        target_speed=rules.TARGET_SPEEDS[_nearest_target(speed)],
+        target_speed=game.target_speeds[_nearest_target(speed, game)],
         lane=np.stack([np.full(n, MAIN_BEFORE), np.where(auxiliary_x > 200.0, APPROACH, FAR)]),
         impact=np.zeros((2, n)),
         struck=np.zeros(n, dtype=bool),
     )
 
 
-def command(cars: Cars, actions: np.ndarray) -> Cars:
-    """Returns the cars with new target speeds and lanes; nothing has moved yet (`MDPVehicle.act`).
+def command(cars: Cars, actions: np.ndarray, game: MergeRules = PAPER) -> Cars:
+    """Returns the cars with new target speeds and lanes; nothing has moved yet (`MergeVehicle.decide`).
 
     Args:
         cars: N games.
-        actions: (2, N) int, as `rules.ACTION_NAMES`.
+        actions: (2, N) int, of the discrete kind that the rules say. Accelerations are handed to `drive` instead.
+        game: its rules.
     """
     # highway-env follows the road once more here than per frame: a lane change acts on the lane after this switch.
     lane = _follow_road(cars.lane, cars.x)
-    step = np.array([0, 0, 0, 1, -1])[actions]
-    index = np.clip(_nearest_target(cars.speed) + step, 0, len(rules.TARGET_SPEEDS) - 1)
+    last = game.speed_levels - 1
+    if game.actions == "speeds":
+        left, aims = actions > last, actions <= last
+        index = np.minimum(actions, last)
+    else:
+        step = np.array([0, 0, 0, 1, -1])[actions]
+        left, aims = actions == rules.LANE_LEFT, step != 0
+        index = np.clip(_nearest_target(cars.speed, game) + step, 0, last)
     crosses = (  # every other lane change is towards a forbidden lane or none
-        (actions == rules.LANE_LEFT)
+        left
         & (lane == BESIDE)
         & (np.abs(cars.y - LANE_Y[MAIN_BESIDE]) <= 8.0)
         & (cars.x >= 250.0)
         & (cars.x - 250.0 < 35.0)
     )
-    return Cars(
-        x=cars.x,
-        y=cars.y,
-        heading=cars.heading,
-        speed=cars.speed,
-        target_speed=np.where(step == 0, cars.target_speed, rules.TARGET_SPEEDS[index]),
+    return replace(
+        cars,
+        target_speed=np.where(aims, game.target_speeds[index], cars.target_speed),
         lane=np.where(crosses, MAIN_BESIDE, lane),
-        impact=cars.impact,
-        struck=cars.struck,
     )
 
 
-def drive(cars: Cars) -> tuple[Cars, np.ndarray]:
+def drive(cars: Cars, game: MergeRules = PAPER, asked: np.ndarray | None = None) -> tuple[Cars, np.ndarray]:
     """Drives one second, every game to the frame in which it ends.
+
+    Args:
+        cars: N games.
+        game: its rules.
+        asked: (2, N) m/s², where the actions are accelerations.
 
     Returns:
         The cars, and the outcomes (N,) int64 as `rules.OUTCOMES`, -1 where a game goes on.
@@ -125,10 +133,18 @@ def drive(cars: Cars) -> tuple[Cars, np.ndarray]:
     outcome = np.full(len(cars), rules.ONGOING)
     live = np.ones(len(cars), dtype=bool)
     dt = np.full(len(cars), FRAME)  # 0 once a game is over, so that its cars stand still to the last bit
+    bounded = game.acceleration_limits is not None or asked is not None
     for _ in range(rules.FREQUENCY):
         lane = _follow_road(lane, x)
         slip = np.arctan(1 / 2 * np.tan(_steering(x, y, heading, speed, lane)))
-        acceleration = KP_ACCELERATION * (cars.target_speed - speed)
+        if asked is None:
+            acceleration = rules.KP_ACCELERATION * (cars.target_speed - speed)
+        else:
+            slowest, fastest = (rules.KP_ACCELERATION * (limit - speed) for limit in game.speed_limits)
+            acceleration = np.minimum(np.maximum(asked, slowest), fastest)
+        if bounded:
+            braking, faster = game.accelerations
+            acceleration = np.minimum(np.maximum(acceleration, braking), faster)
         course = heading + slip
         x = x + speed * np.cos(course) * dt
         y = y + speed * np.sin(course) * dt
@@ -157,14 +173,33 @@ def drive(cars: Cars) -> tuple[Cars, np.ndarray]:
     return Cars(x, y, heading, speed, cars.target_speed, lane, impact, struck), outcome
 
 
+def step(cars: Cars, actions: np.ndarray, game: MergeRules = PAPER) -> tuple[Cars, np.ndarray, np.ndarray]:
+    """Plays one decision of N games.
+
+    Args:
+        cars: N games.
+        actions: (2, N) int; (2, N, 1) m/s² where the rules' actions are accelerations.
+        game: the rules.
+
+    Returns:
+        The cars, the outcomes as of `drive`, and the rewards, (N, 2 agents) float64.
+    """
+    if game.actions == "acceleration":
+        ready = replace(cars, lane=_follow_road(cars.lane, cars.x))
+        after, outcome = drive(ready, game, actions[:, :, 0].astype(np.float64))
+    else:
+        after, outcome = drive(command(cars, actions, game), game)
+    return after, outcome, game.rewards(outcome, cars.speed.T, after.speed.T)
+
+
 def state_features(cars: Cars) -> np.ndarray:
     """Returns the games' states, (N, 8) float32: four features of main, then four of auxiliary."""
     per_feature = np.stack(rules.features(cars.x, cars.y, cars.heading, cars.speed))  # (4, 2, N)
     return per_feature.transpose(2, 1, 0).reshape(len(cars), 8).astype(np.float32)
 
 
-def _nearest_target(speed: np.ndarray) -> np.ndarray:
-    lowest, highest, last = rules.TARGET_SPEEDS[0], rules.TARGET_SPEEDS[-1], len(rules.TARGET_SPEEDS) - 1
+def _nearest_target(speed: np.ndarray, game: MergeRules) -> np.ndarray:
+    lowest, highest, last = game.target_speeds[0], game.target_speeds[-1], game.speed_levels - 1
     return np.clip(np.round((speed - lowest) / (highest - lowest) * last), 0, last).astype(np.int64)
 
 
@@ -252,49 +287,31 @@ def _gap(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 class BatchedMerge(BatchedGame):
-    """N games of Highway Merge stepped together; `ParallelMerge` describes the game and the options.
+    """N games of Highway Merge stepped together; `ParallelMerge` describes the game.
 
     Args:
         num_games: N, at least 1.
         rng: draws the starts.
-        main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale, sensor_range: as for `ParallelMerge`.
+        settings: the fields of `MergeRules`, such as `main_speed`.
 
     Raises:
-        ValueError: if there is no game, or an option is refused by `ParallelMerge` too.
+        TypeError: if `MergeRules` has no such field.
+        ValueError: if there is no game, or a setting is not as `MergeRules` says.
     """
 
-    def __init__(
-        self,
-        num_games: int,
-        rng: np.random.Generator,
-        main_speed: Range = (30.0, 40.0),
-        auxiliary_speed: Range = (30.0, 40.0),
-        main_x: Range = 215.0,
-        auxiliary_x: Range = 215.0,
-        reward_scale: float = 1.0,
-        sensor_range: float | None = None,
-    ) -> None:
+    def __init__(self, num_games: int, rng: np.random.Generator, **settings: Any) -> None:
         if num_games < 1:
             raise ValueError(f"num_games={num_games!r} must be at least 1.")
-        rules.check_sensor_range(sensor_range)
         self.num_games = num_games
-        self.sensor_range = sensor_range
+        self.rules = MergeRules(**settings)
         self.possible_agents = list(rules.AGENTS)
-        self.observation_spaces = {agent: rules.observation_space(sensor_range) for agent in self.possible_agents}
-        self.action_spaces = {agent: rules.action_space() for agent in self.possible_agents}
+        self.observation_spaces = {agent: self.rules.observation_space() for agent in self.possible_agents}
+        self.action_spaces = {agent: self.rules.action_space() for agent in self.possible_agents}
         self.state_space = rules.state_space()
         self.outcome_names = list(rules.OUTCOMES)
         self._rng = rng
-        self._cars = start(np.empty((0, 4)))
-        self._ranges = rules.start_ranges(
-            {
-                "main_x": main_x,
-                "main_speed": main_speed,
-                "auxiliary_x": auxiliary_x,
-                "auxiliary_speed": auxiliary_speed,
-            }
-        )
-        self._rewards = rules.rewards_by_outcome(reward_scale).astype(np.float32)
+        self._cars = start(np.empty((0, 4)), self.rules)
+        self._ranges = self.rules.start_ranges()
         self.reset()
 
     def reset(self, mask: np.ndarray | None = None, starts: np.ndarray | None = None) -> None:
@@ -310,7 +327,7 @@ class BatchedMerge(BatchedGame):
             starts = self._rng.uniform(low, high, size=(games.size, len(rules.START_NAMES)))
         elif np.shape(starts) != (games.size, len(rules.START_NAMES)):
             raise ValueError(f"starts has shape {np.shape(starts)}; {games.size} games need ({games.size}, 4).")
-        cars = start(starts)
+        cars = start(starts, self.rules)
         self._cars = cars if mask is None else self._cars.replaced(games, cars)
 
     def observe(self) -> dict[str, np.ndarray]:
@@ -320,11 +337,11 @@ class BatchedMerge(BatchedGame):
         """
         state = self.state()
         observations = {rules.MAIN: state, rules.AUXILIARY: np.roll(state, 4, axis=1)}
-        if self.sensor_range is None:
+        if self.rules.sensor_range is None:
             return observations
         gap = self._cars.x[1] - self._cars.x[0]  # (N,) m
         for agent, ahead in ((rules.MAIN, gap), (rules.AUXILIARY, -gap)):
-            seen = rules.sees(ahead, self.sensor_range)[:, None]  # (N, 1)
+            seen = rules.sees(ahead, self.rules.sensor_range)[:, None]  # (N, 1)
             own, other = np.split(observations[agent], 2, axis=1)
             other = np.where(seen, other, np.float32(0))
             observations[agent] = np.concatenate([own, other, seen.astype(np.float32)], axis=1)
@@ -335,10 +352,10 @@ class BatchedMerge(BatchedGame):
         return state_features(self._cars)
 
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
-        """Drives one second, every game to the frame in which it ends; actions are (N,) int."""
+        """Drives one second, every game to the frame in which it ends; actions are (N,) int or (N, 1) m/s²."""
         joint = np.stack([np.asarray(actions[agent]) for agent in self.possible_agents])
-        self._cars, outcome = drive(command(self._cars, joint))
-        rewards = self._rewards[outcome]
+        self._cars, outcome, rewards = step(self._cars, joint, self.rules)
+        rewards = rewards.astype(np.float32)
         return BatchedStep(
             rewards={agent: rewards[:, i] for i, agent in enumerate(self.possible_agents)},
             terminated=outcome != rules.ONGOING,

@@ -13,9 +13,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from rllib_biac.envs.merge import rules
-from rllib_biac.envs.merge.batched import Cars, command, drive, start, state_features
+from rllib_biac.envs.merge.batched import Cars, command, start, state_features, step
+from rllib_biac.envs.merge.rules import PAPER, MergeRules
 
-NUM_ACTIONS = len(rules.ACTION_NAMES)
+NUM_ACTIONS = len(rules.ACTION_NAMES)  # of the paper's game
 STARTS_AT_ONCE = 128  # bounds the widest level of the tree, some hundred nodes per start
 GAMES_AT_ONCE = 2048  # driven together: few enough for the processor's cache, enough to make numpy's overhead small
 
@@ -31,7 +32,8 @@ class MergeEquilibrium:
         contested: (n,) bool, either car goes first if it leads, so who leads decides.
         tied: (n,) bool, somewhere along the equilibrium another choice is worth exactly as much to the one who chooses
             but leads to another outcome, so the outcome hangs on ties going to the lowest action.
-        q: agent -> (n, 5, 5), what each first joint action (main's, auxiliary's) is worth if the equilibrium follows.
+        q: agent -> (n, A, A), what each first joint action (main's, auxiliary's) is worth if the equilibrium follows; A
+            is 5 in the paper's game.
     """
 
     outcome: np.ndarray
@@ -52,8 +54,9 @@ class _Tree:
     """One level of the tree, n nodes, and what is below. A branch is what one or more joint actions lead to."""
 
     cars: Cars  # at the nodes
-    branch: np.ndarray  # (5, 5, n), main's and auxiliary's action at a node -> branch
+    branch: np.ndarray  # (A, A, n), main's and auxiliary's action at a node -> branch
     outcome: np.ndarray  # (branches,)
+    reward: np.ndarray  # (branches, 2 agents)
     below: _Tree | None  # whose nodes are the branches with outcome ONGOING, in order
 
 
@@ -61,31 +64,36 @@ class _Tree:
 class _Solution:
     """The equilibrium at n nodes; agents' axes are in the order main, auxiliary."""
 
-    q: np.ndarray  # (2 agents, 5, 5, n)
+    q: np.ndarray  # (2 agents, A, A, n)
     action: np.ndarray  # (2 agents, n)
     value: np.ndarray  # (2 agents, n)
     outcome: np.ndarray  # (n,)
     tied: np.ndarray  # (n,) bool
 
 
-def merge_equilibrium(starts: np.ndarray, leader: str = rules.MAIN, gamma: float = 0.99) -> MergeEquilibrium:
+def merge_equilibrium(
+    starts: np.ndarray, leader: str = rules.MAIN, gamma: float = 0.99, game: MergeRules = PAPER
+) -> MergeEquilibrium:
     """Solves the game from every start.
 
     The tree widens about tenfold with every decision, so this is for starts from which a game lasts at most five or six
-    (x from about 200 m on). Ties go to the lowest action.
+    (x from about 200 m on, and no speed below 20 m/s). Ties go to the lowest action.
 
     Args:
         starts: (n, 4), columns main_x, main_speed, auxiliary_x, auxiliary_speed; m and m/s.
         leader: `main_0` or `auxiliary_0`.
         gamma: discount per decision.
+        game: the rules; what they say of starts and sensors does not matter here.
 
     Raises:
-        ValueError: if there is no such agent, or `starts` has another shape.
+        ValueError: if there is no such agent, `starts` has another shape, or the actions are accelerations.
     """
     starts, lead = _checked(starts, leader)
+    if game.actions == "acceleration":
+        raise ValueError("actions='acceleration' is no tree of joint actions; solve the game with 'speeds' instead.")
     parts, contested = [], []
     for at in range(0, len(starts), STARTS_AT_ONCE):
-        tree = _expand(start(starts[at : at + STARTS_AT_ONCE]))
+        tree = _expand(start(starts[at : at + STARTS_AT_ONCE], game), game)
         by_leader = [_solve(tree, agent, gamma) for agent in range(2)]
         contested.append((by_leader[0].outcome == rules.MAIN_FIRST) & (by_leader[1].outcome == rules.AUXILIARY_FIRST))
         parts.append(by_leader[lead])
@@ -118,51 +126,52 @@ def _checked(starts: np.ndarray, leader: str) -> tuple[np.ndarray, int]:
     return starts, rules.AGENTS.index(leader)
 
 
-def _expand(cars: Cars) -> _Tree:
+def _expand(cars: Cars, game: MergeRules = PAPER) -> _Tree:
     """Plays every joint action at n nodes, and so on from the games that are not over."""
-    n = len(cars)
+    n, num_actions = len(cars), int(game.action_space().n)  # type: ignore[union-attr]
     # An action only sets a target speed and a lane, so actions that set the same ones are one branch.
-    commands = [command(cars, np.full((2, n), action)) for action in range(NUM_ACTIONS)]
-    target = np.stack([c.target_speed for c in commands])  # (5, 2 agents, n)
+    commands = [command(cars, np.full((2, n), action), game) for action in range(num_actions)]
+    target = np.stack([c.target_speed for c in commands])  # (A, 2 agents, n)
     lane = np.stack([c.lane for c in commands])
-    lowest = ((target[:, None] == target) & (lane[:, None] == lane)).argmax(axis=1)  # (5, 2, n), lowest action alike
-    new = lowest == np.arange(NUM_ACTIONS)[:, None, None]
+    lowest = ((target[:, None] == target) & (lane[:, None] == lane)).argmax(axis=1)  # (A, 2, n), lowest action alike
+    new = lowest == np.arange(num_actions)[:, None, None]
     *joint, node = np.nonzero(new[:, None, 0] & new[None, :, 1])  # main's and auxiliary's action, node; (branches,)
 
     moved = [
-        drive(command(cars[node[piece]], np.stack(joint)[:, piece]))
+        step(cars[node[piece]], np.stack(joint)[:, piece], game)
         for piece in (slice(at, at + GAMES_AT_ONCE) for at in range(0, node.size, GAMES_AT_ONCE))
     ]
-    outcome = np.concatenate([ended for _, ended in moved])
-    ongoing = Cars.concatenate([after[ended == rules.ONGOING] for after, ended in moved])
+    outcome = np.concatenate([ended for _, ended, _ in moved])
+    reward = np.concatenate([earned for _, _, earned in moved])
+    ongoing = Cars.concatenate([after[ended == rules.ONGOING] for after, ended, _ in moved])
 
-    branch = np.empty((NUM_ACTIONS, NUM_ACTIONS, n), dtype=np.int64)
+    branch = np.empty((num_actions, num_actions, n), dtype=np.int64)
     branch[(*joint, node)] = np.arange(node.size)
     branch = branch[lowest[:, None, 0], lowest[None, :, 1], np.arange(n)]
-    return _Tree(cars, branch, outcome, _expand(ongoing) if len(ongoing) else None)
+    return _Tree(cars, branch, outcome, reward, _expand(ongoing, game) if len(ongoing) else None)
 
 
 def _solve(tree: _Tree, lead: int, gamma: float) -> _Solution:
     """Backward induction with agent `lead`, 0 or 1, leading."""
     outcome = tree.outcome.copy()
-    value = rules.REWARDS[outcome].T  # (2, branches)
+    value = tree.reward.T.copy()  # (2, branches)
     tied = np.zeros(outcome.size, dtype=bool)
     if tree.below is not None:
         below = _solve(tree.below, lead, gamma)
         ongoing = tree.outcome == rules.ONGOING
-        value[:, ongoing] = gamma * below.value
+        value[:, ongoing] += gamma * below.value
         outcome[ongoing], tied[ongoing] = below.outcome, below.tied
 
     branch = tree.branch if lead == 0 else tree.branch.swapaxes(0, 1)  # (leader's action, follower's, n)
     nodes = np.arange(branch.shape[-1])
-    answer = value[1 - lead][branch].argmax(axis=1)  # (5, n), best responses to each of the leader's actions
-    answered = np.take_along_axis(branch, answer[:, None], axis=1)[:, 0]  # (5, n) branches
+    answer = value[1 - lead][branch].argmax(axis=1)  # (A, n), best responses to each of the leader's actions
+    answered = np.take_along_axis(branch, answer[:, None], axis=1)[:, 0]  # (A, n) branches
     choice = value[lead][answered].argmax(axis=0)  # (n,), Eq. 12
     chosen = answered[choice, nodes]
 
     best, ends = value[:, chosen], outcome[chosen]
-    leader_tie = (value[lead][answered] == best[lead]) & (outcome[answered] != ends)  # (5, n)
-    responses = branch[choice, :, nodes].T  # (5, n) branches
+    leader_tie = (value[lead][answered] == best[lead]) & (outcome[answered] != ends)  # (A, n)
+    responses = branch[choice, :, nodes].T  # (A, n) branches
     follower_tie = (value[1 - lead][responses] == best[1 - lead]) & (outcome[responses] != ends)
     joint = [choice, answer[choice, nodes]]
     return _Solution(
@@ -177,22 +186,23 @@ def _solve(tree: _Tree, lead: int, gamma: float) -> _Solution:
 Policy = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def policy_outcomes(policy: Policy, starts: np.ndarray) -> np.ndarray:
+def policy_outcomes(policy: Policy, starts: np.ndarray, game: MergeRules = PAPER) -> np.ndarray:
     """Plays a policy from every start.
 
     Args:
-        policy: takes states (m, 8) float32 of the games still going, returns agent -> (m,) int actions.
+        policy: takes states (m, 8) float32 of the games still going, returns agent -> (m,) int actions, or (m, 1).
         starts: (n, 4), columns main_x, main_speed, auxiliary_x, auxiliary_speed; m and m/s.
+        game: the rules.
 
     Returns:
         The outcomes, (n,) int, indices into `rules.OUTCOMES`.
     """
-    cars = start(starts)
+    cars = start(starts, game)
     outcomes = np.full(len(cars), rules.ONGOING)
     going = np.arange(len(cars))
     while going.size:
         actions = policy(state_features(cars))
-        cars, outcome = drive(command(cars, np.stack([np.asarray(actions[agent]) for agent in rules.AGENTS])))
+        cars, outcome, _ = step(cars, np.stack([np.asarray(actions[agent]) for agent in rules.AGENTS]), game)
         outcomes[going] = outcome
         cars, going = cars[outcome == rules.ONGOING], going[outcome == rules.ONGOING]
     return outcomes

@@ -146,7 +146,7 @@ def observed_equilibrium(
     Raises:
         ValueError: if there is no such agent, `starts` has another shape, or no car can see that far.
     """
-    rules.check_sensor_range(sensor_range)
+    rules.MergeRules(sensor_range=sensor_range)  # says what is wrong with it
     starts, lead = _checked(starts, leader)
     levels, observations = _levels(starts, sensor_range, lead, gamma)
     policy = _qmdp(levels)

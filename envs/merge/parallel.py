@@ -17,7 +17,7 @@ from highway_env.vehicle.graphics import VehicleGraphics
 from pettingzoo import ParallelEnv
 
 from rllib_biac.envs.merge import rules
-from rllib_biac.envs.merge.rules import Range
+from rllib_biac.envs.merge.rules import MergeRules
 
 COLORS = (VehicleGraphics.BLUE, VehicleGraphics.YELLOW)  # of main and auxiliary
 
@@ -49,10 +49,35 @@ def road_network() -> RoadNetwork:
 
 
 class MergeVehicle(MDPVehicle):
-    """highway-env's car with discrete target speeds, here 20 to 70 m/s."""
+    """highway-env's car, which follows its lane, with the speeds and the actions of `MergeRules`."""
 
-    MAX_SPEED = float(rules.TARGET_SPEEDS[-1])
-    DEFAULT_TARGET_SPEEDS = rules.TARGET_SPEEDS
+    def __init__(self, road: Road, position: list[float], speed: float, game: MergeRules) -> None:
+        super().__init__(road, position, speed=speed, target_speeds=game.target_speeds)
+        self.MAX_SPEED = float(game.speed_limits[1])
+        self._game = game
+        self._asked: float | None = None  # m/s²
+
+    def decide(self, action: Any) -> None:
+        """Takes an action of the game's action space, for the second to come."""
+        if self._game.actions == "acceleration":
+            self._asked = float(np.asarray(action)[0])
+            self.act("IDLE")
+        elif self._game.actions == "steps":
+            self.act(rules.ACTION_NAMES[int(action)])
+        elif action < len(self.target_speeds):
+            self.target_speed = self.index_to_speed(int(action))
+            self.act("IDLE")
+        else:
+            self.act("LANE_LEFT")
+
+    def speed_control(self, target_speed: float) -> float:
+        """Returns the acceleration in m/s²: towards the target speed, or what was asked within the speed limits."""
+        wanted = super().speed_control(target_speed)
+        if self._asked is not None:
+            slowest, fastest = (super(MergeVehicle, self).speed_control(v) for v in self._game.speed_limits)
+            wanted = min(max(self._asked, slowest), fastest)
+        braking, faster = self._game.accelerations
+        return min(max(wanted, braking), faster)
 
     def on_state_update(self) -> None:
         """Skips the search for the lane the car is on: nothing here asks for it, and it is slow."""
@@ -65,7 +90,8 @@ class ParallelMerge(ParallelEnv, EzPickle):
     lane for it if it has not done so itself. Decisions are taken once a second, the cars move at 15 Hz. The episode
     ends when the first car is past x = 310 m or the two crash: the first across receives 50, the second 10, a crash
     gives -10 to each, and everything before 0. The slowest target speed is 20 m/s, so an episode always ends (after 2
-    to 5 decisions from the default starts, at most 17 from the far end of the road) and is never truncated.
+    to 5 decisions from the default starts, at most 17 from the far end of the road) and is never truncated. Rewards,
+    speeds and actions may be set (`MergeRules`); what follows is the default, the paper's game.
 
     Actions: LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER. FASTER and SLOWER set the target speed one step of 10 m/s
     above or below the one that is nearest to the present speed. LANE_LEFT acts only for the auxiliary car beside the
@@ -80,16 +106,12 @@ class ParallelMerge(ParallelEnv, EzPickle):
     that is not. The state stays complete.
 
     Args:
-        main_speed, auxiliary_speed: start speed in m/s, a number or a (low, high) range to draw from. The default is
-            the one that fits the paper's results; the authors' released environment has (38, 40).
-        main_x, auxiliary_x: start x in m, a number or a range.
-        reward_scale: multiplies all rewards.
-        sensor_range: how far ahead a car sees the other, in m, positive; None: each always sees the other.
         render_mode: "rgb_array" or None.
+        settings: the fields of `MergeRules`, such as `main_speed`.
 
     Raises:
-        ValueError: if a range is reversed or off the road, the scale or the sensor range not positive, or the render
-            mode unknown.
+        TypeError: if `MergeRules` has no such field.
+        ValueError: if a setting is not as `MergeRules` says, or the render mode unknown.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (PettingZoo's form)
@@ -99,36 +121,17 @@ class ParallelMerge(ParallelEnv, EzPickle):
         "is_parallelizable": True,
     }
 
-    def __init__(
-        self,
-        main_speed: Range = (30.0, 40.0),
-        auxiliary_speed: Range = (30.0, 40.0),
-        main_x: Range = 215.0,
-        auxiliary_x: Range = 215.0,
-        reward_scale: float = 1.0,
-        sensor_range: float | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        EzPickle.__init__(
-            self, main_speed, auxiliary_speed, main_x, auxiliary_x, reward_scale, sensor_range, render_mode
-        )
+    def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
+        EzPickle.__init__(self, render_mode, **settings)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is unknown; use 'rgb_array' or None.")
-        rules.check_sensor_range(sensor_range)
         self.render_mode = render_mode
-        self.sensor_range = sensor_range
-        self._starts: dict[str, Range] = {
-            "main_x": main_x,
-            "main_speed": main_speed,
-            "auxiliary_x": auxiliary_x,
-            "auxiliary_speed": auxiliary_speed,
-        }
-        self._ranges = rules.start_ranges(self._starts)
-        self._rewards = rules.rewards_by_outcome(reward_scale)
+        self.rules = MergeRules(**settings)
+        self._ranges = self.rules.start_ranges()
         self.possible_agents = list(rules.AGENTS)
         self.agents: list[str] = []
-        self.observation_spaces = {agent: rules.observation_space(sensor_range) for agent in self.possible_agents}
-        self.action_spaces = {agent: rules.action_space() for agent in self.possible_agents}
+        self.observation_spaces = {agent: self.rules.observation_space() for agent in self.possible_agents}
+        self.action_spaces = {agent: self.rules.action_space() for agent in self.possible_agents}
         self.state_space = rules.state_space()
         self.np_random, _ = seeding.np_random()
         self._network = road_network()
@@ -140,7 +143,7 @@ class ParallelMerge(ParallelEnv, EzPickle):
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Any:
-        """Returns the agent's space of 5 actions."""
+        """Returns the agent's space of 5 actions, or what `actions` makes of it."""
         return self.action_spaces[agent]
 
     @property
@@ -160,24 +163,24 @@ class ParallelMerge(ParallelEnv, EzPickle):
         """
         if seed is not None:
             self.np_random, _ = seeding.np_random(seed)
-        given = {name: options[name] for name in rules.START_NAMES if name in options} if options else {}
-        ranges = rules.start_ranges(self._starts | given) if given else self._ranges
+        ranges = self.rules.start_ranges(options) if options else self._ranges
         main_x, main_speed, auxiliary_x, auxiliary_speed = self.np_random.uniform(*ranges)
         self._road = Road(self._network, np_random=self.np_random)
         self._road.vehicles = [
-            MergeVehicle(self._road, [main_x, rules.MAIN_Y], speed=main_speed),
-            MergeVehicle(self._road, [auxiliary_x, rules.AUXILIARY_Y], speed=auxiliary_speed),
+            MergeVehicle(self._road, [main_x, rules.MAIN_Y], main_speed, self.rules),
+            MergeVehicle(self._road, [auxiliary_x, rules.AUXILIARY_Y], auxiliary_speed, self.rules),
         ]
         self.agents = list(self.possible_agents)
         self._poses = [self._pose()]
         return self._observations(), {agent: {} for agent in self.agents}
 
     def step(
-        self, actions: dict[str, int]
+        self, actions: dict[str, Any]
     ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Drives one second, or to the frame in which the episode ends."""
+        before = self._speeds()
         for agent, car in zip(rules.AGENTS, self.cars, strict=True):
-            car.act(rules.ACTION_NAMES[int(actions[agent])])
+            car.decide(actions[agent])
         self._poses = []
         for _ in range(rules.FREQUENCY):
             self._road.act()
@@ -187,7 +190,7 @@ class ParallelMerge(ParallelEnv, EzPickle):
             if (outcome := self._outcome()) != rules.ONGOING:
                 break
         over = outcome != rules.ONGOING
-        rewards = self._rewards[outcome]
+        rewards = self.rules.rewards(outcome, before, self._speeds())
         agents = self.agents
         if over:
             self.agents = []
@@ -198,6 +201,9 @@ class ParallelMerge(ParallelEnv, EzPickle):
             dict.fromkeys(agents, False),
             {agent: {"outcome": rules.OUTCOMES[outcome]} if over else {} for agent in agents},
         )
+
+    def _speeds(self) -> np.ndarray:
+        return np.array([car.speed for car in self.cars])
 
     def _outcome(self) -> int:
         main, auxiliary = self.cars
@@ -221,9 +227,9 @@ class ParallelMerge(ParallelEnv, EzPickle):
         }
 
     def _observation(self, own: list[float], other: list[float], ahead: float) -> np.ndarray:
-        if self.sensor_range is None:
+        if self.rules.sensor_range is None:
             return np.array(own + other, dtype=np.float32)
-        seen = bool(rules.sees(ahead, self.sensor_range))
+        seen = bool(rules.sees(ahead, self.rules.sensor_range))
         return np.array(own + (other if seen else [0.0] * 4) + [seen], dtype=np.float32)
 
     def state(self) -> np.ndarray:

@@ -34,13 +34,7 @@ class MergeAnswer:
     def __init__(self, ranges: Mapping[str, Any], leader: str, seed: int) -> None:
         from rllib_biac.envs.merge import rules
 
-        starts: dict[str, Any] = {
-            "main_x": 215.0,
-            "main_speed": (30.0, 40.0),
-            "auxiliary_x": 215.0,
-            "auxiliary_speed": (30.0, 40.0),
-        }
-        low, high = rules.start_ranges(starts | dict(ranges))
+        low, high = rules.MergeRules(**ranges).start_ranges()
         self.starts = np.random.default_rng(seed).uniform(low, high, (STARTS, 4))
         self.leader = leader
 

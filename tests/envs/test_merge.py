@@ -2,6 +2,7 @@
 
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from highway_env.envs.common.abstract import AbstractEnv
@@ -12,6 +13,7 @@ from rllib_biac.envs import make, make_batched
 from rllib_biac.envs.merge import rules
 from rllib_biac.envs.merge.batched import command, drive
 from rllib_biac.envs.merge.parallel import road_network
+from rllib_biac.envs.merge.rules import MergeRules
 
 RELEASED = {"main_speed": (38, 40), "auxiliary_speed": (38, 40)}
 WIDE = {"main_speed": (15, 60), "auxiliary_speed": (15, 60), "main_x": (150, 230), "auxiliary_x": (150, 230)}
@@ -99,17 +101,23 @@ def test_cars_drive_as_in_highway_env_s_own_loop():
             np.testing.assert_array_equal(kinematics(env), expected)
 
 
-@pytest.mark.parametrize(
-    ("ranges", "count"),
-    [pytest.param({}, 800, marks=pytest.mark.slow), (RELEASED, 500), (WIDE, 600), (WHOLE_ROAD, 150)],
-    ids=["paper", "released", "wide", "road"],
-)
-def test_arrays_equal_highway_env(ranges, count):
-    """Every car at every decision and at the last frame, and every reward, outcome and observation."""
-    rng = np.random.default_rng(count)
-    starts = draw_starts(count, rng, **ranges)
-    actions = rng.integers(5, size=(20, 2, count))
-    game = make_batched("merge_v0", count, rng, **ranges)
+def drawn_actions(space, rng, shape):
+    """Returns random actions, of a Box with some beyond both ends, which count as the ends."""
+    if isinstance(space, gym.spaces.Discrete):
+        return rng.integers(space.n, size=shape)
+    return rng.uniform(1.3 * space.low, 1.3 * space.high, (*shape, 1)).astype(np.float32)
+
+
+def assert_arrays_equal_highway_env(settings, count, rng):
+    """Every car at every decision and at the last frame, and every reward, outcome and observation, to the last bit.
+
+    Returns:
+        The outcomes that were seen.
+    """
+    starts = draw_starts(count, rng, **settings)
+    game = make_batched("merge_v0", count, rng, **settings)
+    longest = 20 if min(game.rules.speed_limits) >= 20 else 70
+    actions = drawn_actions(game.action_spaces["main_0"], rng, (longest, 2, count))
     game.reset(starts=starts)
     cars, states, observations, steps = [game.kinematics()], [game.state()], [game.observe()], []
     for main, auxiliary in actions:
@@ -118,7 +126,7 @@ def test_arrays_equal_highway_env(ranges, count):
         states.append(game.state())
         observations.append(game.observe())
 
-    env = make("merge_v0", **ranges)
+    env = make("merge_v0", **settings)
     seen = set()
     for i, start in enumerate(starts):
         env.reset(options=options_of(start))
@@ -126,17 +134,121 @@ def test_arrays_equal_highway_env(ranges, count):
         while env.agents:
             observation, rewards, terminated, truncated, infos = env.step(joint(*actions[t, :, i]))
             step, t = steps[t], t + 1
-            np.testing.assert_allclose(cars[t][i], kinematics(env), rtol=0, atol=1e-9)
-            np.testing.assert_allclose(states[t][i], env.state(), rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(cars[t][i], kinematics(env))
+            np.testing.assert_array_equal(states[t][i], env.state())
             for agent in env.possible_agents:
-                np.testing.assert_allclose(observations[t][agent][i], observation[agent], rtol=0, atol=1e-6)
-                assert step.rewards[agent][i] == rewards[agent]
+                np.testing.assert_array_equal(observations[t][agent][i], observation[agent])
+                assert step.rewards[agent][i] == np.float32(rewards[agent])
                 assert step.terminated[i] == terminated[agent]
                 assert step.truncated[i] == truncated[agent]
                 outcome = game.outcome_names[step.outcome[i]] if step.outcome[i] >= 0 else None
                 assert infos[agent].get("outcome") == outcome
         seen.add(outcome)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("ranges", "count"),
+    [pytest.param({}, 800, marks=pytest.mark.slow), (RELEASED, 500), (WIDE, 600), (WHOLE_ROAD, 150)],
+    ids=["paper", "released", "wide", "road"],
+)
+def test_arrays_equal_highway_env(ranges, count):
+    seen = assert_arrays_equal_highway_env(ranges, count, np.random.default_rng(count))
     assert seen == {"main_first", "auxiliary_first", "crash"}
+
+
+def drawn_settings(rng):
+    """Returns settings of the game, each at its default or drawn."""
+    low = rng.uniform(1, 60)
+    limits = (low, rng.uniform(low + 1, 100))
+    settings = {
+        "actions": str(rng.choice(rules.ACTION_KINDS)),
+        "speed_levels": int(rng.integers(2, 12)),
+        "acceleration_limits": (-rng.uniform(0.5, 30), rng.uniform(0.5, 30)),
+        "first_reward": rng.uniform(-5, 100),
+        "second_reward": rng.uniform(-5, 100),
+        "crash_reward": -rng.uniform(0, 200),
+        "speed_weight": rng.uniform(0, 5),
+        "speed_change_weight": rng.uniform(0, 1),
+        "reward_scale": rng.uniform(0.01, 10),
+        "sensor_range": rng.uniform(1, 50),
+    }
+    settings = {name: value for name, value in settings.items() if rng.random() < 0.6}
+    fastest = 70.0
+    if rng.random() < 0.7:
+        settings["speed_limits"], fastest = limits, limits[1]
+    slowest = rng.uniform(1, fastest)
+    for car in rules.AGENTS:
+        settings[f"{car[:-2]}_speed"] = (slowest, fastest)
+        settings[f"{car[:-2]}_x"] = (rng.uniform(50, 200), 245)
+    return settings
+
+
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 100))])
+def test_arrays_equal_highway_env_in_every_setting(seed):
+    rng = np.random.default_rng(seed)
+    assert_arrays_equal_highway_env(drawn_settings(rng), 15, rng)
+
+
+def test_the_defaults_are_the_paper_s():
+    paper = MergeRules()
+    np.testing.assert_array_equal(paper.target_speeds, [20, 30, 40, 50, 60, 70])
+    speeds = np.array([[33.0, 50.0]])
+    for outcome, rewards in zip(range(-1, 3), ([0, 0], [50, 10], [10, 50], [-10, -10]), strict=True):
+        np.testing.assert_array_equal(paper.rewards(np.array([outcome]), speeds, speeds + 1), [rewards])
+
+
+def test_rewards_are_what_the_weights_say():
+    env = make(
+        "merge_v0", crash_reward=-200, speed_weight=4, speed_change_weight=0.5, main_speed=30, auxiliary_speed=30
+    )
+    env.reset(seed=0)
+    _, rewards, *_ = env.step(joint(FASTER, IDLE))
+    main, auxiliary = (car.speed for car in env.cars)
+    assert main > 38 and auxiliary == 30
+    assert rewards["main_0"] == pytest.approx(4 * (main - 20) / 50 - 0.5 * (main - 30))
+    assert rewards["auxiliary_0"] == pytest.approx(4 * 10 / 50)
+
+
+@pytest.mark.parametrize("actions", rules.ACTION_KINDS)
+def test_cars_keep_to_their_limits(actions):
+    """Between all frames, and the game ends."""
+    env = make(
+        "merge_v0",
+        actions=actions,
+        speed_limits=(12, 32),
+        acceleration_limits=(-6, 3),
+        main_speed=(5, 32),
+        auxiliary_speed=(5, 32),
+        render_mode="rgb_array",
+    )
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        env.reset()
+        while env.agents:
+            before = np.array([car.speed for car in env.cars])
+            env.step({agent: drawn_actions(env.action_space(agent), rng, ()) for agent in env.agents})
+            frames, after = len(env._poses), np.array([car.speed for car in env.cars])
+            change = (after - before) / (frames / rules.FREQUENCY)
+            assert (change <= 3 + 1e-9).all() and (change >= -6 - 1e-9).all()
+            assert (after <= 32).all() and (after >= np.minimum(before, 12)).all()
+
+
+def test_an_action_per_target_speed():
+    env = make("merge_v0", actions="speeds", speed_levels=11, main_speed=30, auxiliary_speed=30)
+    assert env.action_space("main_0").n == 12
+    env.reset(seed=0)
+    env.step(joint(3, 10))  # 35 and 70 m/s
+    main, auxiliary = env.cars
+    assert (main.target_speed, auxiliary.target_speed) == (35, 70)
+    assert 34 < main.speed < 35 and auxiliary.speed > 60
+
+
+def test_the_car_drives_as_it_is_asked_to():
+    env = make("merge_v0", actions="acceleration", main_speed=30, auxiliary_speed=30)
+    env.reset(seed=0)
+    env.step({"main_0": np.array([2.5], np.float32), "auxiliary_0": np.array([-3.0], np.float32)})
+    assert [car.speed for car in env.cars] == pytest.approx([32.5, 27.0])
 
 
 @pytest.mark.parametrize("sensor_range", [3, 20.0])
@@ -304,6 +416,17 @@ def test_starts_stay_within_their_ranges_and_options_hold_for_one_episode():
         ({"sensor_range": float("inf")}, "None"),
         ({"sensor_range": "far"}, "positive number of metres"),
         ({"sensor_range": True}, "positive number of metres"),
+        ({"crash_reward": 10}, "write -10"),
+        ({"first_reward": "much"}, "finite number"),
+        ({"speed_weight": -1}, "0 or above"),
+        ({"actions": "five"}, "steps, speeds, acceleration"),
+        ({"speed_limits": (0, 30)}, "1 <= low"),
+        ({"speed_limits": 30}, r"\(low, high\) pair"),
+        ({"speed_limits": (10, 30)}, "within 1 and 30 m/s"),
+        ({"speed_levels": 1}, "at least 2"),
+        ({"speed_levels": 3.0}, "whole number"),
+        ({"acceleration_limits": (1, 4)}, "low < 0 < high"),
+        ({"acceleration_limits": (-8, float("inf"))}, "low < 0 < high"),
     ],
 )
 def test_bad_options_are_refused(kwargs, says):

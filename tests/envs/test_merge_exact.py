@@ -5,8 +5,9 @@ import pytest
 
 from rllib_biac.envs import make
 from rllib_biac.envs.merge import rules
-from rllib_biac.envs.merge.batched import command, drive, start
+from rllib_biac.envs.merge.batched import start, step
 from rllib_biac.envs.merge.exact import merge_equilibrium, outcome_shares, policy_outcomes
+from rllib_biac.envs.merge.rules import PAPER, MergeRules
 
 EFFECTIVE = ([rules.IDLE, rules.FASTER, rules.SLOWER], [rules.LANE_LEFT, rules.IDLE, rules.FASTER, rules.SLOWER])
 
@@ -16,23 +17,20 @@ def draw_starts(low, high, count, seed=0):
     return np.column_stack([np.full(count, 215.0), main, np.full(count, 215.0), auxiliary])
 
 
-def played(cars, joint_action):
-    return drive(command(cars, np.array(joint_action)[:, None]))
-
-
-def recursive(cars, lead, gamma):
+def recursive(cars, lead, gamma, game=PAPER, effective=EFFECTIVE):
     """One joint action at a time: ((main's, auxiliary's value), outcome). `max` takes the first of equals."""
 
     def worth(own, other):
-        after, (outcome,) = played(cars, (own, other) if lead == 0 else (other, own))
+        pair = (own, other) if lead == 0 else (other, own)
+        after, (outcome,), (rewards,) = step(cars, np.array(pair)[:, None], game)
         if outcome != rules.ONGOING:
-            return rules.REWARDS[outcome], outcome
-        values, outcome = recursive(after, lead, gamma)
-        return gamma * values, outcome
+            return rewards, outcome
+        values, outcome = recursive(after, lead, gamma, game, effective)
+        return rewards + gamma * values, outcome
 
     answered = [
-        max((worth(own, other) for other in EFFECTIVE[1 - lead]), key=lambda found: found[0][1 - lead])
-        for own in EFFECTIVE[lead]
+        max((worth(own, other) for other in effective[1 - lead]), key=lambda found: found[0][1 - lead])
+        for own in effective[lead]
     ]
     return max(answered, key=lambda found: found[0][lead])
 
@@ -53,6 +51,25 @@ def test_equals_the_plain_recursion(lead):
         values, outcome = recursive(start(each[None]), lead, 0.9)
         assert solved.outcome[i] == outcome
         np.testing.assert_allclose([solved.leader_value[i], solved.follower_value[i]], [values[lead], values[1 - lead]])
+
+
+def test_equals_the_plain_recursion_by_other_rules():
+    """Other rewards, one in every second; other speeds; an action per speed."""
+    game = MergeRules(
+        actions="speeds",
+        speed_levels=3,
+        speed_limits=(25, 55),
+        crash_reward=-70,
+        speed_weight=6,
+        speed_change_weight=0.2,
+    )
+    starts = np.array([[225.0, 36.0, 220.0, 45.0], [240.0, 30.0, 235.0, 31.0]])
+    solved = merge_equilibrium(starts, gamma=0.9, game=game)
+    assert solved.q["main_0"].shape == (2, 4, 4)
+    for i, each in enumerate(starts):
+        values, outcome = recursive(start(each[None], game), 0, 0.9, game, [range(4)] * 2)
+        assert solved.outcome[i] == outcome
+        np.testing.assert_allclose([solved.leader_value[i], solved.follower_value[i]], values)
 
 
 @pytest.mark.parametrize("leader", rules.AGENTS)
@@ -144,3 +161,5 @@ def test_bad_arguments_are_refused():
     for no_starts in (np.zeros(4), np.zeros((0, 4))):
         with pytest.raises(ValueError, match="shape"):
             merge_equilibrium(no_starts)
+    with pytest.raises(ValueError, match="speeds"):
+        merge_equilibrium(draw_starts(30, 40, 1), game=MergeRules(actions="acceleration"))
