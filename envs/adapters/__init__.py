@@ -14,12 +14,22 @@ from pettingzoo import AECEnv, ParallelEnv
 
 from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, name_of, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
+from rllib_biac.envs.adapters.highway import HighwayEnv
 from rllib_biac.envs.adapters.marlenv_env import MARLEnvAdapter
 from rllib_biac.envs.adapters.renamed import RenamedEnv
 from rllib_biac.envs.adapters.rllib_env import RLlibEnv
 from rllib_biac.envs.adapters.turns import CONVERTED, TurnsEnv, from_turns
 
-__all__ = ["Adapter", "GymnasiumAgentsEnv", "MARLEnvAdapter", "RLlibEnv", "RenamedEnv", "TurnsEnv", "adapt"]
+__all__ = [
+    "Adapter",
+    "GymnasiumAgentsEnv",
+    "HighwayEnv",
+    "MARLEnvAdapter",
+    "RLlibEnv",
+    "RenamedEnv",
+    "TurnsEnv",
+    "adapt",
+]
 
 
 def adapt(env: Any) -> ParallelEnv:
@@ -65,7 +75,8 @@ def _as_parallel(env: Any) -> Any:
         ):
             return RLlibEnv(env)
         if isinstance(env, gym.Env):
-            return GymnasiumAgentsEnv(env)
+            cars = getattr(env.unwrapped, "controlled_vehicles", None)
+            return GymnasiumAgentsEnv(env) if cars is None else HighwayEnv(env)
         if _offers(env, "get_observation", "get_state", "available_actions") and hasattr(env, "observation_shape"):
             return MARLEnvAdapter(env)
         if _offers(env, "observation_space", "action_space"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rllib_biac.execution.greedy import GreedyPlay
+from rllib_biac.execution.memory import Memory
 from rllib_biac.execution.networks import Network
 from rllib_biac.files import policy as files
 from rllib_biac.files.damage import DamagedFile
@@ -28,7 +29,8 @@ class StackelbergPolicy:
         policy.agent("main_0").act(state)  # 3, as any other program that sees this state knows
 
     Nothing is drawn at random and nothing is remembered: equal inputs give equal actions, in any process. A policy that
-    was trained with `response: sampled` plays its likeliest answers.
+    was trained with `response: sampled` plays its likeliest answers. One that was trained with a `history` wants the
+    last k of what is seen side by side: `memory()` keeps them.
 
     Attributes:
         description: who leads whom, shapes, actions.
@@ -147,6 +149,10 @@ class StackelbergPolicy:
         policy = self._for(observations)
         return policy._played(policy._inputs(state, observations, self.agents), masks)
 
+    def memory(self) -> Memory:
+        """Returns a new memory of one game, which makes of what is seen what `act` wants; of a part's `act` too."""
+        return Memory(self.description.history)
+
     def export_onnx(self, file: str | Path, agent: str | None = None) -> None:
         """Writes the policy for ONNX runtimes; see `execution.export.export_onnx`."""
         from rllib_biac.execution.export import export_onnx
@@ -206,7 +212,9 @@ class StackelbergPolicy:
                     f"{_said(name)} is a {type(given).__name__}, not numbers of shape {shape}{hint} ({error})."
                 ) from error
             if x.shape != shape and x.shape[1:] != shape:
-                raise ValueError(f"{_said(name)} has shape {x.shape}: {shape} is expected, or (n, *{shape}).")
+                k = self.description.history
+                hint = f" It holds the last {k} looks: hand over what policy.memory() returns of each." * (k > 1)
+                raise ValueError(f"{_said(name)} has shape {x.shape}: {shape} is expected, or (n, *{shape}).{hint}")
             if not np.isfinite(x).all():
                 raise ValueError(f"{_said(name)} has entries that are not finite: {x[~np.isfinite(x)][:3]}.")
             rows.add(None if x.shape == shape else len(x))

@@ -91,6 +91,7 @@ class Description:
         num_leader_actions: how many of its actions a continuous leader tries, the array `tried`; 0 of others.
         on_observations: the local play of the approximators pi'_i(o_i), where some were trained; its arrays' names are
             preceded by `ON_OBSERVATIONS`.
+        history: how many of the last looks an input holds, side by side along its last axis, the oldest first.
     """
 
     play: Play
@@ -101,6 +102,7 @@ class Description:
     masked: bool
     num_leader_actions: int = 0
     on_observations: Description | None = None
+    history: int = 1
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -153,6 +155,7 @@ class Description:
             masked=bool(read["masked"]),
             num_leader_actions=int(read.get("num_leader_actions", 0)),
             on_observations=cls.from_json(local) if (local := read.get("on_observations")) else None,
+            history=int(read.get("history", 1)),
         )
 
 

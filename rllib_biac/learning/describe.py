@@ -22,6 +22,7 @@ def described_play(
     actions: dict[str, Actions],
     networks: Mapping[str, Part],
     masked: bool,
+    history: int,
     tried: torch.Tensor | None = None,
 ) -> tuple[Description, Arrays]:
     """Describes one way to play.
@@ -33,6 +34,7 @@ def described_play(
         actions: of each agent.
         networks: of each agent, as `described_network` returns them.
         masked: whether the game forbids actions at times.
+        history: how many of the last looks an input holds.
         tried: (K, size), the actions that a continuous leader tries.
 
     Returns:
@@ -54,6 +56,7 @@ def described_play(
         networks={agent: own for agent, (own, _) in networks.items()},
         masked=masked,
         num_leader_actions=0 if tried is None else len(tried),
+        history=history,
     )
     return description, arrays
 

@@ -17,12 +17,13 @@ from rllib_biac.envs.one_game import Look
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.envs.registry import is_own
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.history import GameWithHistory, WithHistory
 from rllib_biac.learning.partners import GameWithPartners, WithPartners
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.learning.transitions import joint_state
 
-Game = str | Callable[..., Any] | GameWithPartners
+Game = str | Callable[..., Any] | GameWithPartners | GameWithHistory
 
 
 @contextlib.contextmanager
@@ -49,9 +50,14 @@ def naming(env: Game) -> Iterator[None]:
 
 def name_of(env: Any) -> str:
     """Returns what a game is called in messages."""
-    if isinstance(env, GameWithPartners):
+    if isinstance(env, GameWithPartners | GameWithHistory):
         return name_of(env.env)
     return env if isinstance(env, str) else getattr(env, "__qualname__", "the game")
+
+
+def as_seen(env: Game, history: int, source: str) -> Game:
+    """Returns the game as agents see it: with `history` of the last looks side by side; `source` as `StateReader`'s."""
+    return env if history == 1 else GameWithHistory(env, history, source)
 
 
 def make_games(
@@ -60,12 +66,14 @@ def make_games(
     """Makes N games as arrays, from a game's id, `package.module:factory`, or a factory.
 
     Args:
-        env: what names the game, also with partners.
+        env: what names the game, also with partners or a history.
         num_games: N, at least 1.
         rng: the only source of the games' randomness.
         kwargs: handed to the game.
         look: what is known of it, or expected, as for `ParallelEnvBatch`.
     """
+    if isinstance(env, GameWithHistory):
+        return WithHistory(make_games(env.env, num_games, rng, kwargs, look), env.length, env.source)
     if isinstance(env, GameWithPartners):
         inner, own_rng = make_games(env.env, num_games, rng, kwargs, look), np.random.default_rng(rng.integers(2**63))
         return WithPartners(inner, env.partners, own_rng)
@@ -76,7 +84,7 @@ def make_games(
 
 def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
     """Makes one game; arguments as for `make_games`."""
-    if isinstance(env, GameWithPartners):
+    if isinstance(env, GameWithPartners | GameWithHistory):
         return make_one(env.env, kwargs)
     if isinstance(env, str):
         return make(env, **kwargs)
@@ -91,8 +99,10 @@ def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
 
 def make_copies(
     env: Game, num_games: int, rng: np.random.Generator, kwargs: Mapping[str, Any], look: Look | None = None
-) -> ParallelEnvBatch | WithPartners:
+) -> ParallelEnvBatch | WithPartners | WithHistory:
     """Makes N copies of a game, stepped one after the other: the plain form of `make_games`. They are its `copies`."""
+    if isinstance(env, GameWithHistory):
+        return WithHistory(make_copies(env.env, num_games, rng, kwargs, look), env.length, env.source)
     if isinstance(env, GameWithPartners):
         inner, own_rng = make_copies(env.env, num_games, rng, kwargs, look), np.random.default_rng(rng.integers(2**63))
         return WithPartners(inner, env.partners, own_rng)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import Game, make_games
+from rllib_biac.learning.games import Game, as_seen, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.sampler import Sampler
@@ -48,6 +48,7 @@ class Run:
     ) -> None:
         self.settings = settings
         streams = np.random.SeedSequence(seed).spawn(2)
+        env = as_seen(env, settings.history, settings.state)
         games = make_games(env, num_games, np.random.default_rng(streams[0]), dict(env_config or {}))
         self.generator = torch.Generator().manual_seed(int(streams[1].generate_state(1)[0]))
         self.sampler = Sampler(games, settings, self.generator, 100)

@@ -72,6 +72,13 @@ class Settings:
         "what critics see: `env`, the game's own `state()`, or `observations`, all agents' side by side.",
         group="environment",
     )
+    history: int = setting(
+        1,
+        "how many of the last observations and states are seen at once, side by side, the oldest first; at the start "
+        "of an episode the first one fills all places. Replay takes as many times the memory.",
+        low=1,
+        group="environment",
+    )
     absences: bool = setting(
         False,
         "whether agents may be absent at times (leave early, come late, act in turns) though a look at the game before "

@@ -343,7 +343,8 @@ class Team(nn.Module):
         if play in ("local", "announced"):
             inputs = {agent: (self[agent].observation_mean, self[agent].observation_std) for agent in self.agents}
         actions = {agent: self[agent].actions() for agent in self.agents}
-        return described_play(play, self.hierarchy.levels, inputs, actions, parts, self.spec.masked, tried)
+        levels, masked, history = self.hierarchy.levels, self.spec.masked, self.settings.history
+        return described_play(play, levels, inputs, actions, parts, masked, history, tried)
 
 
 def copy_weights(source: Team, target: Team) -> None:

@@ -21,8 +21,9 @@ from ray.util.debug import log_once
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.one_game import Look
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import Game, StateReader, make_games, name_of, naming
+from rllib_biac.learning.games import Game, StateReader, as_seen, make_games, name_of, naming
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.history import WithHistory
 from rllib_biac.learning.information import TAKEN, tell_less
 from rllib_biac.learning.memory import gigabytes, memory_of
 from rllib_biac.learning.partners import GameWithPartners, WithPartners
@@ -109,6 +110,7 @@ class JointConfig(AlgorithmConfig):
         env: Any = NotProvided,
         *,
         state: Literal["env", "observations"] = NotProvided,
+        history: int = NotProvided,
         absences: bool = NotProvided,
         masks: bool = NotProvided,
         partners: dict[str, Any] | None = NotProvided,
@@ -127,7 +129,12 @@ class JointConfig(AlgorithmConfig):
         """
         super().environment(env, **kwargs)
         return self._set_given(
-            state=state, absences=absences, masks=masks, partners=partners, max_episode_steps=max_episode_steps
+            state=state,
+            history=history,
+            absences=absences,
+            masks=masks,
+            partners=partners,
+            max_episode_steps=max_episode_steps,
         )
 
     @override(AlgorithmConfig)
@@ -339,13 +346,15 @@ class JointConfig(AlgorithmConfig):
             )
 
     def game(self) -> Game:
-        """Returns the game that is played, with the partners in it.
+        """Returns the game that is played, with the partners in it and the last observations side by side.
 
         Raises:
             ValueError: if `partners` says nothing that can be played.
         """
         game = game_of(self.env)
-        return GameWithPartners(game, partners_of(self.partners)) if self.partners else game
+        if self.partners:
+            game = GameWithPartners(game, partners_of(self.partners))
+        return as_seen(game, self.history, self.state)
 
     def _game_spec(self, hierarchy: Hierarchy, settings: Settings) -> TeamSpec:
         """Makes the game once, to see what a team for it is built from."""
@@ -354,8 +363,9 @@ class JointConfig(AlgorithmConfig):
             games = make_games(self.game(), 1, np.random.default_rng(0), self.env_config, expected)
         try:
             spec = StateReader(games, self.state).team_spec(hierarchy, settings)
-            if isinstance(games, WithPartners):
-                games.try_partners()
+            played = games.games if isinstance(games, WithHistory) else games
+            if isinstance(played, WithPartners):
+                played.try_partners()
             if getattr(settings, "information", "own") is None and log_once(f"information/{name_of(self.env)}"):
                 self._say_who_knows_what(games)
         finally:

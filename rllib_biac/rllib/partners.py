@@ -88,4 +88,9 @@ def _frozen(agent: str, path: Path) -> Frozen:
         raise ValueError(f"partners: {agent}: the networks of {path} cannot be read ({error!r}).") from error
     if agent not in team.agents:
         raise ValueError(f"partners: {path} knows no agent {agent!r}; its agents are {', '.join(team.agents)}.")
+    if team.settings.history > 1:
+        raise ValueError(
+            f"partners: {agent}: {path} was trained with history: {team.settings.history}, and a partner sees the game "
+            "as it is now: train it with history: 1."
+        )
     return Frozen(team, str(path))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from rllib_biac.learning.games import StateReader, make_games
+from rllib_biac.learning.games import StateReader, as_seen, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.rllib.registry import load_algorithm
@@ -47,6 +47,7 @@ CASES = {
     "tables, images": ("BiAC", Pictures, ONE_TWO, {"conv_filters": [[4, 3, 2], [5, [2, 3], 1, "valid"]]}),
     "tables, observations as state": ("BiAC", Apart, ONE_TWO, {"state": "observations"}),
     **{f"tables, {name}": ("BiAC", TwoStates, ONE_TWO, {"fcnet_activation": name}) for name in ("silu", "elu", "gelu")},
+    "tables, history": ("BiAC", "merge_v0", [["main_0"], ["auxiliary_0"]], {"history": 3}),
     "chain": ("BiAC", Three, [["one"], ["two"], ["three"]], {}),
     "two followers": ("BiAC", Three, [["three"], ["two", "one"]], {}),
     "two leaders": ("BiAC", Three, [["one", "two"], ["three"]], {}),
@@ -65,6 +66,12 @@ CASES = {
     "announced, masked": ("BiAC", MaskedThree, [["two", "three"], ["one"]], {"information": "own"}),
     "announced, vectors": ("BiAC", ThreeKinds, [["two"], ["one", "three"]], {"information": "own"}),
     "not announced": ("BiAC", ThreeKinds, [["two"], ["one", "three"]], {"information": "own", "announced": False}),
+    "local, images, history": (
+        "IDQN",
+        Pictures,
+        EQUALS,
+        {"conv_filters": [[4, 4, 2]], "history": 2, "state": "observations"},
+    ),
     "local, images": ("IDQN", Pictures, EQUALS, {"conv_filters": [[4, 4, 2]]}),
 }
 
@@ -76,7 +83,7 @@ def team_of(case, classes=None):
     model = MODEL_DEFAULTS | {"fcnet_hiddens": [32, 24]} | {key: how[key] for key in how if key in MODEL_DEFAULTS}
     others = {key: how[key] for key in how if key not in MODEL_DEFAULTS}
     settings = algorithm.settings(model_config=model, **others, **(classes or {}))
-    games = make_games(env, 1, np.random.default_rng(0), {})
+    games = make_games(as_seen(env, settings.history, settings.state), 1, np.random.default_rng(0), {})
     team = algorithm.build_team(StateReader(games, settings.state).team_spec(Hierarchy(levels), settings))
     games.close()
     generator = torch.Generator().manual_seed(7)

@@ -30,6 +30,8 @@ def configs():
     yield "merge", merge.environment("merge_v0", env_config=fixed)
     yield "horizon", config().environment("escape_v0", env_config={"horizon": 4})
     yield "one_step", config("maintain_v0")
+    yield "history", config().environment("escape_v0", history=3, env_config={"horizon": 4})
+    yield "history_of_observations", config(Endless).environment(Endless, state="observations", history=2)
     yield "masked", config(Masked)
     yield "truncated", config(Endless)
     yield "two_states", config(TwoStates)
@@ -39,6 +41,7 @@ def configs():
 
 
 CONFIGS = dict(configs())
+BY_CALL = ("horizon", "one_step", "truncated", "history", "history_of_observations")
 
 
 def as_rows(transitions, columns):
@@ -48,7 +51,11 @@ def as_rows(transitions, columns):
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("fragment", [1, 5, 7])
 def test_both_runners_give_the_same_rows(ray, monkeypatch, name, fragment):
-    monkeypatch.setattr(BiACTeam, "act", by_call({}) if name in ("horizon", "one_step", "truncated") else scripted)
+    monkeypatch.setattr(
+        BiACTeam,
+        "act",
+        by_call({}) if name in ("horizon", "one_step", "truncated", "history", "history_of_observations") else scripted,
+    )
     rows, dtypes = {}, {}
     for kind in ("joint", "stock"):
         configured = CONFIGS[name].copy(copy_frozen=False).env_runners(num_envs_per_env_runner=1)

@@ -41,6 +41,7 @@ CASES = {
         .env_runners(num_envs_per_env_runner=9)
         .reporting(metrics_num_episodes_for_smoothing=150)
     ),
+    "history": lambda: merge().environment(history=3),
     "merge": lambda: merge().checkpointing(compress_buffer_in_checkpoints=True),
     REMOTE: lambda: (
         merge().env_runners(num_env_runners=2, num_cpus_per_env_runner=0.5).evaluation(evaluation_num_env_runners=1)

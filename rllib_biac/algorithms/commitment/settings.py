@@ -48,6 +48,12 @@ class CommitmentDQNSettings(Settings):
                 "normalize_observations: True: a commitment is a table over states, which must stay what they are; "
                 "leave it out."
             )
+        if self.history > 1:
+            raise ValueError(
+                f"history: {self.history}: a commitment is one row of probabilities per state of the game, and the "
+                "follower's answer to it is worked out on those states; rows that also tell what was seen before would "
+                "be other, far more states. Leave it out, or use BiAC."
+            )
         if num_learners > 1:
             raise ValueError(
                 f"num_learners: {num_learners}: several learners would number the states each in its own order: write "

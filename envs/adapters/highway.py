@@ -1,0 +1,58 @@
+"""Games of highway-env in which several cars are controlled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
+
+CRASH, NO_CRASH = "crash", "no crash"
+
+
+class HighwayEnv(GymnasiumAgentsEnv):
+    """A game of highway-env's with several controlled cars, which are agent_0, agent_1, … in highway-env's order.
+
+    At the end of an episode `infos[agent]["outcome"]` is "crash" if a controlled car has crashed, with whomever, else
+    "no crash". At every step `infos[agent]` has `crashed` and `speed` (m/s) of the agent's own car. Films show every
+    frame of the simulation.
+
+    Args:
+        env: the game, an `AbstractEnv` of highway-env or a wrapper of one.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.frames_per_sec = 0  # highway-env sets it, as of gymnasium's own recorder
+        self._frames: list[np.ndarray] = []
+        if env.render_mode is not None:
+            self.unwrapped.set_record_video_wrapper(self)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        self._frames = []
+        observations, infos = super().reset(seed, options)
+        return observations, self._with_cars(infos)
+
+    def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        self._frames = []
+        *result, infos = super().step(actions)
+        infos = self._with_cars(infos)
+        if not self.agents:
+            outcome = CRASH if any(car.crashed for car in self.unwrapped.controlled_vehicles) else NO_CRASH
+            infos = {agent: info | {"outcome": outcome} for agent, info in infos.items()}
+        return (*result, infos)  # type: ignore[return-value]
+
+    def _with_cars(self, infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        cars = dict(zip(self.possible_agents, self.unwrapped.controlled_vehicles, strict=True))
+        own = {agent: {"crashed": bool(car.crashed), "speed": float(car.speed)} for agent, car in cars.items()}
+        return {agent: info | own[agent] for agent, info in infos.items()}
+
+    def _capture_frame(self) -> None:
+        """Called by highway-env at each frame between two decisions, once something has been drawn."""
+        self._frames.append(self.render())
+
+    def frames_since_last_step(self) -> list[np.ndarray]:
+        """Returns the pictures of all frames of the last step, `metadata["render_fps"]` per second."""
+        return [*self._frames, self.render()] if self._frames else []
