@@ -33,6 +33,7 @@ MENU = {
         "tutorial",
         "games",
         "your_own_game",
+        "highway",
         "configuration",
         "own_networks",
         "sweeps",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
 import gymnasium as gym
@@ -28,6 +30,8 @@ class HighwayEnv(GymnasiumAgentsEnv):
         self.frames_per_sec = 0  # highway-env sets it, as of gymnasium's own recorder
         self._frames: list[np.ndarray] = []
         if env.render_mode is not None:
+            # SDL complains of its absence, though it draws nothing on any screen here.
+            os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
             self.unwrapped.set_record_video_wrapper(self)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:

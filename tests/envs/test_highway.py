@@ -1,0 +1,71 @@
+"""Games of highway-env with several controlled cars: outcomes, each car's own infos, films."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from rllib_biac.envs import make
+from rllib_biac.envs.adapters import HighwayEnv
+
+EXAMPLE = Path(__file__).parents[2] / "tuned_examples" / "highway_biac.yaml"
+EXPERIMENT = yaml.safe_load(EXAMPLE.read_text())["highway_biac"]
+CONFIG = EXPERIMENT["config"]
+
+
+def junction(**kwargs):
+    return make(EXPERIMENT["env"], **CONFIG["env_config"], **kwargs)
+
+
+def play(env, seed, action):
+    """Plays one action all the time; returns the last step's infos and the sum of rewards."""
+    env.reset(seed=seed)
+    returns = dict.fromkeys(env.possible_agents, 0.0)
+    while env.agents:
+        _, rewards, terminated, _, infos = env.step(dict.fromkeys(env.agents, action))
+        for agent, reward in rewards.items():
+            returns[agent] += reward
+    return infos, returns, terminated
+
+
+def test_a_crash_is_an_outcome_and_each_car_knows_of_its_own():
+    env = junction()
+    assert isinstance(env, HighwayEnv) and env.possible_agents == ["agent_0", "agent_1"]
+    found = set()
+    for seed in range(12):
+        infos, returns, _ = play(env, seed, 2)  # FASTER
+        cars = env.unwrapped.controlled_vehicles
+        crashed = [car.crashed for car in cars]
+        (outcome,) = {info["outcome"] for info in infos.values()}
+        assert outcome == ("crash" if any(crashed) else "no crash")
+        for agent, info in infos.items():
+            i = env.possible_agents.index(agent)
+            assert (info["crashed"], info["speed"]) == (crashed[i], cars[i].speed)
+            assert (returns[agent] < -5) == crashed[i]  # the weight of a collision is -20
+        found.add(outcome)
+        if found == {"crash", "no crash"}:
+            return
+    pytest.fail(f"only {found} in 12 episodes")
+
+
+def test_infos_say_nothing_of_an_outcome_before_the_end():
+    env = junction()
+    _, infos = env.reset(seed=0)
+    assert all(info["crashed"] is False and "outcome" not in info for info in infos.values())
+    *_, infos = env.step(dict.fromkeys(env.agents, 0))
+    assert all("outcome" not in info for info in infos.values())
+
+
+def test_films_show_every_frame_of_the_simulation():
+    env = junction(render_mode="rgb_array")
+    env.reset(seed=0)
+    assert env.frames_since_last_step() == []  # who draws begins with a picture of the start
+    start = env.render()
+    env.step(dict.fromkeys(env.agents, 1))
+    frames = env.frames_since_last_step()
+    assert len(frames) == CONFIG["env_config"]["config"]["simulation_frequency"]
+    assert all((one != other).any() for one, other in zip([start, *frames], frames, strict=False))
+    np.testing.assert_array_equal(frames[-1], env.render())
+    assert env.metadata["render_fps"] > 1
+    env.close()
