@@ -9,9 +9,10 @@ import shutil
 import sys
 import textwrap
 import traceback
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +31,9 @@ from rllib_biac.experiments import checks, overrides, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.rllib.hints import did_you_mean
+
+if TYPE_CHECKING:
+    from rllib_biac.experiments.cluster import Cluster
 
 _MISTAKEN, _INTERRUPTED = 2, 130
 
@@ -128,7 +132,7 @@ def check_file(file: str, env: str | None) -> None:
 
 
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
-    """Checks everything before Ray starts, the fastest checks first."""
+    """Checks everything before anything trains, the fastest checks first."""
     if flags["ray_address"] and flags["ray_num_cpus"]:
         raise click.UsageError(
             "--ray-num-cpus is for a Ray that this command starts; leave it out beside --ray-address"
@@ -140,9 +144,17 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     for draft in drafts:
         checks.check(draft)
     click.echo(f"{', '.join(map(_about, drafts))}: loading Ray and RLlib ...", err=True)
+    from rllib_biac.experiments.cluster import Cluster, ahead
+
+    cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
+    with nullcontext() if flags["dry_run"] else ahead(cluster, flags["verbose"]):
+        code = _resolve_and_run(drafts, cluster, flags)
+    click.get_current_context().exit(code)
+
+
+def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any]) -> int:
     # These imports take seconds.
     from rllib_biac.cli.run import run, show
-    from rllib_biac.experiments.cluster import Cluster
     from rllib_biac.experiments.resolve import resolve
 
     with guarded("the game, or a module or class that the experiment names,"):
@@ -151,13 +163,11 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
         for experiment in experiments:
             show(experiment)
         click.echo("Nothing was started: leave --dry-run out to train.")
-        return
+        return 0
     for experiment in experiments:
         if "://" not in experiment.storage_path:
             writable("--storage-path", experiment.storage_path)
-    cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
-    code = run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
-    click.get_current_context().exit(code)
+    return run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
 
 
 def _about(draft: Draft) -> str:

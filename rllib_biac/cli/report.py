@@ -23,7 +23,7 @@ def report(folder: str, out: Path | None) -> None:
         raise Mistake(f"--out {out}: the file's name must end in .html.")
     if out is not None and not out.absolute().parent.is_dir():
         raise Mistake(f"--out {out}: there is no folder {out.absolute().parent}.")
-    from rllib_biac.report import write_report
+    from rllib_biac.report.page import write_report
 
     try:
         written = write_report(Path(folder).expanduser(), out)

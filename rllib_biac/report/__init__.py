@@ -1,5 +1,1 @@
-"""Turns a result folder into one self-contained HTML page: what was learned, how, and how to repeat it."""
-
-from rllib_biac.report.page import write_report
-
-__all__ = ["write_report"]
+"""Turns result folders into self-contained HTML pages: what was learned, how, and how to repeat it."""

@@ -60,7 +60,8 @@ class JointAlgorithm(ResumableAlgorithm):
 
     @override(Algorithm)
     def setup(self, config: AlgorithmConfig) -> None:
-        super().setup(config)
+        with compat.seeding_without_compiler():
+            super().setup(config)
         self._rows_to_train = 0.0
         self._env_steps = 0
         self._calls_in_vain = 0

@@ -12,13 +12,13 @@ import importlib
 import inspect
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.tune import registry
 
 from rllib_biac.rllib.ray_names import NEWEST, OLDEST, ROWS, Row
 
@@ -130,6 +130,8 @@ def _has_attribute(owner: Any, name: str) -> bool:
 
 def registered_env(name: str) -> Callable[..., Any] | None:
     """Returns what `ray.tune.register_env` was given under a name, None if nothing. Ray has no public question."""
+    from ray.tune import registry
+
     if not registry._global_registry.contains(registry.ENV_CREATOR, name):
         return None
     return registry._global_registry.get(registry.ENV_CREATOR, name)
@@ -277,7 +279,38 @@ def listening_on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+# RLlib's seeding.
+
+
+@contextlib.contextmanager
+def seeding_without_compiler() -> Iterator[None]:
+    """Lets RLlib seed torch without importing torch's compiler, which takes each process a second.
+
+    With a seed RLlib calls `torch.use_deterministic_algorithms`, which imports the compiler to set an option of
+    its own. Nothing here compiles. Whoever does has imported it before, or sets that option.
+    """
+    import torch
+
+    if "torch._inductor" in sys.modules:
+        yield
+        return
+    use = torch.use_deterministic_algorithms
+
+    def quickly(mode: bool, *, warn_only: bool = False) -> None:
+        torch.set_deterministic_debug_mode(("warn" if warn_only else "error") if mode else "default")
+
+    torch.use_deterministic_algorithms = quickly
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms = use
+
+
 # Tune.
+
+# What Tune sets in the processes of trials. A worker serves no trial unless it was started with the same. It is a copy,
+# because the import takes a second; if Tune's changes, trials start a second or two later.
+TRIAL_ENV = {"PL_DISABLE_FORK": "1"}
 
 
 def retry_what_ray_killed() -> None:

@@ -68,7 +68,8 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        super().__init__(config=config, **kwargs)
+        with compat.seeding_without_compiler():
+            super().__init__(config=config, **kwargs)
         self.worker_index: int = kwargs.get("worker_index") or 0
         self.spaces = kwargs.get("spaces") or {}
         self._device = get_device(self.config, 0 if not self.worker_index else self.config.num_gpus_per_env_runner)

@@ -26,7 +26,8 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
     @override(EnvRunner)
     def __init__(self, config: Any, **kwargs: Any) -> None:
         self._outcomes: deque[str] = deque(maxlen=config.metrics_num_episodes_for_smoothing)
-        super().__init__(config=config, **kwargs)
+        with compat.seeding_without_compiler():
+            super().__init__(config=config, **kwargs)
 
     @override(EnvRunner)
     def make_env(self) -> None:

@@ -15,7 +15,7 @@ from rllib_biac.cli.progress import stopped_early
 from rllib_biac.experiments import checks, ranges, reading, schedulers
 from rllib_biac.experiments.callbacks import Comparison
 from rllib_biac.experiments.resolve import resolve
-from rllib_biac.report import write_report
+from rllib_biac.report.page import write_report
 from tests.games import config, learner_of
 
 GOOD = "run: BiAC, env: matrix_game_v0"

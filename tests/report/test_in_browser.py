@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rllib_biac.report import write_report
 from rllib_biac.report.comparison import compare
-from rllib_biac.report.page import write_comparison
+from rllib_biac.report.page import write_comparison, write_report
 from tests.report import chromium, results
 
 PHONE, DESKTOP = 375, 1280

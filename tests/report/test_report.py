@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from rllib_biac.cli.main import main
-from rllib_biac.report import charts, checkpoints, write_report
+from rllib_biac.report import charts, checkpoints
 from rllib_biac.report.folders import read
+from rllib_biac.report.page import write_report
 from rllib_biac.report.settings import train_commands
 from tests.report import results
 

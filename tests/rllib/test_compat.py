@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import json
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -183,3 +185,30 @@ def test_every_override_is_called_in_a_run(run, ray, monkeypatch, tmp_path):
     assert restored.train()["training_iteration"] == 3
     restored.stop()
     assert [_name(row) for row in rows if (row.ours, row.name) not in called] == []
+
+
+SEEDED = """
+import sys, torch
+from ray.rllib.utils.debug import update_global_seed_if_necessary
+from rllib_biac.rllib import compat
+with compat.seeding_without_compiler():
+    update_global_seed_if_necessary("torch", 3)
+quick = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+drawn, spared = torch.rand(3), "torch._inductor" not in sys.modules
+update_global_seed_if_necessary("torch", 3)
+plain = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+assert quick == plain == (True, False), (quick, plain)
+assert torch.equal(drawn, torch.rand(3)) and spared
+"""
+
+
+@pytest.mark.slow
+def test_seeding_spares_the_compiler_and_seeds_alike():
+    done = subprocess.run([sys.executable, "-c", SEEDED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_workers_are_made_ready_in_the_environment_of_trials():
+    from ray.tune.execution import class_cache
+
+    assert compat.TRIAL_ENV == class_cache.DEFAULT_ENV_VARS
