@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_biac.evaluation.diagnosis import LARGE
 from rllib_biac.evaluation.statistics import mean_bands, mean_interval, probability_of_improvement
 from rllib_biac.report import checkpoints, settings
 from rllib_biac.report.charts import Band, Chart, Curve, band_chart, numbers_like
@@ -23,7 +24,8 @@ SHARES = "env_runners/outcome_share/"
 REGRETS = "evaluation/regret/"
 SHOWN_OUTCOMES = 4
 _POINTS = 100  # of a curve
-_SETTLED = 0.1  # of a return's range: nearer to its last value counts as settled
+_SETTLED = 0.1  # of a curve's range: nearer to its last value counts as settled
+CPU_TIME = "cpu_time_this_iter_s"
 
 
 @dataclass
@@ -34,7 +36,9 @@ class Method:
         name: as it stands in tables and legends.
         trials: one per seed.
         finals: metric -> its value at the end, one per trial that has it. Metrics: `return AGENT`, `share OUTCOME`,
-            `response regret`, `leader regret`, `learned regret of AGENT`, `env steps`, `settled at`, `seconds`.
+            `response regret`, `leader regret`, `learned regret of AGENT`, `at the answer` (1 or 0, by exact regrets),
+            `steps to the answer`, `CPU seconds to the answer`; without exact regrets `settled at` and `CPU seconds to
+            settle` instead; `env steps`, `CPU seconds`, `seconds`.
     """
 
     name: str
@@ -68,8 +72,13 @@ class Game:
             "response regret",
             "leader regret",
             *(f"learned regret of {agent}" for agent in self.agents),
-            "env steps",
+            "at the answer",
+            "steps to the answer",
+            "CPU seconds to the answer",
             "settled at",
+            "CPU seconds to settle",
+            "env steps",
+            "CPU seconds",
             "seconds",
         ]
         return [metric for metric in wanted if metric in known]
@@ -205,13 +214,37 @@ def _finals(trial: Trial, played: dict[str, float] | None) -> dict[str, float]:
     for name, key in (("env steps", STEPS), ("seconds", "time_total_s")):
         if key in reported:
             found[name] = reported[key]
-    if (settled := settled_at([trial.curve(key) for key in sorted(reported) if key.startswith(RETURNS)])) is not None:
-        found["settled at"] = settled
+    if (spent := _cpu_seconds(trial)) is not None:
+        found["CPU seconds"] = spent
+    right = _is_the_answer(found)
+    if right is not None:
+        found["at the answer"] = float(right)
+    settled = settled_at([trial.curve(key) for key in sorted(reported) if key.startswith((RETURNS, REGRETS))])
+    if settled is not None and right is not False:
+        found["steps to the answer" if right else "settled at"] = settled
+        if (spent := _cpu_seconds(trial, settled)) is not None:
+            found["CPU seconds to the answer" if right else "CPU seconds to settle"] = spent
     return found
 
 
+def _is_the_answer(found: dict[str, float]) -> bool | None:
+    """Tells whether exact regrets are small at the end; None where they are not known."""
+    regrets = [found[name] for name in ("response regret", "leader regret") if name in found]
+    returns = [abs(value) for name, value in found.items() if name.startswith("return ")]
+    return max(regrets) <= LARGE * max(returns, default=0.0) if regrets else None
+
+
+def _cpu_seconds(trial: Trial, until: float = math.inf) -> float | None:
+    """Returns the CPU time of all reports up to so many env steps; None where one does not tell it."""
+    spent = [row.get(CPU_TIME, math.nan) for row in trial.rows if row.get(STEPS, 0) <= until]
+    return None if not spent or math.isnan(total := sum(spent)) else total
+
+
 def settled_at(curves: Iterable[Curve]) -> float | None:
-    """Returns the env steps from which on every curve stays within 10% of its range of its last value."""
+    """Returns the env steps from which on every curve stays within 10% of its range of its last value.
+
+    That is the answer only if regrets say so: bad play settles too.
+    """
     found: float | None = None
     for curve in curves:
         if not curve:
@@ -272,10 +305,12 @@ def title_of(metric: str) -> str:
 
 def format_of(metric: str, game: Game) -> Callable[[float], str]:
     """Returns how the numbers of a metric are written: all of a column alike."""
-    if metric.startswith("share "):
+    if metric.startswith("share ") or metric == "at the answer":
         return "{:.0%}".format
-    if metric in ("env steps", "settled at"):
+    if metric in ("env steps", "settled at", "steps to the answer"):
         return "{:,.0f}".format
+    if metric.startswith("CPU seconds"):
+        return "{:,.1f}".format
     if metric == "seconds":
         return clock
     known = [values for method in game.methods if (values := method.finals.get(metric))]
@@ -294,7 +329,7 @@ def cells(game: Game) -> list[tuple[str, int, list[tuple[str, str]]]]:
                 continue
             mean, low, high = mean_interval(values)
             # What it cost is the same for all, or depends on the machine: no interval of it.
-            cost = metric in ("env steps", "seconds")
+            cost = metric in ("env steps", "seconds", "CPU seconds")
             row.append((form(mean), f"[{form(low)}, {form(high)}]" if len(values) > 1 and not cost else ""))
         rows.append((method.name, len(method.trials), row))
     return rows

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from typing import Any, ClassVar
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import (
@@ -40,6 +42,7 @@ from rllib_biac.rllib.multi_agent_env import rllib_env_creator
 from rllib_biac.rllib.remote import ask
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from rllib_biac.rllib.resumable import ResumableAlgorithm
+from rllib_biac.rllib.runner import CPU_TIME, JointEnvRunner
 
 # How long a runner that is busy may take to hear that training stops, before it is killed.
 STOP_TIMEOUT_S = 5.0
@@ -101,10 +104,16 @@ class JointAlgorithm(ResumableAlgorithm):
         """Trains an iteration, and evaluates if it is time.
 
         Returns:
-            RLlib's results. Between two evaluations `evaluation` is that of the last one: RLlib itself would report
-            NaN, which a scheduler or a stop criterion would take for a value.
+            RLlib's results, in Python's own numbers. Between two evaluations `evaluation` is that of the last one:
+            RLlib itself would report NaN, which a scheduler or a stop criterion would take for a value.
+            `cpu_time_this_iter_s` is the CPU time of this process and of runners in other processes; it is left out
+            where learners have processes of their own, or runners are RLlib's.
         """
-        results = super().step()
+        begin = time.process_time()
+        results = _plain(super().step())
+        own, remote = time.process_time() - begin, bool(self.config.num_env_runners)
+        if not self.config.num_learners and not (remote and self.config.env_runner_cls is not JointEnvRunner):
+            results["cpu_time_this_iter_s"] = own + results.get(ENV_RUNNER_RESULTS, {}).pop(CPU_TIME, 0.0)
         every = self.config.evaluation_interval
         if every and (self.iteration + 1) % every == 0:  # RLlib counts on afterwards
             self._last_evaluation = copy.deepcopy(results.get(EVALUATION_RESULTS))
@@ -230,7 +239,7 @@ class JointAlgorithm(ResumableAlgorithm):
         group = self.eval_env_runner_group
         late = compat.dropped_answers(group) if group else 0
         with self._deaths_of_learners():
-            results = super().evaluate(*args, **kwargs)
+            results = _plain(super().evaluate(*args, **kwargs))
         if group and (late is None or compat.dropped_answers(group) != late):
             ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         team = self._local_team
@@ -271,3 +280,10 @@ class JointAlgorithm(ResumableAlgorithm):
         for group in self._runner_groups().values():
             compat.stop_runners(group, STOP_TIMEOUT_S)
         super().cleanup()
+
+
+def _plain(results: Any) -> Any:
+    """Returns nested results with Python's own numbers in place of numpy's."""
+    if isinstance(results, dict):
+        return {key: _plain(value) for key, value in results.items()}
+    return results.item() if isinstance(results, np.generic) else results

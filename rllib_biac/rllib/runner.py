@@ -48,6 +48,7 @@ from rllib_biac.rllib.multi_agent_env import module_spaces
 PLAY = "play"
 OUTCOME_SHARE = "outcome_share"
 EPSILON = "epsilon"
+CPU_TIME = "cpu_time_s"  # since the last report, of runners in processes of their own
 # A game with more possible outcomes than this has no share of each among its metrics.
 MAX_OUTCOMES_LOGGED = 32
 
@@ -81,7 +82,7 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         self._generator = torch.Generator(self._device).manual_seed(int(streams[1].generate_state(1)[0]))
         self.num_envs = self.config.num_envs_per_env_runner
         compat.set_weights_number(self, 0)
-        self._seconds_sampling = 0.0
+        self._seconds_sampling, self._cpu_time = 0.0, time.process_time()
         if self.worker_index or self.config.create_env_on_local_worker or self.config.num_env_runners == 0:
             self.make_env()
         self.make_module()
@@ -185,6 +186,10 @@ class JointEnvRunner(HandsOverGameErrors, EnvRunner, Checkpointable):
         log(WEIGHTS_SEQ_NO, compat.weights_number(self), window=1)
         log(EPSILON, sampler.epsilon, window=1)
         log(SAMPLE_TIMER, self._seconds_sampling, reduce="sum")
+        if self.worker_index:
+            now = time.process_time()
+            log(CPU_TIME, now - self._cpu_time, reduce="sum")
+            self._cpu_time = now
         if sampler.finished.count:
             self._log_episodes(sampler)
         sampler.steps = sampler.episodes = 0

@@ -72,6 +72,41 @@ def test_settled_where_all_curves_stay_near_their_end():
     assert settled_at([[]]) is None
 
 
+def learning(place: Path, values: list[float], regrets: list[float] | None = None, cpu: bool = True) -> None:
+    """Writes the curve of a return, of exact regrets, and what each report took."""
+    rows = []
+    for i, value in enumerate(values):
+        row = {
+            "num_env_steps_sampled_lifetime": 100 * (i + 1),
+            "training_iteration": i + 1,
+            "env_runners": returns(value, 1),
+        }
+        if regrets:
+            row["evaluation"] = {"regret": {"response_regret": regrets[i], "leader_regret": 0.0}}
+        rows.append(row | ({"cpu_time_this_iter_s": 0.5} if cpu else {}))
+    (place / "result.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class TestSteps:
+    def test_to_the_answer_only_where_regrets_say_that_it_is_one(self, tmp_path):
+        learning(results.trial(tmp_path / "a", 0, seed=0), [0, 10, 10, 10], [9, 9, 0, 0])
+        learning(results.trial(tmp_path / "a", 1, seed=1), [0, 10, 10, 10], [9, 9, 9, 9])
+        (game,) = compare([tmp_path], episodes=0).games
+        assert game.methods[0].finals["at the answer"] == [1, 0]
+        assert game.methods[0].finals["steps to the answer"] == [300]
+        assert game.methods[0].finals["CPU seconds to the answer"] == [1.5]
+        assert game.methods[0].finals["CPU seconds"] == [2, 2]
+        assert "settled at" not in game.metrics()
+
+    def test_without_exact_answers_they_settle(self, tmp_path):
+        learning(results.trial(tmp_path / "a", 0), [0, 10, 10, 10])
+        learning(results.trial(tmp_path / "b", 1, env="h"), [0, 10, 10, 10], cpu=False)
+        one, other = compare([tmp_path], episodes=0).games
+        assert one.methods[0].finals["settled at"] == [200]
+        assert one.methods[0].finals["CPU seconds to settle"] == [1]
+        assert "at the answer" not in one.metrics() and "CPU seconds" not in other.metrics()
+
+
 class TestAbsentShares:
     def test_count_as_zero(self, tmp_path):
         reports(results.trial(tmp_path / "x", 0), returns(1, 1, **{"A-X": 1.0}), returns(1, 1, **{"C-Z": 1.0}))

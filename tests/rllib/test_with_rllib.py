@@ -62,6 +62,8 @@ def test_callbacks_and_metrics(ray):
     assert result["env_runners"]["num_env_steps_sampled"] == 200
     assert result["learners"]["__all_modules__"]["num_env_steps_trained"] == 160 * 64  # from step 50 on
     assert 0 < result["env_runners"]["outcome_share"]["C-Z"] < 1
+    assert "np." not in repr((result["env_runners"], result["learners"]))  # Python's own numbers
+    assert 0 < result["cpu_time_this_iter_s"] < 2 * result["time_this_iter_s"] + 1
     algo.stop()
 
 
