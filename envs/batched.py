@@ -63,6 +63,11 @@ class BatchedGame(abc.ABC):
         The arrays are the caller's to keep.
         """
 
+    @property
+    def acts(self) -> np.ndarray:
+        """Who acts at the coming step, (N, agents) bool: everybody, where nobody ever is absent."""
+        return np.ones((self.num_games, len(self.possible_agents)), bool)
+
     def state(self) -> np.ndarray | None:
         """Returns the games' states now, (N, *state shape), or None where the game has none."""
         return None

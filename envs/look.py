@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,43 +11,100 @@ from gymnasium import spaces
 
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import GameError
-from rllib_biac.envs.one_game import Contract, Look
+from rllib_biac.envs.one_game import STATE, Contract, Look
+from rllib_biac.envs.watchdog import Watchdog
 
 # At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
 LOOK_STEPS, LOOK_EPISODES, MOST_STEPS, LOOK_SECONDS = 200, 10, 2000, 10.0
+# Over so many first steps the state is asked for, and what is seen is compared.
+STEPS_COMPARED = 400
 LOOK_SEED = 20201
 
 
-def look_at(game: BatchedGame, contract: Contract) -> Look:
+def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
     """Plays a game at random, from a seed of its own: `LOOK_EPISODES` episodes where that can be had.
 
     Args:
         game: one copy of it, which puts up with all that may be; it is closed afterwards.
         contract: where that copy notes what has been.
+        calling: watches over its calls.
 
     Raises:
-        GameError: if the game breaks the contract of games, or raises.
+        GameError: if the game breaks the contract of games, hangs, or raises. What is wrong with its state alone is
+            returned: the state may not be asked for.
     """
-    rng = np.random.default_rng(LOOK_SEED)
+    rng, telling, state_fault = np.random.default_rng(LOOK_SEED), Telling(), ""
     steps = episodes = 0
     begin = time.monotonic()
     try:
+        calling("reset()")
         game.reset()
         while steps < (LOOK_STEPS if episodes >= LOOK_EPISODES else MOST_STEPS):
             if steps and time.monotonic() - begin > LOOK_SECONDS:
                 break
+            if steps < STEPS_COMPARED:
+                calling("state()")
+                state, state_fault = _state_of(game) if not state_fault else (None, state_fault)
+                telling.add(_seen_in(game, state))
+            calling("step()")
             step = game.step(random_actions(game, rng))
             steps += 1
             over = step.terminated | step.truncated
             if over.any():
                 episodes += 1
+                calling("reset()")
                 game.reset(over)
         seconds = (time.monotonic() - begin) / steps
-        return Look(contract.was_absent, contract.was_masked, steps, episodes, seconds)
+        seen = contract.was_absent, contract.was_masked
+        return Look(*seen, steps, episodes, seconds, state_fault, telling.holds())
     except GameError as error:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error
     finally:
         game.close()
+
+
+def _state_of(game: BatchedGame) -> tuple[np.ndarray | None, str]:
+    """Returns the state, None where there is none to be had, and what is wrong with it."""
+    try:
+        return game.state(), ""
+    except (GameError, ValueError) as error:
+        return None, str(error)
+
+
+def _seen_in(game: BatchedGame, state: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Returns what each agent sees, whether it acts included, and the state, by name."""
+    acts = game.acts
+    seen = {agent: np.append(own[0], acts[0, i]) for i, (agent, own) in enumerate(game.observe().items())}
+    return seen if state is None else seen | {STATE: np.append(state[0], acts[0])}
+
+
+class Telling:
+    """Who sees what others see, as far as the numbers show that were seen.
+
+    An observation holds another, or the state, if each number of that which differs from look to look is found in it,
+    always at the same place.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, np.ndarray] = {}
+        self._varies: dict[str, np.ndarray] = {}
+        self._histories: dict[str, np.ndarray] = {}  # of each number, as a hash (FNV-1a, but by words)
+
+    def add(self, seen: Mapping[str, np.ndarray]) -> None:
+        """Takes in one look: name -> what is seen, of any shape, always the same names and shapes."""
+        for name, values in seen.items():
+            bits = (np.ravel(values).astype(np.float32) + np.float32(0.0)).view(np.uint32).astype(np.uint64)  # no -0.0
+            first = self._first.setdefault(name, bits)
+            self._varies[name] = self._varies.get(name, np.zeros(bits.shape, bool)) | (bits != first)
+            history = self._histories.get(name, np.full(bits.shape, 0xCBF29CE484222325, np.uint64))
+            self._histories[name] = (history ^ bits) * np.uint64(0x100000001B3)
+
+    def holds(self) -> dict[str, frozenset[str]]:
+        """Returns name -> the names of all that it holds, itself included."""
+        varied = {name: set(self._histories[name][varies].tolist()) for name, varies in self._varies.items()}
+        return {
+            name: frozenset(other for other, theirs in varied.items() if theirs <= own) for name, own in varied.items()
+        }
 
 
 def random_actions(game: BatchedGame, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
 
 ACTION_MASK = "action_mask"
+STATE = "the state"  # among the agents, where what is seen is compared
 ALL = "__all__"  # RLlib's name for the whole game among flags
 # Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
 FIRST_EPISODES, ONE_STEP_OF = 3, 64
@@ -34,6 +35,8 @@ class Look:
         steps: how long it was looked at.
         episodes: that came to their end meanwhile.
         seconds_per_step: how long one took.
+        state_fault: what is wrong with its `state()`; empty where nothing is, or there is none.
+        holds: agent -> whose observations are found in its own, of agents and `STATE`; None where nobody looked.
     """
 
     absences: bool = False
@@ -41,6 +44,8 @@ class Look:
     steps: int = 0
     episodes: int = 0
     seconds_per_step: float = 0.0
+    state_fault: str = ""
+    holds: Mapping[str, frozenset[str]] | None = None
 
 
 @dataclass
@@ -111,6 +116,7 @@ class OneGame:
         self._handed: set[str] = set()  # who is handed an action: also those who are over and still listed
         self.steps = self.episodes = 0
         self.terminated = self._lists_agents = False
+        self._bounds = False  # whether what is returned now is held to its bounds
 
     def where(self) -> str:
         """Returns where the game stands, for messages."""
@@ -190,7 +196,7 @@ class OneGame:
             if self.terminated:
                 return  # what comes after the end is worth nothing, whatever it is
             raise GameError(f"the game raised {error!r} in state() {self.where()}.") from error
-        self._write(buffer, reader, state, "state", None)
+        self._write(buffer, reader, state, "state", None, self._bounds)
 
     def _check_names(self, call: str, what: str, entries: Any) -> None:
         if not isinstance(entries, Mapping):
@@ -270,10 +276,10 @@ class OneGame:
         contract = self._contract
         listed = self.env.agents if self._lists_agents and not over else None
         acting = getattr(self.env, "acting", None)
-        bounds = not contract.trusted and (
+        self._bounds = not contract.trusted and (
             self.episodes <= FIRST_EPISODES or (self.steps + self._number) % ONE_STEP_OF == 0
         )
-        if bounds:
+        if self._bounds:
             self._check_spaces()
         self._acting, self._asked, self._handed = set(), set(), set()
         for agent, reader in contract.readers.items():
@@ -283,7 +289,9 @@ class OneGame:
                 observation = observations[agent]
                 if agent in contract.masked:
                     observation, mask = self._split(agent, observation)
-                self._write(self._observations[agent], reader, observation, "observation of agent ", agent, bounds)
+                self._write(
+                    self._observations[agent], reader, observation, "observation of agent ", agent, self._bounds
+                )
             allowed = self._keep_mask(agent, mask)
             there = (over or seen) and agent not in self._over
             if listed is not None:

@@ -20,6 +20,7 @@ from rllib_biac.envs.errors import GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
 from rllib_biac.envs.one_game import ACTION_MASK, Contract, Look, OneGame
 from rllib_biac.envs.reading import SpaceReader
+from rllib_biac.envs.watchdog import Watchdog
 
 
 def _split_mask(space: gym.Space) -> tuple[gym.Space, bool]:
@@ -95,26 +96,28 @@ class ParallelEnvBatch(BatchedGame):
             raise ValueError(f"num_games must be at least 1; got {num_games}.")
         self.num_games, self.ends_apart = num_games, not trusted
         self._seeds: list[int | None] = rng.integers(2**31, size=num_games).tolist()
-        envs = [adapt(factory()) for _ in range(num_games)]
-        self.possible_agents = list(envs[0].possible_agents)
-        if len(set(self.possible_agents)) < len(self.possible_agents):
-            raise ValueError(f"{envs[0]}: possible_agents names one agent twice: {self.possible_agents}.")
         self.outcome_names: list[str] = []
-        self.contract = self._read_spaces(envs[0])
+        if trusted or looking or (look and look.steps):
+            first = self._first_of(factory)
+            if trusted:
+                look = Look(masks=bool(self.contract.masked) or self._masks_at_first(first))
+        else:
+            with Watchdog() as calling:
+                calling("the constructor")
+                first = self._first_of(factory)
+                look = _looked(factory, first, look or Look(), calling)
         self.contract.looking, self.contract.trusted = looking, trusted
-        if trusted:
-            look = Look(masks=bool(self.contract.masked) or self._masks_at_first(envs[0]))
-        elif not looking and not (look and look.steps):
-            expected, other = look or Look(), adapt(factory())
-            if other.unwrapped is envs[0].unwrapped:
-                raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
-            game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
-            found = look_at(game, game.contract)
-            look = dataclasses.replace(
-                found, absences=found.absences or expected.absences, masks=found.masks or expected.masks
-            )
         self.look = self.contract.look = look or Look()
-        self._make_arrays(envs)
+        self._make_arrays([first, *(adapt(factory()) for _ in range(num_games - 1))])
+
+    def _first_of(self, factory: Callable[[], ParallelEnv]) -> ParallelEnv:
+        """Makes the first copy, and reads what it declares."""
+        env = adapt(factory())
+        self.possible_agents = list(env.possible_agents)
+        if len(set(self.possible_agents)) < len(self.possible_agents):
+            raise ValueError(f"{env}: possible_agents names one agent twice: {self.possible_agents}.")
+        self.contract = self._read_spaces(env)
+        return env
 
     def _read_spaces(self, env: ParallelEnv) -> Contract:
         declared = {agent: (env.observation_space(agent), env.action_space(agent)) for agent in self.possible_agents}
@@ -169,6 +172,8 @@ class ParallelEnvBatch(BatchedGame):
             first.env.state()
         except (AttributeError, NotImplementedError):
             return None
+        except (Exception, SystemExit) as error:
+            raise GameError(f"the game raised {error!r} when it was asked for its state.") from error
         return SpaceReader(space, "state") if isinstance(space, gym.Space) else None
 
     @functools.cached_property
@@ -184,6 +189,11 @@ class ParallelEnvBatch(BatchedGame):
     def copies(self) -> list[ParallelEnv]:
         """The games themselves, one after the other."""
         return [game.env for game in self._games]
+
+    @property
+    def acts(self) -> np.ndarray:
+        """Who acts at the coming step, (N, agents) bool."""
+        return self._acts.copy()
 
     def reset(self, mask: np.ndarray | None = None) -> None:
         """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
@@ -272,6 +282,16 @@ class ParallelEnvBatch(BatchedGame):
         if name not in self.outcome_names:
             self.outcome_names.append(name)
         return self.outcome_names.index(name)
+
+
+def _looked(factory: Callable[[], ParallelEnv], first: ParallelEnv, expected: Look, calling: Watchdog) -> Look:
+    """Looks at a copy of a game made for that; returns what was found, and what is expected beyond."""
+    copy = adapt(factory())
+    if copy.unwrapped is first.unwrapped:
+        raise ValueError(f"{copy}: the factory returned one object twice; make a new game at every call.")
+    game = ParallelEnvBatch(lambda: copy, 1, np.random.default_rng(LOOK_SEED), looking=True)
+    found = look_at(game, game.contract, calling)
+    return dataclasses.replace(found, absences=found.absences or expected.absences, masks=found.masks or expected.masks)
 
 
 def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:

@@ -20,6 +20,7 @@ from pettingzoo import ParallelEnv
 
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.errors import GameError
 
 FORMS = "'package.module:factory', or a gymnasium id such as 'module:Name-v0'"
 # What a module of PettingZoo's calls its game, best first: turns only where there is no parallel form.
@@ -171,7 +172,7 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
         factory, kwargs = partial(factory, dict(kwargs)), {}
     try:
         return factory(**kwargs)
-    except ValueError:
+    except (ValueError, GameError):
         raise
     except Exception as error:  # a game may raise anything; whose it is, the reader sees
         place = _place(error, lambda frame: True)

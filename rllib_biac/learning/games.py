@@ -90,7 +90,7 @@ def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
         return make(env, **kwargs)
     try:
         made = env(**kwargs)
-    except ValueError:
+    except (ValueError, GameError):
         raise
     except Exception as error:
         raise GameError(f"making it raised {error!r}, with the settings {dict(kwargs)}.") from error
@@ -119,6 +119,7 @@ class StateReader:
 
     Raises:
         ValueError: if the source is `"env"` and the game has no state.
+        GameError: if it has one with which something is wrong, as a look at the game showed.
     """
 
     def __init__(self, games: BatchedGame, source: str) -> None:
@@ -126,6 +127,12 @@ class StateReader:
         self._source = source
         agents = games.possible_agents
         if source == "env":
+            look: Look | None = getattr(games, "look", None)
+            if look is not None and look.state_fault:
+                raise GameError(
+                    f"{look.state_fault} (seen in a look at the game) Mend its state(), or write state: observations "
+                    "to use all agents' observations side by side."
+                )
             if games.state_space is None:
                 raise ValueError(
                     "the game has no state() (or no state_space), and the config says state: env. "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
 from rllib_biac.envs.batched import BatchedGame
-from rllib_biac.envs.look import random_actions
+from rllib_biac.envs.look import Telling, random_actions
+from rllib_biac.envs.one_game import STATE, Look
+from rllib_biac.learning.partners import WithPartners
 from rllib_biac.learning.team import Team
-from rllib_biac.learning.transitions import joint_state
 
 # How often a game is looked at, in how many steps of one episode at most, and for how long about, to see what
 # observations tell.
@@ -25,34 +27,35 @@ TAKEN = (
 def tell_less(games: BatchedGame, source: str) -> list[str]:
     """Returns the agents whose observations do not hold all that the state holds, as far as a little random play shows.
 
-    An observation holds the state if each number of the state that differs from look to look is found in it, always at
-    the same place.
-
     Args:
-        games: which are started anew for it.
+        games: where nobody has looked at them yet, they are started anew for it. Of games with partners only those who
+            learn are asked about.
         source: what the state is, as for `StateReader`.
     """
-    agents, rng = games.possible_agents, np.random.default_rng(0)
-    states: list[np.ndarray] = []
-    observed: dict[str, list[np.ndarray]] = {agent: [] for agent in agents}
-    begin = time.monotonic()
-    while len(states) < _LOOKS and (len(states) < 2 or time.monotonic() - begin < _SECONDS):
+    look: Look | None = getattr(games, "look", None)
+    holds = look.holds if look is not None else None
+    if holds is None:
+        holds = _held(games.games if isinstance(games, WithPartners) else games, source)
+    whole = {STATE} if source == "env" else set(games.possible_agents)
+    return [agent for agent in games.possible_agents if not whole <= holds[agent]]
+
+
+def _held(games: BatchedGame, source: str) -> Mapping[str, frozenset[str]]:
+    """Plays games at random; returns what `Look.holds` is to say."""
+    rng, telling = np.random.default_rng(0), Telling()
+    looks, begin = 0, time.monotonic()
+    while looks < _LOOKS and (looks < 2 or time.monotonic() - begin < _SECONDS):
         games.reset()
         for _ in range(_STEPS):
-            seen, own = games.observe(), games.state() if source == "env" else None
-            states.append((joint_state(seen, agents) if own is None else own).reshape(games.num_games, -1))
-            for agent in agents:
-                observed[agent].append(joint_state(seen, [agent]))
+            seen, looks = games.observe(), looks + 1
+            if source == "env" and (state := games.state()) is not None:
+                seen[STATE] = state
+            for game in range(games.num_games):
+                telling.add({name: values[game] for name, values in seen.items()})
             step = games.step(random_actions(games, rng))
             if (step.terminated | step.truncated).any():
                 break
-    columns = np.concatenate(states).astype(np.float32).T  # (state size, looks)
-    state = {column.tobytes() for column in columns if np.ptp(column) > 0}
-    return [
-        agent
-        for agent in agents
-        if not state <= {column.tobytes() for column in np.concatenate(observed[agent]).astype(np.float32).T}
-    ]
+    return telling.holds()
 
 
 def deployable(team: Team, less: list[str]) -> str:

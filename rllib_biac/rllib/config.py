@@ -362,10 +362,11 @@ class JointConfig(AlgorithmConfig):
         with naming(self.env):
             games = make_games(self.game(), 1, np.random.default_rng(0), self.env_config, expected)
         try:
-            spec = StateReader(games, self.state).team_spec(hierarchy, settings)
-            played = games.games if isinstance(games, WithHistory) else games
-            if isinstance(played, WithPartners):
-                played.try_partners()
+            with naming(self.env):
+                spec = StateReader(games, self.state).team_spec(hierarchy, settings)
+                played = games.games if isinstance(games, WithHistory) else games
+                if isinstance(played, WithPartners):
+                    played.try_partners()
             if getattr(settings, "information", "own") is None and log_once(f"information/{name_of(self.env)}"):
                 self._say_who_knows_what(games)
         finally:

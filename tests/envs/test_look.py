@@ -1,0 +1,108 @@
+"""What one look at a game finds out: its state, and whose observations hold whose."""
+
+import numpy as np
+import pytest
+
+from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.look import Telling
+from rllib_biac.envs.one_game import STATE
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.learning.games import GameWithPartners, StateReader, make_games
+from rllib_biac.learning.information import tell_less
+from rllib_biac.learning.partners import at_random
+from tests.games import Probe
+
+STATES = {
+    "shape": lambda: np.zeros(3, np.float32),
+    "NaN": lambda: np.array([np.nan, 0.0], np.float32),
+    "bounds": lambda: np.array([99.0, 0.0], np.float32),
+    "text": lambda: "here",
+    "ZeroDivisionError": lambda: 1 / 0,
+}
+SAID = {"shape": r"has shape \(3,\)", "bounds": "holds 99.0", "NaN": "NaN", "text": "shape", "ZeroDivisionError": ""}
+
+
+class WrongState(Probe):
+    """Its state is wrong, from step 1 or from the very start; observations are not."""
+
+    def __init__(self, kind, start):
+        super().__init__()
+        self.kind, self.begin = kind, start
+
+    def observe(self):
+        return {agent: np.zeros(2, np.float32) for agent in self.possible_agents}
+
+    def state(self):
+        return np.zeros(2, np.float32) if self.time < self.begin else STATES[self.kind]()
+
+    def pay(self, *actions):
+        return (0.0, 0.0), self.time == 3, False
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("kind", STATES)
+def test_a_wrong_state_is_refused_before_the_first_step_where_it_is_asked_for(kind, start):
+    games = make_games(lambda: WrongState(kind, start), 1, np.random.default_rng(0), {})
+    with pytest.raises(GameError, match=f"(?s){SAID[kind] or kind}.*write state: observations"):
+        StateReader(games, "env")
+    StateReader(games, "observations")
+    games.reset()  # and it is played well without
+
+
+class Whispers(Probe):
+    """`one` sees two coins, `two` the second of them and a constant; the state holds both and no more."""
+
+    def start(self):
+        self.coins = self.rng.standard_normal(2).astype(np.float32)
+
+    def observe(self):
+        return {"one": self.coins, "two": np.array([5.0, self.coins[1]], np.float32)}
+
+    def state(self):
+        return self.coins[::-1].copy()
+
+
+def test_a_look_tells_who_sees_what_others_see():
+    games = make_games(Whispers, 1, np.random.default_rng(0), {})
+    assert games.look.holds == {"one": {"one", "two", STATE}, "two": {"two"}, STATE: {"one", "two", STATE}}
+    assert tell_less(games, "env") == tell_less(games, "observations") == ["two"]
+
+
+def test_the_one_look_is_all_that_is_played_to_tell_it():
+    games = make_games(GameWithPartners(Whispers, {"one": at_random}), 1, np.random.default_rng(0), {})
+    for played in ("reset", "step"):
+        setattr(games.games, played, None)
+    assert tell_less(games, "env") == ["two"]
+    assert tell_less(games, "observations") == []  # of those who learn, it is alone
+
+
+def test_partners_of_a_game_of_the_package_are_not_asked_to_play():
+    games = make_games(GameWithPartners("signalling_v0", {"player_0": None}), 1, np.random.default_rng(0), {})
+    assert tell_less(games, "env") == ["player_1"]
+
+
+def test_numbers_are_compared_by_their_history_and_not_by_their_place():
+    rng, telling = np.random.default_rng(0), Telling()
+    for _ in range(5):
+        a, b = rng.standard_normal(2)
+        telling.add({"both": [b, 1.0, a], "first": [a], "sum": [a + b], "none": [3.0], "zeros": [0.0 * a]})
+    assert telling.holds()["both"] == {"both", "first", "none", "zeros"}
+    assert telling.holds()["first"] == {"first", "none", "zeros"}
+    assert telling.holds()["sum"] == {"sum", "none", "zeros"}
+
+
+class Mutes(Whispers):
+    """Both see all coins, and `two` acts only where the first is positive: `one` does not see whether it does."""
+
+    def observe(self):
+        return dict.fromkeys(self.possible_agents, self.coins)
+
+    @property
+    def acting(self):
+        return {"one", "two"} if self.coins[0] > 0 else {"one"}
+
+
+def test_who_acts_is_part_of_what_is_told():
+    games = ParallelEnvBatch(Mutes, 1, np.random.default_rng(0))
+    assert games.look.absences
+    assert games.look.holds == {"one": {"one"}, "two": {"one", "two", STATE}, STATE: {"one", "two", STATE}}
