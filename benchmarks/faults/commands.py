@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -47,6 +49,7 @@ def start(arguments: list[str], cpus: int = 1) -> subprocess.Popen[str]:
         text=True,
         env=environment,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup may have had it ignored
     )
 
 
@@ -245,6 +248,64 @@ def killed_while_saving(seed: int, folder: Path) -> None:
     check_exact(algo, seed)
     judge(algo)
     algo.stop()
+
+
+# What changes names in a save: rename, replacement, removal, and rights.
+_CHANGES = ("rename", "replace", "unlink", "remove", "rmdir", "chmod")
+
+
+def killed_at_each_change(seed: int, folder: Path) -> None:
+    """`kill -9` before each rename, replacement and removal of a save over a checkpoint, one after the other.
+
+    Either checkpoint is found and whole, and the next save leaves nothing of the kill.
+    """
+    algo, saved = build(seed), folder / "saved"
+    books = Books(algo)
+    for _ in range(HARM_AT):
+        books.train()
+    algo.save_to_path(folder / "before")
+    books.train()
+    changes, found = 0, set()
+    while True:
+        shutil.copytree(folder / "before", saved)
+        if not (child := os.fork()):
+            _dies_at(changes)
+            algo.save_to_path(saved)
+            os._exit(0)
+        if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+            break
+        changes += 1
+        again = BiAC.from_checkpoint(saved)
+        found.add(last(again))
+        again.save_to_path(saved)
+        again.stop()
+        require(is_whole(saved), f"killed at change {changes} of a save, the next save is not whole")
+        left = [path.name for path in folder.iterdir() if path.name.endswith(".replaced")]
+        require(not left, f"killed at change {changes} of a save, the next save leaves {left}")
+        shutil.rmtree(saved)
+    require(changes > 10 and found == {HARM_AT, HARM_AT + 1}, f"{changes} changes, checkpoints of {found} were found")
+    algo.stop()
+    algo = BiAC.from_checkpoint(saved)
+    Books(algo).train(lambda: last(algo) >= ITERATIONS)
+    check_exact(algo, seed)
+    judge(algo)
+    algo.stop()
+
+
+def _dies_at(change: int) -> None:
+    """Has this process be killed before its next but so many changes of names."""
+    left = iter(range(change, -1, -1))
+
+    def dying(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not next(left, 0):
+                kill(os.getpid())
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in _CHANGES:
+        setattr(os, name, dying(getattr(os, name)))
 
 
 def save_for_ever(folder: Path, seed: int) -> None:

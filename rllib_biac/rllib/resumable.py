@@ -285,8 +285,9 @@ class ResumableAlgorithm(Algorithm):
         """Says so where a remote learner died: RLlib restarts none, and what only it knew is in checkpoints alone."""
         try:
             yield
-        except ray.exceptions.RayError as error:
-            # Of several learners the others fail too, waiting for its gradients.
+        except Exception as error:
+            # RLlib leaves the answers of the dead out, and stumbles over that in its own ways. Of several learners the
+            # others fail too, waiting for its gradients.
             learners = compat.remote_learners(self.learner_group)
             dead = next((number for number, learner in enumerate(learners) if _is_dead(learner)), None)
             if dead is None:

@@ -85,8 +85,10 @@ def test_a_dead_learner_is_named_and_its_checkpoint_goes_on(ray, tmp_path):
     path = algo.save_to_path(tmp_path / "saved")
     (pid,) = (each.get() for each in algo.learner_group.foreach_learner(lambda learner: os.getpid()))
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"remote learner 0 of 1 died.*max_failures.*--resume.*from_checkpoint"):
-        algo.train()
+    for then in (algo.train, lambda: algo.save_to_path(tmp_path / "late"), algo.get_state):
+        with pytest.raises(RuntimeError, match=r"remote learner 0 of 1 died.*max_failures.*--resume.*from_checkpoint"):
+            then()
+    assert not (tmp_path / "late").exists()
     algo.stop()
     algo = BiAC.from_checkpoint(path)
     algo.train()
