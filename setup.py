@@ -66,6 +66,9 @@ setup(
             "coverage>=7.10",  # which lines tests run, in Ray's workers too; mutants are drawn from these lines
             "hypothesis",  # thousands of bad inputs, from a description of each kind
             "optuna>=4",  # the tests of `search_alg: optuna`
+            "moto[s3]>=5",  # a bucket on this machine, for runs whose results lie in one
+            "flask",  # moto's server needs it
+            "flask-cors",  # and this
             "pytest-timeout",  # a hung worker fails its test instead of the whole run
             "ruff",  # lint
             "mypy",  # types

@@ -49,6 +49,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from buckets import bucket_lost
 from commands import (
     command_killed,
     head_killed,
@@ -136,6 +137,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Case("two commands in one folder", two_commands, RESUME),
         Case("a bit of the newest checkpoint flipped", newest_damaged, RESUME),
         Case("memory runs out in one of two trials", memory_runs_out, MAX_FAILURES),
+        Case("a bucket lost in the middle of a run", bucket_lost, RESUME),
     ),
     "several nodes": (
         Case("node removed and another added: of the runners", node_replaced, IN_PLACE),

@@ -23,7 +23,6 @@ def compare(
     Raises:
         Mistake: if a folder holds no trials, or `out` cannot be written.
     """
-    click.echo(f"reading {', '.join(folders)}", err=True)
     # These imports take seconds.
     from rllib_biac.report import comparison
     from rllib_biac.report.page import write_comparison

@@ -218,7 +218,6 @@ def export(checkpoint: Path, file: Path) -> None:
     except ValueError as error:
         raise Mistake(str(error)) from error
     save_team(file, team, algorithm)
-    click.echo(f"weights of {checkpoint} written to {file}")
 
 
 def show(report: dict[str, Any], as_json: bool) -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import traceback
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from rllib_biac.cli.options import (
     overridable,
     traceback_option,
 )
-from rllib_biac.experiments import checks, overrides, reading
+from rllib_biac.experiments import checks, overrides, reading, remote
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.rllib.hints import did_you_mean
@@ -165,7 +165,9 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
         click.echo("Nothing was started: leave --dry-run out to train.")
         return 0
     for experiment in experiments:
-        if "://" not in experiment.storage_path:
+        if remote.is_remote(experiment.storage_path):
+            remote.check_writable("--storage-path", experiment.storage_path)
+        else:
             writable("--storage-path", experiment.storage_path)
     return run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
 
@@ -246,16 +248,18 @@ def evaluate(
         raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
     if starts is not None and _given(ctx, "episodes"):
         raise Mistake("--starts plays one episode from each start: leave --episodes out.")
-    folder = evaluation.find(checkpoint)
-    if not as_json:
-        click.echo(f"playing {folder}", err=True)
-    listed = evaluation.read_starts(starts) if starts is not None else []
-    asked = evaluation.Asked(
-        len(listed) or episodes, seed, listed, env_config, render_to, best_response or 0, on_observations
-    )
-    with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
-        found = evaluation.evaluate(folder, asked)
-    evaluation.show(found, as_json)
+    with remote.here(checkpoint) as here:
+        folder = evaluation.find(here)
+        named = remote.named(folder, here, checkpoint)
+        if not as_json:
+            click.echo(f"playing {named}", err=True)
+        listed = evaluation.read_starts(starts) if starts is not None else []
+        asked = evaluation.Asked(
+            len(listed) or episodes, seed, listed, env_config, render_to, best_response or 0, on_observations
+        )
+        with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
+            found = evaluation.evaluate(folder, asked)
+    evaluation.show(found | {"checkpoint": named}, as_json)
 
 
 @main.command()
@@ -274,7 +278,10 @@ def export(checkpoint: str, file: Path) -> None:
         raise Mistake(f"{file}: the file's name must end in .safetensors.")
     if not file.absolute().parent.is_dir():
         raise Mistake(f"{file}: there is no folder {file.absolute().parent}.")
-    evaluation.export(evaluation.find(checkpoint), file)
+    with remote.here(checkpoint) as here:
+        folder = evaluation.find(here)
+        evaluation.export(folder, file)
+        click.echo(f"weights of {remote.named(folder, here, checkpoint)} written to {file}")
 
 
 @main.command()
@@ -296,13 +303,23 @@ def reproduce(experiments: tuple[str, ...], seeds: int | None, out: str, cpus: i
 
 @main.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="[default: DIR/report.html]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="[default: DIR/report.html]",
+)
 @traceback_option
 def report(folder: str, out: Path | None) -> None:
     """Turn DIR, the results of `train` or `reproduce`, into one HTML page that needs no network."""
     from rllib_biac.cli import report as reporting
 
-    reporting.report(folder, out)
+    if remote.is_remote(folder) and out is None:
+        out = Path("report.html")
+    with remote.here(folder) as here:
+        reporting.report(here, out)
+        if out is not None and here != folder:  # the page names the copy
+            out.write_text(remote.named(out.read_text(encoding="utf-8"), here, folder), encoding="utf-8")
 
 
 @main.command()
@@ -348,7 +365,11 @@ def compare(folders: tuple[str, ...], out: Path, episodes: int, seed: int, best_
         for w in (option, value)
     ]
     given += ["--best-response", str(best_response)] if best_response else []
-    comparing.compare(folders, out, episodes, seed, best_response, shlex.join(["rllib", "compare", *folders, *given]))
+    command = shlex.join(["rllib", "compare", *folders, *given])
+    click.echo(f"reading {', '.join(folders)}", err=True)
+    with ExitStack() as stack:
+        here = [stack.enter_context(remote.here(folder)) for folder in folders]
+        comparing.compare(here, out, episodes, seed, best_response, command)
 
 
 @main.group()

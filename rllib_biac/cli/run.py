@@ -22,6 +22,7 @@ from rllib_biac.experiments.cluster import Cluster, check_resources, started
 from rllib_biac.experiments.locks import locked
 from rllib_biac.experiments.metrics import flat
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.remote import address_of
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.experiments.resume import begun, make_ready
 from rllib_biac.experiments.schedulers import MUTATIONS
@@ -87,6 +88,9 @@ def run(
             progress = Progress(experiment.stop, len(experiment.trials))
             try:
                 trials = train(experiment, _say, [progress], stopping, resume=begun_before, verbose=verbose)
+            except OSError as error:  # a store that is gone; of a trial's own errors Tune tells otherwise
+                click.echo(f"{experiment.folder} fails ({error}). {_go_on([experiment], again)}", err=True)
+                return FAILED
             finally:
                 progress.close()
             if stopping.exit_code:
@@ -148,17 +152,17 @@ def _report(trial: Any, experiment: Experiment, several: bool) -> int:
         mutated = {(key,): trial.config[key] for key in experiment.scheduler[MUTATIONS]}
         click.echo(f"  ended with: {grid.label(mutated)}")
     if trial.checkpoint:
-        path = trial.checkpoint.path
+        path = address_of(experiment.folder, trial.checkpoint.path)
         click.echo(f"  checkpoint: {path}")
         drawn = " --render-to game.gif" if can_draw(trial.config["env"], dict(trial.config["env_config"])) else ""
         click.echo(f"  play it:    rllib evaluate {shlex.quote(path)}{drawn}")
     else:
         click.echo(f"  results: {trial.path} (no checkpoint)")
-    _show_notes(trial)
+    _show_notes(trial, experiment)
     return 0
 
 
-def _show_notes(trial: Any) -> None:
+def _show_notes(trial: Any, experiment: Experiment) -> None:
     """Prints what looks wrong with a run, and how to learn more."""
     courses = {
         key: diagnosis.Course(found["min"], found["max"], found["last"])
@@ -168,7 +172,8 @@ def _show_notes(trial: Any) -> None:
     notes = diagnosis.of_training(dict(flat(trial.last_result)), courses)
     show_notes(notes)
     if notes and trial.checkpoint:
-        click.echo(f"  measure it:  rllib evaluate {shlex.quote(trial.checkpoint.path)} --best-response 20000")
+        path = address_of(experiment.folder, trial.checkpoint.path)
+        click.echo(f"  measure it:  rllib evaluate {shlex.quote(path)} --best-response 20000")
 
 
 def _report_best(trials: list[Any], compared: Compared | None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rllib_biac.experiments import grid, ranges
+from rllib_biac.experiments import grid, ranges, remote
 from rllib_biac.experiments.metrics import flat
 from rllib_biac.experiments.mistakes import Mistake
 
@@ -55,20 +55,21 @@ _ABSENT = object()
 Key = tuple[str, ...]
 
 
-def flags_of(folder: Path) -> dict[str, Any]:
+def flags_of(folder: str) -> dict[str, Any]:
     """Returns the flags that a run was started with: a resumed run has them too, without their being given again."""
     return _read(folder).get("flags", {})
 
 
 def write(experiment: Experiment) -> None:
     """Writes down what a run is started with, in its folder."""
-    if "://" in experiment.folder:
-        return
-    folder = Path(experiment.folder)
+    folder, content = Path(experiment.folder), json.dumps(_written(experiment.draft))
     with contextlib.suppress(OSError):  # what cannot be written there, Tune says itself
+        if remote.is_remote(experiment.folder):
+            remote.write(f"{experiment.folder}/{_RECORD}", content.encode())
+            return
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / f"{_RECORD}.new"
-        written.write_text(json.dumps(_written(experiment.draft)), encoding="utf-8")
+        written.write_text(content, encoding="utf-8")
         os.replace(written, folder / _RECORD)
 
 
@@ -76,9 +77,10 @@ def _written(draft: Draft) -> dict[str, Any]:
     return {"settings": _plain(draft.settings), "flags": _plain(draft.flags)}
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: str) -> dict[str, Any]:
+    path = f"{folder}/{_RECORD}"
     try:
-        read = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        read = json.loads((remote.read(path) or b"") if remote.is_remote(folder) else Path(path).read_bytes())
         return read if isinstance(read["settings"], dict) and isinstance(read["flags"], dict) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
@@ -104,7 +106,7 @@ def differences(experiment: Experiment, say: Callable[[str], None]) -> dict[Key,
     Raises:
         Mistake: if a setting changed that may not.
     """
-    before = {} if "://" in experiment.folder else _read(Path(experiment.folder))
+    before = _read(experiment.folder)
     if not before:
         say(f"What {experiment.folder} was started with is not known: its trials go on with their own settings.")
         return {}

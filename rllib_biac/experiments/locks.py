@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.remote import is_remote
 
 _LOCK, _OWNER = ".lock", ".lock_owner"
 
@@ -29,7 +30,7 @@ def locked(folder: str, say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         Mistake: if another command works there.
     """
-    if "://" in folder:
+    if is_remote(folder):
         say(f"{folder} cannot be locked: let no other command work there at the same time.")
         yield
         return

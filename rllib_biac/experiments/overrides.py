@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rllib_biac.experiments import ranges
@@ -29,7 +28,7 @@ def override(draft: Draft, flags: dict[str, Any]) -> Draft:
     name = given.get("name", draft.name)
     if given.get("resume"):
         storage = given.get("storage_path") or draft.settings.get("storage_path")
-        given = flags_of(Path(storage_of({"storage_path": storage} if storage else {}), name)) | given
+        given = flags_of(f"{storage_of({'storage_path': storage} if storage else {}).rstrip('/')}/{name}") | given
     settings = dict(draft.settings)
     own = given.get("config", {})
     settings |= {key: given[key] for key in ("stop", "num_samples", "storage_path") if key in given}

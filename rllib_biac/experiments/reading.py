@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from rllib_biac.experiments import remote
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.rllib.hints import did_you_mean
 
@@ -78,7 +79,7 @@ class Draft:
 def storage_of(settings: Mapping[str, Any]) -> str:
     """Returns the folder or address that holds an experiment's folder."""
     storage = str(settings.get("storage_path", DEFAULT_STORAGE))
-    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
+    return storage if remote.is_remote(storage) else os.path.abspath(os.path.expanduser(storage))
 
 
 def find(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 import zipfile
@@ -15,6 +16,7 @@ from ray import cloudpickle
 from ray.tune import Callback
 from ray.tune.result import EXPR_RESULT_FILE
 
+from rllib_biac.experiments import remote
 from rllib_biac.experiments.changes import apply, differences, reached
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import Experiment
@@ -104,8 +106,10 @@ def _is_readable(path: Path, kept: bytes) -> bool:
 
 
 def begun(experiment: Experiment) -> bool:
-    """Tells whether an experiment's folder has something to resume. Returns True for every remote folder."""
-    return "://" in experiment.folder or any(Path(experiment.folder).glob(_RECORDS))
+    """Tells whether an experiment's folder has something to resume."""
+    if remote.is_remote(experiment.folder):
+        return any(fnmatch.fnmatch(name, _RECORDS) for name in remote.names(experiment.folder))
+    return any(Path(experiment.folder).glob(_RECORDS))
 
 
 def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:
@@ -120,9 +124,26 @@ def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:
     """
     if not begun(experiment):
         return False
-    if "://" not in experiment.folder:
+    if not remote.is_remote(experiment.folder):
         mend(Path(experiment.folder), say, experiment)
+        return True
+    with remote.here(experiment.folder) as copy:
+        before = _records(Path(copy))
+        mend(Path(copy), lambda text: say(remote.named(text, copy, experiment.folder)), experiment)
+        after = _records(Path(copy))
+    try:
+        for name in after:
+            if after[name] != before.get(name):
+                remote.write(f"{experiment.folder}/{name}", after[name])
+        for name in before.keys() - after.keys():
+            remote.remove(f"{experiment.folder}/{name}")
+    except OSError as error:
+        raise Mistake(f"{experiment.folder} cannot be resumed: it cannot be written ({error}).") from error
     return True
+
+
+def _records(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def _refuse_old(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from ray import tune
 
 from rllib_biac.experiments.callbacks import Comparison, SaveAndStop
+from rllib_biac.experiments.remote import is_remote
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.experiments.resume import KeepRecord
 from rllib_biac.experiments.schedulers import make_scheduler
@@ -50,7 +51,8 @@ def train(
     """
     if not verbose:
         # The caller reports failures and interruptions in a readable form.
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        for name in ("ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     compat.retry_what_ray_killed()
     # All trials are created at once, so that --resume continues the whole sweep. A searcher creates its trials one by
     # one, because it uses the results of the earlier ones.
@@ -68,7 +70,7 @@ def train(
     handler = signal.getsignal(signal.SIGUSR1)
     with stopping.training():
         callbacks.append(SaveAndStop(stopping, say))
-        if "://" not in experiment.folder:
+        if not is_remote(experiment.folder):
             callbacks.append(KeepRecord(Path(experiment.folder)))
         analysis = tune.run(
             made,

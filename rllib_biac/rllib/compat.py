@@ -15,7 +15,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -381,20 +381,22 @@ def training_result(folder: Path, metrics: dict[str, Any]) -> Any:
     return _TrainingResult(Checkpoint(str(folder)), metrics)
 
 
-def earlier_checkpoints(given: Any) -> list[Path]:
-    """Returns the checkpoints before one, the newest last. There are none of one that is not on this machine.
+def earlier_checkpoints(given: Any) -> list[Any]:
+    """Returns Tune's checkpoints before one, the newest first, wherever they lie.
 
     Args:
         given: what `Trainable.restore` takes: a path, a checkpoint, or what Tune saved with one.
     """
-    from pyarrow.fs import LocalFileSystem
+    from pyarrow.fs import FileSelector, LocalFileSystem
+    from ray.tune import Checkpoint
 
     checkpoint = getattr(given, "checkpoint", given)
-    if not isinstance(getattr(checkpoint, "filesystem", LocalFileSystem()), LocalFileSystem):
-        return []
-    folder = Path(getattr(checkpoint, "path", checkpoint))
-    found = sorted(folder.parent.glob(f"{folder.name.rpartition('_')[0]}_*")) if "_" in folder.name else []
-    return [path for path in found if path.name < folder.name]
+    filesystem = getattr(checkpoint, "filesystem", LocalFileSystem())
+    path = PurePosixPath(getattr(checkpoint, "path", checkpoint))
+    beside = filesystem.get_file_info(FileSelector(str(path.parent), allow_not_found=True))
+    kind = path.name.rpartition("_")[0]  # "checkpoint"
+    found = sorted((info.path for info in beside if kind and info.base_name.startswith(f"{kind}_")), reverse=True)
+    return [Checkpoint(each, filesystem) for each in found if PurePosixPath(each).name < path.name]
 
 
 def asha_rungs(scheduler: Any) -> list[Any] | None:

@@ -199,14 +199,19 @@ class ResumableAlgorithm(Algorithm):
         try:
             super().restore(checkpoint_path)
         except DamagedFile as error:
-            earlier = compat.earlier_checkpoints(checkpoint_path)
-            whole, wrong = checkpoints.newest_whole(earlier)
-            if whole is None:
-                raise
-            logger.warning(" ".join([str(error), *wrong, f"Training goes on from {whole}."]))
-            about = checkpoints.check(whole, hashes=False)
-            reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
-            super().restore(compat.training_result(whole, reported))
+            wrong = [str(error)]
+            for earlier in compat.earlier_checkpoints(checkpoint_path):
+                with earlier.as_directory() as folder:
+                    try:
+                        about = checkpoints.check(Path(folder))
+                    except ValueError as why:
+                        wrong.append(str(why))
+                        continue
+                    logger.warning(" ".join([*wrong, f"Training goes on from {earlier.path}."]))
+                    reported = {key: about.get(key, 0) for key in ("training_iteration", "time_total_s")}
+                    super().restore(compat.training_result(Path(folder), reported))
+                    return
+            raise
 
     @classmethod
     @override(Algorithm)
