@@ -75,6 +75,25 @@ class KeepRecord(Callback):
                 written.unlink()
 
 
+class KeepReports(Callback):
+    """Sends a trial's reports to a store together with each checkpoint, from which `--resume` goes on.
+
+    Tune sends them every five minutes. Whoever is killed in between would lose what was reported.
+
+    Args:
+        address: of the run.
+    """
+
+    def __init__(self, address: str):
+        self._address = address
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Sends them."""
+        with contextlib.suppress(OSError):  # a store that is gone is gone for Tune as well, which says so
+            reports = Path(trial.local_path, EXPR_RESULT_FILE).read_bytes()
+            remote.write(f"{self._address}/{trial.storage.trial_dir_name}/{EXPR_RESULT_FILE}", reports)
+
+
 def _copy_end(source: Path, target: Path) -> None:
     """Appends to a copy what it lacks. Two processes may do so at once: both write the same bytes in the same place."""
     with open(source, "rb") as written, open(target, "r+b" if target.exists() else "wb") as copy:

@@ -16,7 +16,7 @@ from ray import tune
 from rllib_biac.experiments.callbacks import Comparison, SaveAndStop
 from rllib_biac.experiments.remote import is_remote
 from rllib_biac.experiments.resolve import Experiment
-from rllib_biac.experiments.resume import KeepRecord
+from rllib_biac.experiments.resume import KeepRecord, KeepReports
 from rllib_biac.experiments.schedulers import make_scheduler
 from rllib_biac.experiments.searchers import make_searcher
 from rllib_biac.experiments.stopping import Stopping
@@ -70,8 +70,8 @@ def train(
     handler = signal.getsignal(signal.SIGUSR1)
     with stopping.training():
         callbacks.append(SaveAndStop(stopping, say))
-        if not is_remote(experiment.folder):
-            callbacks.append(KeepRecord(Path(experiment.folder)))
+        at = experiment.folder
+        callbacks.append(KeepReports(at) if is_remote(at) else KeepRecord(Path(at)))
         analysis = tune.run(
             made,
             search_alg=searcher,
