@@ -12,6 +12,8 @@ from gymnasium import spaces
 from rllib_biac.envs.errors import GameError
 
 MAX_JOINT_ENTRIES = 4096
+# A network has an output for each action of a Discrete space, and a mask an entry: here a gigabyte at 256 games.
+MAX_ACTIONS = 2**20
 
 
 class ActionReader:
@@ -47,6 +49,11 @@ class ActionReader:
         self._counts: list[int] = []  # of values, by entry
         match space:
             case spaces.Discrete():
+                if space.n > MAX_ACTIONS:
+                    raise ValueError(
+                        f"{what}: action space {space} has more than {MAX_ACTIONS:,} actions, each of which would be "
+                        "an output of its networks; write a Box of floats, or a MultiDiscrete of few entries."
+                    )
                 self.space = spaces.Discrete(int(space.n))
                 self._counts = [int(space.n)]
             case spaces.MultiDiscrete():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import numpy as np
+
+# A game may raise anything; Ctrl-C alone is its user's.
+RAISED_BY_GAMES = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 class GameError(RuntimeError):

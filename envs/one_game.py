@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import Adapter
-from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
 
 ACTION_MASK = "action_mask"
@@ -54,7 +54,7 @@ class Contract:
 
     Attributes:
         agents: all of them, in the game's own order.
-        spaces: agent -> (observation space, action space), as the game declares them.
+        spaces: agent -> (observation space, action space), copies of what the game declared at first.
         readers: of their observations.
         masked: agents whose observation holds an action mask.
         actions: what each agent's actions are to a team, and to the game.
@@ -116,6 +116,7 @@ class OneGame:
         self._handed: set[str] = set()  # who is handed an action: also those who are over and still listed
         self.steps = self.episodes = 0
         self.terminated = self._lists_agents = False
+        self._given: dict[str, tuple[gym.Space, gym.Space]] = {}  # the spaces that it handed out last
         self._bounds = False  # whether what is returned now is held to its bounds
 
     def where(self) -> str:
@@ -132,7 +133,7 @@ class OneGame:
             result = self.env.reset(seed=seed)
         except GameError as error:  # of an adapter
             raise GameError(f"{error} (in reset() in game {self._number})") from error
-        except (Exception, SystemExit) as error:  # a game may do anything
+        except RAISED_BY_GAMES as error:
             raise GameError(f"the game raised {error!r} in reset() in game {self._number}.") from error
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
             raise GameError(f"reset() returned {_kind(result)} in game {self._number}; write (observations, infos).")
@@ -165,7 +166,7 @@ class OneGame:
             result = self.env.step(actions)
         except GameError as error:
             raise GameError(f"{error} ({self.where()})") from error
-        except (Exception, SystemExit) as error:
+        except RAISED_BY_GAMES as error:
             raise GameError(f"the game raised {error!r} in step() {self.where()}, on actions {actions}.") from error
         if not isinstance(result, tuple) or len(result) != 5:
             raise GameError(
@@ -192,7 +193,7 @@ class OneGame:
         """
         try:
             state = self.env.state()
-        except (Exception, SystemExit) as error:
+        except RAISED_BY_GAMES as error:
             if self.terminated:
                 return  # what comes after the end is worth nothing, whatever it is
             raise GameError(f"the game raised {error!r} in state() {self.where()}.") from error
@@ -276,6 +277,8 @@ class OneGame:
         contract = self._contract
         listed = self.env.agents if self._lists_agents and not over else None
         acting = getattr(self.env, "acting", None)
+        if not isinstance(acting, Collection):  # some wrappers have an answer to every name
+            acting = None
         self._bounds = not contract.trusted and (
             self.episodes <= FIRST_EPISODES or (self.steps + self._number) % ONE_STEP_OF == 0
         )
@@ -315,14 +318,16 @@ class OneGame:
         if isinstance(self.env, Adapter):
             return
         for agent, declared in self._contract.spaces.items():
-            for space, now in zip(
-                declared, (self.env.observation_space(agent), self.env.action_space(agent)), strict=True
-            ):
-                if now is not space and now != space:
+            given = self.env.observation_space(agent), self.env.action_space(agent)
+            for space, now, before in zip(declared, given, self._given.get(agent, (None, None)), strict=True):
+                # What is handed out again may have been changed in place, which takes longer to see: at resets only.
+                if not (self.steps and now is before) and now != space:
+                    now_is = f"is {now}" if str(now) != str(space) else "was changed in place"
                     raise GameError(
-                        f"a space of agent {agent!r} is {now} {self.where()}, and was {space}: declare one that holds "
+                        f"a space of agent {agent!r} {now_is} {self.where()}, and was {space}: declare one that holds "
                         "throughout, and forbid actions by an action mask."
                     )
+            self._given[agent] = given
 
     def _check_listed(self, agent: str, listed: bool, seen: bool) -> None:
         if listed and not seen and agent not in self._over and not isinstance(self.env, Adapter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -16,9 +17,9 @@ from pettingzoo import ParallelEnv
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
-from rllib_biac.envs.errors import GameError, check_finite
+from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
-from rllib_biac.envs.one_game import ACTION_MASK, Contract, Look, OneGame
+from rllib_biac.envs.one_game import ACTION_MASK, ALL, Contract, Look, OneGame
 from rllib_biac.envs.reading import SpaceReader
 from rllib_biac.envs.watchdog import Watchdog
 
@@ -113,14 +114,21 @@ class ParallelEnvBatch(BatchedGame):
     def _first_of(self, factory: Callable[[], ParallelEnv]) -> ParallelEnv:
         """Makes the first copy, and reads what it declares."""
         env = adapt(factory())
+        if isinstance(env.possible_agents, set | frozenset):
+            raise ValueError(f"{env}: possible_agents is a set, whose order differs between processes: write a list.")
         self.possible_agents = list(env.possible_agents)
+        if reserved := {ALL, "__common__"}.intersection(self.possible_agents):
+            raise ValueError(f"{env}: an agent is named {min(reserved)!r}, which RLlib reserves: rename it.")
         if len(set(self.possible_agents)) < len(self.possible_agents):
             raise ValueError(f"{env}: possible_agents names one agent twice: {self.possible_agents}.")
         self.contract = self._read_spaces(env)
         return env
 
     def _read_spaces(self, env: ParallelEnv) -> Contract:
-        declared = {agent: (env.observation_space(agent), env.action_space(agent)) for agent in self.possible_agents}
+        declared = {
+            agent: copy.deepcopy((env.observation_space(agent), env.action_space(agent)))
+            for agent in self.possible_agents
+        }
         split = {agent: _split_mask(seen) for agent, (seen, _) in declared.items()}
         readers = {agent: SpaceReader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
         masked = {agent for agent, (_, masked) in split.items() if masked}
@@ -172,7 +180,7 @@ class ParallelEnvBatch(BatchedGame):
             first.env.state()
         except (AttributeError, NotImplementedError):
             return None
-        except (Exception, SystemExit) as error:
+        except RAISED_BY_GAMES as error:
             raise GameError(f"the game raised {error!r} when it was asked for its state.") from error
         return SpaceReader(space, "state") if isinstance(space, gym.Space) else None
 
@@ -286,10 +294,10 @@ class ParallelEnvBatch(BatchedGame):
 
 def _looked(factory: Callable[[], ParallelEnv], first: ParallelEnv, expected: Look, calling: Watchdog) -> Look:
     """Looks at a copy of a game made for that; returns what was found, and what is expected beyond."""
-    copy = adapt(factory())
-    if copy.unwrapped is first.unwrapped:
-        raise ValueError(f"{copy}: the factory returned one object twice; make a new game at every call.")
-    game = ParallelEnvBatch(lambda: copy, 1, np.random.default_rng(LOOK_SEED), looking=True)
+    other = adapt(factory())
+    if other.unwrapped is first.unwrapped:
+        raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
+    game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
     found = look_at(game, game.contract, calling)
     return dataclasses.replace(found, absences=found.absences or expected.absences, masks=found.masks or expected.masks)
 

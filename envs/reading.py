@@ -122,7 +122,7 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
 
 
 def _box(space: spaces.Box, value: Any, at: str, bounds: bool) -> np.ndarray:
-    array, dtype = np.asarray(value), np.dtype(space.dtype or np.float32)
+    array, dtype = _array(value), np.dtype(space.dtype or np.float32)
     if array.shape == () and space.shape == (1,):
         array = array[None]  # one number, where the space says a vector of one
     if array.shape != space.shape:
@@ -138,7 +138,38 @@ def _box(space: spaces.Box, value: Any, at: str, bounds: bool) -> np.ndarray:
                 raise Misfit(f"{_part(at)}holds {array[cast != array][0]}, which does not fit {dtype}")
             array = cast
     if bounds:
+        _check_told_apart(array, at)
         _check_bounds(space, array, at)
+    return array
+
+
+def _check_told_apart(array: np.ndarray, at: str) -> None:
+    """Refuses numbers that networks, which compute with float32, cannot hold, or not tell from their neighbours."""
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 2:
+        for number in array[(array > 2**24) | (array < -(2**24))].tolist():
+            if int(np.float32(number)) != number:
+                raise Misfit(
+                    f"{_part(at)}holds {number}, which float32, with which networks compute, cannot tell from its "
+                    "neighbours; write it in larger units, or as choices"
+                )
+    elif array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        large = np.isfinite(array) & (np.abs(array) > np.finfo(np.float32).max)
+        if large.any():
+            raise Misfit(f"{_part(at)}holds {array[large][0]:g}, which is too large for float32; write larger units")
+
+
+def _array(value: Any) -> np.ndarray:
+    """Returns what a game gave as an array.
+
+    Raises:
+        Misfit: if it cannot be made one, or a part of it is masked out.
+    """
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # an object of another library may raise anything, such as a tensor with a gradient
+        raise Misfit(f"cannot be turned into an array ({error})") from error
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise Misfit(f"is {value}, a masked array in which a part is missing; fill it, and say so beside it")
     return array
 
 
@@ -172,7 +203,7 @@ def _say_once(space: str, text: str) -> None:
 
 
 def _whole(value: Any, at: str) -> np.ndarray:
-    array = np.asarray(value)
+    array = _array(value)
     if array.dtype.kind not in "iub":
         raise Misfit(f"{_part(at)}is {value!r}; its space says whole numbers")
     return array
@@ -188,7 +219,7 @@ def read_mask(mask: Any, num_actions: int) -> np.ndarray:
     Raises:
         Misfit: if it is no vector of 0 and 1, one entry per action.
     """
-    array = np.asarray(mask)
+    array = _array(mask)
     if array.shape != (num_actions,):
         raise Misfit(f"has shape {array.shape}; write {(num_actions,)}, one entry per action")
     if array.dtype != bool:
@@ -206,7 +237,10 @@ def read_number(value: Any) -> float:
     """
     if type(value) is float and -1e30 < value < 1e30:
         return value
-    array = np.asarray(value)
+    try:
+        array = _array(value)
+    except Misfit as error:
+        raise Misfit(f"needs one number as its reward; what it got {error}") from error
     if array.size != 1 or array.dtype.kind not in "fiub":
         what = f"shape {array.shape}" if array.shape else repr(value)
         raise Misfit(f"needs one number as its reward; got {what}")
@@ -224,7 +258,7 @@ def read_flag(value: Any) -> bool:
     """
     if value is True or value is False:
         return value
-    array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "biu" or array not in (0, 1):
+    array = _array(value)
+    if array.size != 1 or array.dtype.kind not in "biu" or array.item() not in (0, 1):
         raise Misfit(f"is {value!r}; write True or False")
-    return bool(array)
+    return bool(array.item())

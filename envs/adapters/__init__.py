@@ -54,7 +54,7 @@ def adapt(env: Any) -> ParallelEnv:
         spaces, late = pettingzoo_spaces(parallel), False
     else:
         spaces, late = read_spaces(parallel, pettingzoo_spaces, PETTINGZOO_HINT)
-    if late or not all(isinstance(agent, str) for agent in spaces):
+    if late or not all(type(agent) is str for agent in spaces):
         return RenamedEnv(parallel, spaces)
     return parallel
 

@@ -125,7 +125,7 @@ def spaces_by(agents: Any, seen: Callable[[Any], Any], done: Callable[[Any], Any
     Raises:
         LookupError: if there are no agents, or an agent has no spaces.
     """
-    if not agents:
+    if agents is None or not len(agents):
         raise LookupError("it names no agents")
     found = {agent: (seen(agent), done(agent)) for agent in agents}
     for agent, (observation, action) in found.items():
@@ -164,5 +164,7 @@ def read_spaces(env: Any, read: Callable[[Any], Spaces], hint: str) -> tuple[Spa
 
 def pettingzoo_spaces(env: Any) -> Spaces:
     """Returns the spaces of a `ParallelEnv` or an `AECEnv`."""
-    agents = getattr(env, "possible_agents", None) or getattr(env, "agents", None)
+    agents = getattr(env, "possible_agents", None)
+    if agents is None or not len(agents):
+        agents = getattr(env, "agents", None)
     return spaces_by(agents, env.observation_space, env.action_space)

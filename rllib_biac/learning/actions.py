@@ -92,8 +92,9 @@ def _check_bounds(space: gym.spaces.Box) -> None:
     with np.errstate(over="ignore"):
         span = high - low
         middle = low + np.float32(0.5) * span
+        twice = np.float32(2.0) * span  # as in `encode`
     apart = ((low < middle) & (middle < high)) | (space.low == space.high)
-    if not (np.isfinite(span).all() and apart.all()):
+    if not (np.isfinite(twice).all() and apart.all()):
         raise ValueError(
             f"float32 has no numbers between the bounds of the actions {space}, or not their difference: let the game "
             "count in other units."

@@ -1,0 +1,170 @@
+"""Odd things that games do: each is read right, or refused before the first step with what to do about it."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
+from rllib_biac.learning.actions import ActionCoder
+from tests.foreign import Foreign
+
+
+def batch(game):
+    return ParallelEnvBatch(game, 1, np.random.default_rng(0))
+
+
+def seeing(space, value):
+    """A game in which everybody always sees one value."""
+
+    class Sees(Foreign):
+        def observation_space(self, agent):
+            return space
+
+        def see(self, agent):
+            return value
+
+    return Sees
+
+
+def whole(high, dtype=np.int64):
+    return spaces.Box(0, high, (1,), dtype)
+
+
+class RewardsWithGradients(Foreign):
+    def step(self, actions):
+        seen, rewards, *rest = super().step(actions)
+        return seen, {agent: torch.tensor(float(paid), requires_grad=True) for agent, paid in rewards.items()}, *rest
+
+
+@pytest.mark.parametrize(
+    ("game", "message"),
+    [
+        (seeing(whole(2**62), np.array([2**60 + 1])), "holds 1152921504606846977, which float32.*larger units"),
+        (seeing(spaces.Box(-np.inf, np.inf, (1,), np.float64), np.array([-1e300])), r"-1e\+300.*too large for float32"),
+        (seeing(spaces.Box(0, 1, (2,)), np.ma.masked_array([0.0, 1.0], [True, False])), "a part is missing; fill it"),
+        (seeing(spaces.Box(0, 1, (1,)), torch.ones(1, requires_grad=True)), r"cannot be turned into an array.*detach"),
+        (RewardsWithGradients, r"needs one number as its reward.*detach\(\)"),
+    ],
+)
+def test_values_that_networks_would_take_for_others(game, message):
+    with pytest.raises(GameError, match=message):
+        batch(game)
+
+
+@pytest.mark.parametrize("number", [2**24, -(2**24), 2**40, 3 * 2**40, 2**24 - 1])
+def test_large_whole_numbers_that_float32_holds_are_read(number):
+    games = batch(seeing(spaces.Box(-(2**62), 2**62, (1,), np.int64), np.array([number])))
+    games.reset()
+    assert games.observe()["a"].astype(np.float32)[0, 0] == number
+
+
+class ChangesInPlace(Foreign):
+    """From the third episode on, its own spaces are others."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.own, self.does = spaces.Box(-9, 9, (2,), np.float32), spaces.Discrete(2)
+        self.change, self.begun = change, 0
+
+    def observation_space(self, agent):
+        return self.own
+
+    def action_space(self, agent):
+        return self.does
+
+    def reset(self, seed=None, options=None):
+        self.begun += 1
+        if self.begun == 3:
+            self.change(self)
+        return super().reset(seed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda game: setattr(game.does, "n", np.int64(1)),
+            r"a space of agent 'a' is Discrete\(1\).*was Discrete\(2\)",
+        ),
+        (lambda game: game.own.high.fill(99.0), "a space of agent 'a' was changed in place in game 0 at step 0"),
+    ],
+)
+def test_spaces_that_are_changed_in_place(change, message):
+    with pytest.raises(GameError, match=message):
+        batch(lambda: ChangesInPlace(change))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"a", "b"}, "possible_agents is a set, whose order differs between processes: write a list"),
+        (["__all__", "b"], "an agent is named '__all__', which RLlib reserves"),
+    ],
+)
+def test_agents_who_cannot_be_told_apart(named, message):
+    class Named(Foreign):
+        def __init__(self):
+            super().__init__()
+            self.possible_agents = named
+
+    with pytest.raises(ValueError, match=message):
+        batch(Named)
+
+
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), ("a", "b"), [np.str_("a"), np.str_("b")]])
+def test_agents_in_other_containers(names):
+    class Named(Foreign):
+        def __init__(self):
+            super().__init__()
+            self.possible_agents = names
+
+        def reset(self, seed=None, options=None):
+            self.agents = list(self.possible_agents)
+            return super().reset(seed)
+
+    games = batch(Named)
+    assert games.possible_agents == ["a", "b"] and {type(agent) for agent in games.possible_agents} == {str}
+
+
+def test_too_many_actions_are_refused_before_anything_of_their_size_is_made():
+    class Many(Foreign):
+        def action_space(self, agent):
+            return spaces.Discrete(10**12)
+
+    with pytest.raises(ValueError, match="more than 1,048,576 actions"):
+        batch(Many)
+    with pytest.raises(ValueError, match="let the game count in other units"):
+        ActionCoder(spaces.Box(-1e38, 1e38, (1,), np.float32))
+
+
+@pytest.mark.parametrize("raised", [GeneratorExit, asyncio.CancelledError])
+def test_what_is_raised_is_named_whatever_it_is(raised):
+    class Raises(Foreign):
+        def step(self, actions):
+            raise raised
+
+    with pytest.raises(GameError, match=rf"the game raised {raised.__name__}\(\) in step\(\)"):
+        batch(Raises)
+
+
+def test_a_wrapper_that_answers_to_every_name():
+    class Answers(Foreign):
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return lambda *args, **kwargs: None
+
+    assert not batch(Answers).look.absences
+
+
+def test_flags_as_vectors_of_one():
+    class Vectors(Foreign):
+        def step(self, actions):
+            seen, rewards, terminated, truncated, infos = super().step(actions)
+            return seen, rewards, {a: np.array([flag]) for a, flag in terminated.items()}, truncated, infos
+
+    assert batch(Vectors).look.episodes > 2
