@@ -49,7 +49,7 @@ class ActionReader:
         self._counts: list[int] = []  # of values, by entry
         match space:
             case spaces.Discrete():
-                if space.n > MAX_ACTIONS:
+                if int(space.n) > MAX_ACTIONS:
                     raise ValueError(
                         f"{what}: action space {space} has more than {MAX_ACTIONS:,} actions, each of which would be "
                         "an output of its networks; write a Box of floats, or a MultiDiscrete of few entries."

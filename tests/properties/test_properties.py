@@ -58,12 +58,16 @@ _NAMES = st.text(max_size=3)
 _JUNK = st.one_of(st.none(), st.integers(), st.floats(), _NAMES, st.dictionaries(_NAMES, _NAMES, max_size=1))
 
 
+def _may_be_saved(name):
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+
+
 @given(st.one_of(_JUNK, st.lists(st.one_of(_JUNK, st.lists(st.one_of(_NAMES, _JUNK), max_size=3)), max_size=3)))
 def test_a_hierarchy_is_levels_of_different_names_or_is_refused(levels):
     right = (
         isinstance(levels, list)
         and levels
-        and all(isinstance(level, list) and level and all(isinstance(one, str) for one in level) for level in levels)
+        and all(isinstance(level, list) and level and all(map(_may_be_saved, level)) for level in levels)
     )
     names = [agent for level in levels for agent in level] if right else []
     if right and len(set(names)) == len(names):
