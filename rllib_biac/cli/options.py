@@ -59,12 +59,18 @@ class Json(click.ParamType):
         if isinstance(value, dict):
             return value
         try:
-            parsed = json.loads(value)
+            parsed = json.loads(value, object_pairs_hook=self._once)
         except ValueError as error:
             self.fail(f"not valid JSON ({error}); write it like '{self._example}'", param, ctx)
         if not isinstance(parsed, dict):
             self.fail(f"expected a JSON object like '{self._example}', not {value}", param, ctx)
         return parsed
+
+    def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise ValueError(f"{twice!r} is given twice")
+        return dict(pairs)
 
 
 def _remember_traceback(ctx: click.Context, param: click.Parameter, value: bool) -> None:

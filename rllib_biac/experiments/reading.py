@@ -42,12 +42,26 @@ MOST_BYTES = 300_000
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, with numbers as people write them."""
 
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """Returns a number, unless YAML 1.1 reads it in base 8 or 60: 010 as 8, and 1:30 as 90."""
+        number = (self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float)(node)
+        if ":" in node.value or re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{node.value} would be read as {number}; write that, or put it in quotes if it is text",
+                node.start_mark,
+            )
+        return number
+
 
 # PyYAML expects a dot and a signed exponent in a float. Without this it reads 1e-3 and 1e6 as strings.
 _Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 
 
 @dataclasses.dataclass(frozen=True)

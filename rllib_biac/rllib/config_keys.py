@@ -185,7 +185,9 @@ def _require(right: bool, value: Any, hint: Any) -> Any:
 
 
 def _wrong(value: Any, hint: Any) -> TypeError:
-    return TypeError(f"expected {describe(hint)}, not {value!r}.")
+    unquoted = hint is str and isinstance(value, bool | int | float)
+    quotes = "; text that YAML takes for something else, such as no, yes, on or 0, needs quotes" if unquoted else ""
+    return TypeError(f"expected {describe(hint)}, not {value!r}{quotes}.")
 
 
 def describe(hint: Any) -> str:

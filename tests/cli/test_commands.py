@@ -272,6 +272,10 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["train"], "--algo and --env"),
         (["train", "--algo", "BiAC", "file", "x.yaml"], "after `file`"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], "not valid JSON"),
+        (
+            ["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"lr": 1, "lr": 2}'],
+            "'lr' is given twice",
+        ),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "[1]"], "JSON object"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),

@@ -61,6 +61,15 @@ MISTAKES = {
         ["line 6", "`lr`", "twice", "line 5"],
     ),
     "duplicate once it is read": (f"mine: {{{GOOD}, config: {{yes: 1, true: 2}}}}\n", ["line 1", "`true`", "twice"]),
+    "a number in base 60": (
+        f"mine: {{{GOOD}, config: {{seed: 1:30}}}}\n",
+        ["line 1", "1:30 would be read as 90", "quotes"],
+    ),
+    "a number in base 8": (f"mine: {{{GOOD}, config: {{seed: 010}}}}\n", ["line 1", "010 would be read as 8"]),
+    "agents that YAML reads as false and true": (
+        f"mine: {{{GOOD}, config: {{hierarchy: [[no], [yes]]}}}}\n",
+        ["`config: hierarchy`", "not False", "no, yes, on or 0, needs quotes"],
+    ),
     "seeds that run twice": (
         f"mine: {{{GOOD}, num_samples: 2, config: {{seed: {{grid_search: [0, 1]}}}}}}\n",
         ["`config: seed`", "seed 1 would run twice"],
