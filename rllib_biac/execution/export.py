@@ -2,8 +2,11 @@
 
 Inputs are named `state` or `observation_<agent>`, float32, (batch, *shape), with any number of rows; where the game
 masks actions also `mask_<agent>`, (batch, |A_i|) bool, of a continuous action (batch, 1); of one agent's program, to
-whom actions are announced, those as `action_<agent>`. Outputs are named `action_<agent>`: (batch,) int64, or
-(batch, size) float32 of a continuous action. Networks are computed in float32.
+whom actions are announced, those as `action_<agent>`. A leader that committed to probabilities also takes in the number
+that its action is drawn by, `uniform_<agent>`, (batch,) float32 in [0, 1): who runs the program draws it. Outputs are
+named `action_<agent>`: (batch,) int64, or (batch, size) float32 of a continuous action. Networks are computed in
+float32. Programs of a commitment hold its SHA-256 under the name `commitment`, so that those of two agents can be
+told to belong together.
 """
 
 from __future__ import annotations
@@ -91,6 +94,7 @@ class TorchPolicy(nn.Module):
         self._masks = {
             f"mask_{name}": name for name in policy.agents if about.masked and (not own or name in self._returned)
         }
+        self._drawn = f"uniform_{about.draws}" if about.draws in self._returned else None
         self.example_inputs = {
             **{name: torch.zeros(2, *about.inputs[of]) for name, of in self._seen.items()},
             **{
@@ -98,6 +102,7 @@ class TorchPolicy(nn.Module):
                 for name, of in self._masks.items()
             },
             **{name: _any_action(about.actions[of]) for name, of in self._announced.items()},
+            **({self._drawn: torch.zeros(2)} if self._drawn else {}),
         }
         self.output_names = [f"action_{name}" for name in self._returned]
         networks = {name: TorchNetwork(own, policy.arrays_of(name)) for name, own in about.networks.items()}
@@ -107,7 +112,8 @@ class TorchPolicy(nn.Module):
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen = {of: inputs[name] for name, of in self._seen.items()}
         announced = {of: inputs[name] for name, of in self._announced.items()}
-        actions = self._walk(seen, {of: inputs[name] for name, of in self._masks.items()}, announced)
+        masks = {of: inputs[name] for name, of in self._masks.items()}
+        actions = self._walk(seen, masks, announced, inputs[self._drawn] if self._drawn else None)
         return {f"action_{name}": actions[name] for name in self._returned}
 
     def traced(self) -> torch.export.ExportedProgram:
@@ -132,7 +138,7 @@ def export_torch(policy: Policy, file: str | Path, agent: str | None = None) -> 
     """
     if Path(file).suffix != ".pt2":
         raise ValueError(f"{file}: torch.export.load opens only files whose names end in .pt2.")
-    torch.export.save(TorchPolicy(policy, agent).traced(), str(file))
+    torch.export.save(TorchPolicy(policy, agent).traced(), str(file), extra_files=_about(policy))
 
 
 def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> None:
@@ -163,7 +169,14 @@ def export_onnx(policy: Policy, file: str | Path, agent: str | None = None) -> N
             verbose=False,
         )
     assert program is not None
+    program.model.metadata_props.update(_about(policy))
     program.save(str(file), external_data=False)
+
+
+def _about(policy: Policy) -> dict[str, str]:
+    """Returns what a program says of itself beside what it computes."""
+    how = policy.description.commitment
+    return {} if how is None else {"commitment": how.sha256}
 
 
 def _width_of_mask(actions: Actions) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rllib_biac.files.policy import STATE, Arrays, Description
-from rllib_biac.walk import Array, ByActions, ByObservations, ByTables, PerAgent, best, walk
+from rllib_biac.walk import Array, ByActions, ByObservations, ByTables, PerAgent, best, namespace, walk
+from rllib_biac.walk.commitment import ByCommitment, beside, chances_of
 
 
 class GreedyPlay:
@@ -45,8 +46,12 @@ class GreedyPlay:
         self._vectors = {agent: convert(np.eye(own.size)) for agent, own in description.actions.items() if own.discrete}
         if description.num_leader_actions:
             self._vectors[description.agents[0]] = convert(arrays["tried"])
+        if description.commitment is not None:
+            self._states, self._z = convert(arrays["states"]), convert(arrays["commitment"])
 
-    def __call__(self, seen: PerAgent, masks: PerAgent, announced: PerAgent | None = None) -> dict[str, Array]:
+    def __call__(
+        self, seen: PerAgent, masks: PerAgent, announced: PerAgent | None = None, uniform: Array | None = None
+    ) -> dict[str, Array]:
         """Plays.
 
         Args:
@@ -54,6 +59,7 @@ class GreedyPlay:
             masks: agent -> (batch, |A_i|) bool, for those who have one; of a continuous action (batch, 1), whether the
                 agent acts.
             announced: agent -> (batch,) or (batch, size), what those do who are not seen, where others hear of it.
+            uniform: (batch,) numbers in [0, 1) that a mixed commitment's actions are drawn by.
 
         Returns:
             agent -> (batch,) int64, or (batch, size) of a continuous action.
@@ -62,6 +68,10 @@ class GreedyPlay:
         levels = self._description.levels
         if self._description.play == "tables":
             return walk(levels, self._by_tables(x[STATE], masks))
+        if self._description.play == "commitment":
+            heard = announced or {}
+            play = self._by_commitment(x[STATE], uniform)
+            return walk(levels, play, lambda agent, action: heard.get(agent, action))
         if self._description.play == "levels":
             vectors = walk(levels, self._by_actions(x[STATE], masks))
         else:
@@ -73,6 +83,16 @@ class GreedyPlay:
         sizes = [self._description.actions[agent].size for agent in (leader, follower)]
         q1, preferences = (self._networks[agent](x).reshape(-1, *sizes) for agent in (leader, follower))
         return ByTables(levels, q1, preferences, masks)
+
+    def _by_commitment(self, x: Array, uniform: Array | None) -> ByCommitment:
+        about, levels = self._description.commitment, self._description.levels
+        assert about is not None
+        ((leader,), (follower,)) = levels
+        sizes = [self._description.actions[agent].size for agent in (leader, follower)]
+        z = namespace(x).broadcast_to(self._z, (x.shape[0], *self._z.shape))
+        q2 = self._networks[follower](beside(x, z)).reshape(-1, *sizes)
+        chances = chances_of(x, self._states, self._z)
+        return ByCommitment(levels, chances, q2, about.announced, uniform if about.mixed else None)
 
     def _by_actions(self, x: Array, masks: PerAgent) -> ByActions:
         leader = self._description.agents[0]

@@ -28,9 +28,10 @@ class StackelbergPolicy:
         policy.act(state)  # {"main_0": 3, "auxiliary_0": 4}
         policy.agent("main_0").act(state)  # 3, as any other program that sees this state knows
 
-    Nothing is drawn at random and nothing is remembered: equal inputs give equal actions, in any process. A policy that
-    was trained with `response: sampled` plays its likeliest answers. One that was trained with a `history` wants the
-    last k of what is seen side by side: `memory()` keeps them.
+    Nothing is remembered, and nothing is drawn at random: equal inputs give equal actions, in any process. A policy
+    that was trained with `response: sampled` plays its likeliest answers. Only a leader that committed to probabilities
+    draws its actions, from the generator that `act` is given. A policy that was trained with a `history` wants the last
+    k of what is seen side by side: `memory()` keeps them.
 
     Attributes:
         description: who leads whom, shapes, actions.
@@ -64,6 +65,10 @@ class StackelbergPolicy:
             raise ValueError(f"the policy's arrays do not fit its description: {error!r}.") from error
         if set(tried) != set(self.agents):
             raise ValueError("the policy's description does not say what each of its agents sees.")
+        if (how := description.commitment) is not None and how.sha256 != files.commitment_sha256(
+            arrays["states"], arrays["commitment"]
+        ):
+            raise ValueError("the policy's commitment is another one than its SHA-256 says.")
         if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
             raise ValueError(f"the policy's {', '.join(broken)} holds numbers that are not finite.")
 
@@ -128,6 +133,7 @@ class StackelbergPolicy:
         *,
         observations: Mapping[str, ArrayLike] | None = None,
         masks: Mapping[str, ArrayLike] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> dict[str, Action]:
         """Plays one joint action, or one per row of a batch.
 
@@ -139,6 +145,7 @@ class StackelbergPolicy:
             masks: agent -> (|A_i|,) or (n, |A_i|) bool, allowed actions; who is left out may do anything. All zeros say
                 that the agent is absent: it plays its null action. Of a continuous action (1,) or (n, 1) bool, whether
                 the agent acts.
+            rng: draws the actions of a leader that committed to probabilities; others need none.
 
         Returns:
             agent -> int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
@@ -147,7 +154,7 @@ class StackelbergPolicy:
             ValueError: if something is missing, unknown, of a wrong shape or not finite, or if an agent may do nothing.
         """
         policy = self._for(observations)
-        return policy._played(policy._inputs(state, observations, self.agents), masks)
+        return policy._played(policy._inputs(state, observations, self.agents), masks, rng=rng)
 
     def memory(self) -> Memory:
         """Returns a new memory of one game, which makes of what is seen what `act` wants; of a part's `act` too."""
@@ -199,7 +206,13 @@ class StackelbergPolicy:
         inputs: Mapping[str, Any],
         masks: Mapping[str, Any] | None,
         announced: Mapping[str, Any] | None = None,
+        rng: np.random.Generator | None = None,
+        acting: str | None = None,
     ) -> dict[str, Action]:
+        if rng is None and (draws := self.description.draws) is not None and acting in (None, draws):
+            raise ValueError(
+                f"{draws} committed to probabilities and draws its actions: give rng, such as np.random.default_rng()."
+            )
         seen, rows = {}, set()
         for name, given in inputs.items():
             # Everybody rounds to what was trained on, whatever precision they were given.
@@ -223,7 +236,8 @@ class StackelbergPolicy:
             raise ValueError("some observations are single, others a batch, or batches differ in their rows.")
         (many,) = rows
         told = self._heard(announced, many) if announced else {}
-        actions = self._walk(seen, self._checked(masks, many) if masks else {}, told)
+        uniform = np.zeros(many or 1) if rng is None else rng.random(many or 1)
+        actions = self._walk(seen, self._checked(masks, many) if masks else {}, told, uniform)
         return {agent: self._finished(agent, action, many is None) for agent, action in actions.items()}
 
     def _checked(self, masks: Mapping[str, Any], many: int | None) -> dict[str, np.ndarray]:
@@ -307,8 +321,9 @@ class AgentPolicy:
         observation: ArrayLike | None = None,
         masks: Mapping[str, ArrayLike] | None = None,
         announced: Mapping[str, Any] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Action:
-        """Plays the agent's own action, the one `StackelbergPolicy.act` gives it.
+        """Plays the agent's own action, the one `StackelbergPolicy.act` gives it; drawn ones with the same `rng`.
 
         Args:
             state: state shape, or (n, *state shape). All agents must be given the same.
@@ -316,7 +331,8 @@ class AgentPolicy:
                 approximator, or in algorithms whose agents always act on their own.
             masks: as for `StackelbergPolicy.act`: everybody's, for what others may do decides what they will do.
             announced: agent -> the action it has taken, of all agents of the levels above, where these are announced
-                (`information: own`); one per row.
+                (`information: own`, or a mixed commitment with `announced: true`); one per row.
+            rng: draws the actions of a leader that committed to probabilities; others need none.
 
         Returns:
             int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
@@ -331,4 +347,4 @@ class AgentPolicy:
             expected = f"those of {', '.join(above)} are announced to it" if above else "none are announced to it"
             raise ValueError(f"announced gives {self.name} the actions of {sorted(announced or {})}, but {expected}.")
         inputs = policy._inputs(state, observations, [self.name])
-        return policy._played(inputs, masks, announced)[self.name]
+        return policy._played(inputs, masks, announced, rng, self.name)[self.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -22,7 +23,8 @@ FORMAT = f"{_FORMAT_NAME} 3"
 STATE = "state"
 ON_OBSERVATIONS = "on_observations/"
 
-Play = Literal["tables", "levels", "local", "announced"]
+PLAYS = ("tables", "levels", "local", "announced", "commitment")
+Play = Literal["tables", "levels", "local", "announced", "commitment"]
 Arrays = dict[str, np.ndarray]
 
 
@@ -73,6 +75,29 @@ class Actions:
 
 
 @dataclass(frozen=True)
+class Commitment:
+    """How a leader's whole policy is played: the array `commitment`, by rows of the array `states`.
+
+    Attributes:
+        mixed: whether the leader draws its actions; else it takes the likeliest.
+        announced: whether the follower sees the action before it answers; else it knows the probabilities alone.
+        sha256: of both arrays, by which the parts of two agents are known to belong together.
+    """
+
+    mixed: bool
+    announced: bool
+    sha256: str
+
+
+def commitment_sha256(states: np.ndarray, commitment: np.ndarray) -> str:
+    """Returns the SHA-256, in hexadecimal digits, of a commitment (|S|, |A_1|) and of the states it has rows for."""
+    digest = hashlib.sha256()
+    for array in (states, commitment):
+        digest.update(repr(array.shape).encode() + np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class Description:
     """A policy without its numbers.
 
@@ -81,8 +106,9 @@ class Description:
 
     Attributes:
         play: how actions follow from networks: one leader and one follower whose networks answer for all joint actions
-            (`tables`), networks that take actions in (`levels`), or each agent by its own observation, alone
-            (`local`) or beside the actions of the levels above it (`announced`).
+            (`tables`), networks that take actions in (`levels`), each agent by its own observation, alone (`local`) or
+            beside the actions of the levels above it (`announced`), or a leader that keeps to a whole policy and a
+            follower whose network knows it (`commitment`).
         levels: the hierarchy, top first.
         inputs: shape of what is seen, of `"state"` or, where play is `by_observations`, of each agent's observation.
         actions: of each agent.
@@ -92,6 +118,7 @@ class Description:
         on_observations: the local play of the approximators pi'_i(o_i), where some were trained; its arrays' names are
             preceded by `ON_OBSERVATIONS`.
         history: how many of the last looks an input holds, side by side along its last axis, the oldest first.
+        commitment: where play is `commitment`, how.
     """
 
     play: Play
@@ -103,6 +130,7 @@ class Description:
     num_leader_actions: int = 0
     on_observations: Description | None = None
     history: int = 1
+    commitment: Commitment | None = None
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -116,10 +144,15 @@ class Description:
 
     def above(self, agent: str) -> tuple[str, ...]:
         """Returns the agents whose actions are announced to an agent, top first."""
-        if self.play != "announced":
+        if not (self.commitment.announced if self.commitment else self.play == "announced"):
             return ()
         (level,) = (k for k, agents in enumerate(self.levels) if agent in agents)
         return tuple(name for agents in self.levels[:level] for name in agents)
+
+    @property
+    def draws(self) -> str | None:
+        """The agent that draws its actions at random, if one does."""
+        return self.agents[0] if self.commitment and self.commitment.mixed else None
 
     @property
     def enumerates(self) -> bool:
@@ -137,7 +170,7 @@ class Description:
         Raises:
             KeyError, TypeError, ValueError: if it is none.
         """
-        if read["play"] not in ("tables", "levels", "local", "announced"):
+        if read["play"] not in PLAYS:
             raise ValueError(f"unknown play {read['play']!r}")
         return cls(
             play=read["play"],
@@ -156,6 +189,7 @@ class Description:
             num_leader_actions=int(read.get("num_leader_actions", 0)),
             on_observations=cls.from_json(local) if (local := read.get("on_observations")) else None,
             history=int(read.get("history", 1)),
+            commitment=Commitment(**committed) if (committed := read.get("commitment")) else None,
         )
 
 

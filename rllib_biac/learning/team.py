@@ -236,6 +236,13 @@ class Team(nn.Module):
             for name, member in self.members().items()
         }
 
+    def check(self) -> None:
+        """Looks whether all agents' networks belong together, as those of one run do.
+
+        Raises:
+            ValueError: if they do not.
+        """
+
     def drop_training_only(self) -> None:
         """Frees what play does without."""
         for member in self.members().values():

@@ -70,11 +70,15 @@ def check_numbers(folder: Path, team: Team) -> None:
     """Checks that the networks of a checkpoint are numbers to go on from.
 
     Raises:
-        DamagedFile: if one is not finite, or so large that float32 overflows.
+        DamagedFile: if one is not finite, or so large that float32 overflows, or if they are not of one run.
     """
     for agent, own in team.weights().items():
         if wrong := unusable(own):
             raise DamagedFile(folder / _MODULE / agent, f"{folder} cannot be used: of {agent}, {wrong}.")
+    try:
+        team.check()
+    except ValueError as error:
+        raise DamagedFile(folder / _MODULE, f"{folder} cannot be used: {error}") from error
 
 
 def load_networks(checkpoint: str | Path) -> tuple[str, Team]:

@@ -72,6 +72,7 @@ CASES = {
         EQUALS,
         {"conv_filters": [[4, 4, 2]], "history": 2, "state": "observations"},
     ),
+    "commitment": ("CommitmentDQN", Apart, ONE_TWO, {}),
     "local, images": ("IDQN", Pictures, EQUALS, {"conv_filters": [[4, 4, 2]]}),
 }
 
@@ -103,6 +104,10 @@ def team_of(case, classes=None):
                     continue
                 # Everybody normalises the state alike.
                 buffer.copy_(shared.setdefault(name, drawn) if name.startswith("state") else drawn)
+    if run == "CommitmentDQN":
+        leader, rows = team.leader, settings.max_states - 1
+        team.meet(leader.encode(torch.randn(rows, *leader.state_shape, generator=generator)))
+        team.commit(team.draw(1, generator)[0])
     return team
 
 
@@ -118,6 +123,10 @@ def inputs_of(team, rows, seed=0):
         return (2.0 * rng.normal(size=(rows, *shape)) + of).astype(np.float32)
 
     state = draw(spec.state_space.shape, 0.0)
+    if spec.settings.algorithm() == "CommitmentDQN":  # states that recur, and one that was never met
+        leader = team.leader
+        known = (leader.states * leader.state_std + leader.state_mean).numpy()
+        state = known[rng.integers(len(known), size=rows)]
     observations, masks = {}, {}
     for agent in team.agents:
         if spec.settings.uses_observations:

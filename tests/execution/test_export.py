@@ -21,6 +21,7 @@ KINDS = [
     "local, MADDPG",
     "announced, masked",
     "local, images",
+    "commitment",
 ]
 # One program of ONNX takes two seconds to make.
 ONNX_KINDS = [kind if kind == "vector between" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]

@@ -9,6 +9,7 @@ from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, START, STATE, TERMINATED
+from rllib_biac.walk.commitment import answers, beside
 
 COMMITMENT = "commitment"  # a column beside those of joint transitions: z, (rows, |S|, |A_1|)
 
@@ -25,8 +26,8 @@ class CommitmentLosses(Losses):
 
     def normalise_targets(self, rows: Rows) -> None:
         leader = self.team.leader
-        leader.meet(rows[STATE])
-        leader.meet(rows[NEXT_STATE][~rows[TERMINATED]])
+        self.team.meet(rows[STATE])
+        self.team.meet(rows[NEXT_STATE][~rows[TERMINATED]])
         leader.starts += torch.bincount(leader.rows(rows[STATE][rows[START]]), minlength=len(leader.starts))
         if self.num_updates // self.settings.search_every > int(leader.searches):
             self.team.commit(self.team.candidates(self.generator)[0])
@@ -35,19 +36,19 @@ class CommitmentLosses(Losses):
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         leader, z = self.team.leader, rows[COMMITMENT]
-        seen = self.team.inputs(rows[NEXT_STATE], z)
+        seen = beside(rows[NEXT_STATE], z)
         outputs = self.networks.compute("critic", seen, target=True)
         q1, q2 = (self.team[agent].table(outputs[agent, "critic"]) for agent in self.agents)
         chances = leader.probabilities(z, leader.rows(rows[NEXT_STATE]))  # (rows, |A_1|)
-        answers = self.team.answers(chances, q2)[..., None]  # (rows, |A_1|, 1)
+        answer = answers(chances, q2, self.team.hears)[..., None]  # (rows, |A_1|, 1)
         # E_{a_1 ~ z(s')} Q_i'(s', z, a_1, answer): (rows,)
         return {
-            agent: self.team[agent].raw((chances * q.gather(2, answers)[..., 0]).sum(1))
+            agent: self.team[agent].raw((chances * q.gather(2, answer)[..., 0]).sum(1))
             for agent, q in zip(self.agents, (q1, q2), strict=True)
         }
 
     def forward_online(self, batch: Rows) -> Outputs:
-        return self.networks.compute("critic", self.team.inputs(batch[STATE], batch[COMMITMENT]))
+        return self.networks.compute("critic", beside(batch[STATE], batch[COMMITMENT]))
 
     def losses(self, batch: Rows, outputs: Outputs) -> Measured:
         targets = self.normalised_targets(batch)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
 from rllib_biac.algorithms.commitment.search import draw, near, search
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
-from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.files.policy import Arrays, Commitment, Description, commitment_sha256
 from rllib_biac.learning.actions import explore
 from rllib_biac.learning.networks import build_network, follow
-from rllib_biac.learning.team import Agent, Team, Tensors
+from rllib_biac.learning.team import Agent, Team, TeamSpec, Tensors
+from rllib_biac.walk import walk
+from rllib_biac.walk.commitment import ByCommitment, answers, beside, matches
 
 _NEAR = 0.3  # how far from the best commitment exploration goes near it
 _UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
@@ -25,11 +29,14 @@ class CommitmentFollower(Agent):
         critic: network of normalised Q-values, (batch, state size + |S| (|A_1| - 1)) -> (batch, |A_1| · |A_2|).
         critic_target: its target network.
         q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
+        sha256: buffer (32,) uint8, of the commitment in force, so that each agent's networks say which they know.
     """
 
     settings: CommitmentDQNSettings
+    sha256: torch.Tensor
 
     def build_networks(self) -> None:
+        self.register_buffer("sha256", torch.zeros(32, dtype=torch.uint8))
         self.critic = build_network(self.input_shape("critic"), math.prod(self.num_actions), self.model_config)
         self.critic_target = follow(self.critic)
         self.register_q_normalizer()
@@ -84,7 +91,7 @@ class CommitmentLeader(CommitmentFollower):
 
     def rows(self, state: torch.Tensor) -> torch.Tensor:
         """Returns the states' rows, (batch, state size) encoded -> (batch,) int64; -1 where one was never met."""
-        same = (state[:, None] == self.states).all(-1) & self.known  # (batch, max_states)
+        same = matches(state, self.states) & self.known  # (batch, max_states)
         return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
 
     def meet(self, state: torch.Tensor) -> None:
@@ -103,7 +110,7 @@ class CommitmentLeader(CommitmentFollower):
                 )
             self.states[at].copy_(new[0])
             self.count += 1
-            new = new[(new != new[0]).any(1)]
+            new = new[~matches(new, new[:1])[:, 0]]
 
     def probabilities(self, z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Returns what commitments say in one state each: (batch, |S|, |A_1|), (batch,) -> (batch, |A_1|)."""
@@ -116,6 +123,15 @@ class CommitmentTeam(Team):
 
     settings: CommitmentDQNSettings
 
+    def __init__(self, spec: TeamSpec) -> None:
+        super().__init__(spec)
+        self._seal()
+
+    @property
+    def hears(self) -> bool:
+        """Whether the follower waits for the action that is drawn: of a pure commitment it knows it."""
+        return self.settings.mixed and self.settings.announced
+
     def agent_class(self, agent: str) -> type[Agent]:
         return CommitmentLeader if agent == self.agents[0] else CommitmentFollower
 
@@ -123,6 +139,32 @@ class CommitmentTeam(Team):
     def leader(self) -> CommitmentLeader:
         """The agent that commits."""
         return self[self.agents[0]]
+
+    def meet(self, state: torch.Tensor) -> None:
+        """Gives states that were never met rows of their own; as `CommitmentLeader.meet`."""
+        count = int(self.leader.count)
+        self.leader.meet(state)
+        if int(self.leader.count) > count:
+            self._seal()
+
+    def _seal(self) -> None:
+        sha256 = torch.frombuffer(bytearray.fromhex(commitment_sha256(*self._committed())), dtype=torch.uint8)
+        for agent in self.agents:
+            self[agent].sha256.copy_(sha256)
+
+    def _committed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the states met so far, (|S|, state size), and the commitment, (max_states, |A_1|)."""
+        leader = self.leader
+        return leader.states[: int(leader.count)].cpu().numpy().copy(), leader.commitment.cpu().numpy().copy()
+
+    def check(self) -> None:
+        sha256 = bytearray.fromhex(commitment_sha256(*self._committed()))
+        for agent in self.agents:
+            if bytearray(self[agent].sha256.tolist()) != sha256:
+                raise ValueError(
+                    f"the networks of {agent} know another commitment than that of {self.agents[0]}: take all agents' "
+                    "networks from one checkpoint."
+                )
 
     def draw(self, count: int, generator: torch.Generator | None) -> torch.Tensor:
         """Draws commitments to explore with, `near_best` of them near the best one: (count, |S|, |A_1|)."""
@@ -134,28 +176,9 @@ class CommitmentTeam(Team):
         coin = torch.rand(count, 1, 1, generator=generator, device=drawn.device) < self.settings.near_best
         return torch.where(coin, close, drawn)
 
-    def inputs(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Returns what critics see: encoded states (batch, size), (batch, |S|, |A_1|) -> (batch, inputs)."""
-        return torch.cat([x, (2.0 * z[..., 1:] - 1.0).flatten(1)], 1)  # the first action's probability is the rest
-
-    def answers(self, chances: torch.Tensor, q2: torch.Tensor) -> torch.Tensor:
-        """Returns the follower's answer to every action of the leader, the same to all if it does not see it.
-
-        Args:
-            chances: (batch, |A_1|), the commitment in the states at hand.
-            q2: (batch, |A_1|, |A_2|), what the follower's critic says there.
-
-        Returns:
-            (batch, |A_1|) int64.
-        """
-        if self.settings.announced:
-            return q2.argmax(2)
-        expected = (chances[..., None] * q2).sum(1)  # (batch, |A_2|)
-        return expected.argmax(1, keepdim=True).expand(-1, q2.shape[1])
-
     def says(self, x: torch.Tensor, z: torch.Tensor) -> list[torch.Tensor]:
         """Returns both critics' tables, raw: encoded states (batch, size), z -> (batch, |A_1|, |A_2|) each."""
-        seen = self.inputs(x, z)
+        seen = beside(x, z)
         return [self[agent].raw(self[agent].table(self[agent].critic(seen))) for agent in self.agents]
 
     def act(
@@ -186,24 +209,22 @@ class CommitmentTeam(Team):
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`."""
-        leader, (first, second) = self.leader, self.agents
+        leader, follower = self.leader, self[self.agents[1]]
         x = leader.encode(state)
         chances = leader.probabilities(z, leader.rows(x))  # (batch, |A_1|)
-        follower = self[second]
-        q2 = follower.table(follower.critic(self.inputs(x, z)))
-        drawn = chances.argmax(1)
+        q2 = follower.table(follower.critic(beside(x, z)))
+        uniform = None
         if self.settings.mixed or epsilon > 0.0:
-            drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+            uniform = torch.rand(len(x), generator=generator, device=x.device)
         coin = self.joint_coin(state, epsilon, generator)
-        taken: dict[str, torch.Tensor] = {}
-        for agent in self.agents:
-            greedy = drawn
-            if agent == second:
-                greedy = self.answers(chances, q2).gather(1, taken[first][:, None]).squeeze(1)
+
+        def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
             if epsilon > 0.0:
                 greedy = explore(greedy, epsilon, self.sizes[agent], generator=generator, coin=coin)
-            taken[agent] = given[agent] if given and agent in given else greedy
-        return taken
+            return given[agent] if given and agent in given else greedy
+
+        levels = self.hierarchy.levels
+        return walk(levels, ByCommitment(levels, chances, q2, self.hears, uniform), take)
 
     # The search for the best commitment.
 
@@ -224,7 +245,7 @@ class CommitmentTeam(Team):
         for row in range(int(leader.count)):
             q1, q2 = self.says(leader.states[row].expand(len(z), -1), z)
             chances = z[:, row]
-            if not settings.announced:  # one answer to all actions: (n, 1, |A_2|)
+            if not self.hears:  # one answer to all actions: (n, 1, |A_2|)
                 q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
                 chances = torch.ones(len(z), 1, device=z.device)
             answer = q2.argmax(2, keepdim=True)
@@ -265,6 +286,7 @@ class CommitmentTeam(Team):
         """Makes a policy, (|S|, |A_1|), the commitment."""
         self.leader.commitment.copy_(z)
         self.leader.searches += 1
+        self._seal()
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         z = self.leader.commitment.expand(len(state), -1, -1)
@@ -273,10 +295,12 @@ class CommitmentTeam(Team):
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
         x, z = self.leader.encode(state), self.leader.commitment.expand(len(state), -1, -1)
         chances = self.leader.probabilities(z, self.leader.rows(x))
-        return self.answers(chances, self.says(x, z)[1])
+        return answers(chances, self.says(x, z)[1], self.hears)
 
     def describe(self) -> tuple[Description, Arrays]:
-        raise ValueError(
-            "a commitment is no network that policy files hold: play it with rllib_biac.rllib.reading.load() and "
-            "rllib_biac.evaluation.greedy()."
-        )
+        self.check()
+        follower = self.agents[1]
+        described, arrays = self._describe("commitment", {follower: self[follower].critic})
+        states, commitment = self._committed()
+        how = Commitment(self.settings.mixed, self.hears, commitment_sha256(states, commitment))
+        return replace(described, commitment=how), arrays | {"states": states, "commitment": commitment}
