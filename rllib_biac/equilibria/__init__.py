@@ -1,6 +1,7 @@
 """Exact game theory, the oracle for every test: equilibria, margins and regrets. Imports numpy and scipy only."""
 
 from rllib_biac.equilibria.accuracy import TooWideError
+from rllib_biac.equilibria.best_commitment import BestCommitment, best_commitment
 from rllib_biac.equilibria.commitment import Secured, secured
 from rllib_biac.equilibria.decentralised import DecentralisedCommitment, decentralised_commitment, policy_value
 from rllib_biac.equilibria.feedback import FeedbackSE, backward_induction, feedback_se
@@ -18,6 +19,7 @@ from rllib_biac.equilibria.regret import NashComparison, PlayRegret, compare_wit
 from rllib_biac.equilibria.value_iteration import Iteration, iterate
 
 __all__ = [
+    "BestCommitment",
     "CommitmentSE",
     "DecentralisedCommitment",
     "FeedbackSE",
@@ -31,6 +33,7 @@ __all__ = [
     "StackelbergEquilibrium",
     "TooWideError",
     "backward_induction",
+    "best_commitment",
     "commitment_se",
     "compare_with_nash",
     "cooperation_level",

@@ -54,7 +54,7 @@ def secured(
     """
     game = game.led_by(leader)
     chances = checked_policy(game, policy)
-    first = _start(start, game.num_states)
+    first = start_chances(start, game.num_states)
     rewards, moves, begin = _process(game, chances, first, announced)
     everything = np.ones(rewards.shape[1:], bool)
     follows, _ = _solve(rewards[1], moves, game.gamma, everything)
@@ -86,7 +86,12 @@ def checked_policy(game: MarkovGame, policy: ArrayLike) -> np.ndarray:
     return chances / chances.sum(-1, keepdims=True)
 
 
-def _start(start: int | ArrayLike, count: int) -> np.ndarray:
+def start_chances(start: int | ArrayLike, count: int) -> np.ndarray:
+    """Returns the probabilities of the first state, (count,), which may be given as a state.
+
+    Raises:
+        ValueError: if there is no such state, or they are no probabilities.
+    """
     if np.ndim(start) == 0:
         if not 0 <= int(start) < count:  # type: ignore[arg-type]
             raise ValueError(f"start must be a state, 0 to {count - 1}, or {count} probabilities; got {start!r}.")

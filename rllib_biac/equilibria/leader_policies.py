@@ -46,7 +46,7 @@ def _answers(game: MarkovGame, policy: np.ndarray) -> tuple[np.ndarray, np.ndarr
     at = np.arange(game.num_states)
     rewards = game.rewards[1, at, policy]  # (K, |S|, |A_f|)
     moves = game.transitions[at, policy]  # (K, |S|, |A_f|, |S|)
-    values = _optimal_values(rewards, moves, game.gamma)
+    values = optimal_values(rewards, moves, game.gamma)
     # Rounded as stage games are: what ties for the follower there ties here.
     every = game.rewards[1] + game.gamma * np.einsum("sabt,kt->ksab", game.transitions, values)
     rounded = round_off(every, (-3, -2, -1))[np.arange(len(policy))[:, None], at, policy]  # (K, |S|, |A_f|)
@@ -70,7 +70,7 @@ def _answers(game: MarkovGame, policy: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(leads)[order], np.concatenate(answers)[order]
 
 
-def _optimal_values(rewards: np.ndarray, moves: np.ndarray, gamma: float) -> np.ndarray:
+def optimal_values(rewards: np.ndarray, moves: np.ndarray, gamma: float) -> np.ndarray:
     """Solves K decision processes by policy iteration: rewards (K, |S|, |A|), moves (K, |S|, |A|, |S|) -> (K, |S|)."""
     count, states, _ = rewards.shape
     taken = rewards.argmax(-1)  # (K, |S|)
