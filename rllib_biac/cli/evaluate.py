@@ -110,8 +110,8 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
     Returns:
         Mean return per agent, mean length, share of each outcome, the 95% interval of each, every episode, notes on
         what is wrong with the play. If the game has tables: the largest regret of the follower and of the leader over
-        all states, and a comparison with the pure NE. With `best_response`: the regret of each agent, estimated by a
-        response that learns for so many env steps.
+        all states; the same of the leader's whole policy as a commitment; and a comparison with the pure NE. With
+        `best_response`: the regret of each agent, estimated by a response that learns for so many env steps.
 
     Raises:
         Mistake: if the checkpoint cannot be played, or if the game cannot draw and `render_to` is given.
@@ -172,6 +172,14 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
     if played.regret is not None:
         report["response_regret"] = played.regret.worst_response_regret
         report["leader_regret"] = played.regret.worst_leader_regret
+    if (found := played.commitment) is not None:
+        report["commitment"] = {
+            "secured": found.secured,
+            "played": found.played,
+            "response_regret": found.response_regret,
+            "leader_regret": found.leader_regret,
+            "best": None if found.best is None else [found.best.lower, found.best.upper],
+        }
     if played.nash is not None:
         agents = list(played.returns)
         report["nash"] = {
@@ -242,7 +250,9 @@ def show(report: dict[str, Any], as_json: bool) -> None:
             f"  response regret: {report['response_regret']:.4g} (the follower's largest, over all leader actions)"
         )
         click.echo(f"  leader regret: {report['leader_regret']:.4g} (the gain of the best commitment)")
-    elif "best_response" not in report:
+    if "commitment" in report:
+        _show_commitment(report["commitment"])
+    elif "response_regret" not in report and "best_response" not in report:
         click.echo("  regrets: not known in this game; --best-response 20000 estimates them")
     if "nash" in report:
         _show_nash(report["nash"])
@@ -259,6 +269,18 @@ def show_notes(notes: Sequence[str]) -> None:
         click.echo(f"  note: {note}")
     if notes:
         click.echo(f"  more to try: {PAGE}")
+
+
+def _show_commitment(found: Mapping[str, Any]) -> None:
+    click.echo(
+        f"  as a commitment to the leader's whole policy: it secures {found['secured']:.4g} (discounted), and gets "
+        f"{found['played']:.4g} of this follower"
+    )
+    click.echo(f"    response regret: {found['response_regret']:.4g} (of the follower, who knows the whole policy)")
+    if found["best"] is not None:
+        low, high = (f"{value:.4g}" for value in found["best"])
+        best = low if low == high else f"{low} to {high}"
+        click.echo(f"    leader regret: {found['leader_regret']:.4g} (the best stationary commitment secures {best})")
 
 
 def _show_nash(nash: dict[str, Any]) -> None:

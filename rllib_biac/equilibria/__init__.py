@@ -15,11 +15,19 @@ from rllib_biac.equilibria.matrix import (
     stackelberg,
 )
 from rllib_biac.equilibria.mixed import MixedCommitment, mixed_commitment
-from rllib_biac.equilibria.regret import NashComparison, PlayRegret, compare_with_nash, play_regret
+from rllib_biac.equilibria.regret import (
+    CommitmentRegret,
+    NashComparison,
+    PlayRegret,
+    commitment_regret,
+    compare_with_nash,
+    play_regret,
+)
 from rllib_biac.equilibria.value_iteration import Iteration, iterate
 
 __all__ = [
     "BestCommitment",
+    "CommitmentRegret",
     "CommitmentSE",
     "DecentralisedCommitment",
     "FeedbackSE",
@@ -34,6 +42,7 @@ __all__ = [
     "TooWideError",
     "backward_induction",
     "best_commitment",
+    "commitment_regret",
     "commitment_se",
     "compare_with_nash",
     "cooperation_level",

@@ -1,4 +1,4 @@
-"""How far a given play of a two-player Markov game is from equilibrium, stage by stage, and how it compares with NE."""
+"""How far a given play of a two-player Markov game is from equilibrium: stage by stage, as a commitment, beside NE."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rllib_biac.equilibria.best_commitment import BestCommitment
+from rllib_biac.equilibria.commitment import checked_policy, secured, start_chances
 from rllib_biac.equilibria.feedback import STAGE_AXES, stage_games
 from rllib_biac.equilibria.markov import MarkovGame, evaluate, policy_game, round_off
 from rllib_biac.equilibria.matrix import pure_nash, stackelberg
@@ -78,6 +80,68 @@ def play_regret(game: MarkovGame, leader_action: ArrayLike, responses: ArrayLike
     deserved = np.where(missed == 0, leads[states, action, answers[states, action]], secured)
     leader_regret = np.maximum(stackelberg(q).pessimistic - deserved, 0)
     return PlayRegret(values[0], values[1], response_regret, leader_regret, missed)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRegret:
+    """What the players miss if the leader has committed to its whole policy (paper, Eq. 5); returns from the start.
+
+    Attributes:
+        secured: the leader's return if the follower best-responded, ties going against the leader.
+        played: the leader's return against the follower as it is.
+        response_regret: at least 0, what the follower would gain by a best response to the whole policy.
+        best: the best commitment of its kind; None where the game is too large.
+    """
+
+    secured: float
+    played: float
+    response_regret: float
+    best: BestCommitment | None
+
+    @property
+    def leader_regret(self) -> float | None:
+        """At least 0, what the best commitment that is known would secure beyond this one."""
+        return None if self.best is None else max(self.best.lower - self.secured, 0.0)
+
+
+def commitment_regret(
+    game: MarkovGame,
+    policy: ArrayLike,
+    responses: ArrayLike,
+    *,
+    announced: bool,
+    best: BestCommitment | None,
+    start: int | ArrayLike = 0,
+    leader: int = 0,
+) -> CommitmentRegret:
+    """Measures a leader's whole policy, and a follower's answers to it.
+
+    Args:
+        game: of two players.
+        policy: (|S|, |A_leader|), the leader's probabilities in each state.
+        responses: (|S|, |A_leader|) integers, the follower's answer to every leader action; one and the same in a state
+            where actions are not announced.
+        announced: whether the follower sees the action drawn before it answers.
+        best: the best commitment of this kind, which `best_commitment` finds.
+        start: the first state, or (|S|,) probabilities of it.
+        leader: the player who commits, 0 or 1.
+
+    Raises:
+        ValueError: as `secured` and `play_regret`.
+    """
+    found = secured(game, policy, announced=announced, start=start, leader=leader)
+    game = game.led_by(leader)
+    chances = checked_policy(game, policy)
+    _, answers = _checked(game, np.zeros(game.num_states, int), responses)
+    states, leads = np.arange(game.num_states)[:, None], np.arange(game.num_actions[0])
+    rewards = (game.rewards[:, states, leads, answers] * chances).sum(-1)  # (2, |S|)
+    moves = (game.transitions[states, leads, answers] * chances[..., None]).sum(1)  # (|S|, |S|)
+    values = np.linalg.solve(np.eye(game.num_states) - game.gamma * moves, rewards.T)  # (|S|, 2)
+    played, follows = start_chances(start, game.num_states) @ values
+    missed = found.follower_payoff - float(follows)
+    # Rounding errors of two linear systems are nobody's regret.
+    missed = missed if missed > 1e-9 * np.abs(game.rewards[1]).max() else 0.0
+    return CommitmentRegret(found.leader_payoff, float(played), missed, best)
 
 
 def _checked(game: MarkovGame, leader_action: ArrayLike, responses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -47,9 +47,8 @@ def of_play(played: Played, trained_returns: Mapping[str, float] | None = None, 
     """
     notes = []
     scale = _scale(value for returns in played.returns.values() for value in returns)
-    if played.regret is not None:
-        response, leader = float(played.regret.worst_response_regret), float(played.regret.worst_leader_regret)
-        notes += _exact(response, leader, scale, peers)
+    if played.regrets is not None:
+        notes += _exact(*played.regrets, scale, peers)
     for agent, found in played.learned_regret.items():
         worst = found.worst
         if worst.value > LARGE * scale and worst.value > _CERTAIN * worst.standard_error:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from rllib_biac.envs import make
-from rllib_biac.equilibria import MarkovGame, NashComparison, PlayRegret, compare_with_nash, play_regret
+from rllib_biac.equilibria import (
+    BestCommitment,
+    CommitmentRegret,
+    MarkovGame,
+    NashComparison,
+    PlayRegret,
+    best_commitment,
+    commitment_regret,
+    compare_with_nash,
+    play_regret,
+)
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.team import as_tensors
 from rllib_biac.learning.transitions import joint_state
+
+_MOST_NODES = 20_000  # of the search for the best mixed commitment: a second or two, once for a game
 
 
 def regret(trained: Trained) -> PlayRegret | None:
@@ -24,7 +38,7 @@ def regret(trained: Trained) -> PlayRegret | None:
 
     Returns:
         The regrets in the stage games that greedy play makes, discounted by the team's gamma; the first agent of the
-        hierarchy leads. None where the game has no tables, or not two agents.
+        hierarchy leads. None where the game has no tables, or not two agents, or the leader mixes.
     """
     exact = exact_play(trained)
     return None if exact is None else exact.regret()
@@ -32,24 +46,87 @@ def regret(trained: Trained) -> PlayRegret | None:
 
 @dataclass(frozen=True, slots=True)
 class ExactPlay:
-    """Greedy play in a game's tables: what the leader does in each state, what the follower answers to what."""
+    """Greedy play in a game's tables: what the leader does in each state, what the follower answers to what.
+
+    Attributes:
+        game: the game.
+        policy: (|S|, |A_1|), the leader's probabilities.
+        answers: (|S|, |A_1|), the follower's answer to each action.
+        leader: the game's own number of who leads.
+        start: the first state, or (|S|,) probabilities of it.
+        commits: whether the leader has committed to its whole policy, and not to an action at a time.
+        mixed: whether it might have committed to any probabilities.
+        announced: whether the follower sees the leader's action before it answers.
+    """
 
     game: MarkovGame
-    leads: np.ndarray  # (|S|,)
-    answers: np.ndarray  # (|S|, |A_1|)
+    policy: np.ndarray
+    answers: np.ndarray
     leader: int
     start: np.ndarray | int
+    commits: bool
+    mixed: bool
+    announced: bool
 
-    def regret(self) -> PlayRegret:
-        """Returns the regrets in the stage games that this play makes."""
-        return play_regret(self.game, self.leads, self.answers, leader=self.leader)
+    @property
+    def _pure(self) -> bool:
+        return bool((self.policy.max(-1) == 1).all())
+
+    def regret(self) -> PlayRegret | None:
+        """Returns the regrets in the stage games that this play makes; None where the leader mixes."""
+        return play_regret(self.game, self.policy.argmax(-1), self.answers, leader=self.leader) if self._pure else None
+
+    def regrets(self) -> tuple[float, float] | None:
+        """Returns the follower's and the leader's regret by what was to be learned, feedback or commitment.
+
+        None where a leader committed and nobody knows the best commitment, for the game is too large.
+        """
+        if self.commits:
+            found = self.commitment()
+            return None if found.leader_regret is None else (found.response_regret, found.leader_regret)
+        stage = self.regret()
+        return None if stage is None else (stage.worst_response_regret, stage.worst_leader_regret)
+
+    def commitment(self) -> CommitmentRegret:
+        """Returns the regrets of the leader's whole policy as a commitment, and of the answers to it."""
+        best = _best(
+            pickle.dumps((self.game.rewards, self.game.transitions, self.game.gamma, self.start)),
+            self.mixed,
+            self.announced,
+            self.leader,
+        )
+        return commitment_regret(
+            self.game,
+            self.policy,
+            self.answers,
+            announced=self.announced,
+            best=best,
+            start=self.start,
+            leader=self.leader,
+        )
 
     def nash(self) -> NashComparison | None:
-        """Returns its payoffs beside those of every pure NE; None where there are too many policies."""
+        """Returns its payoffs beside those of every pure NE; None where there are too many policies, or it mixes."""
+        if not self._pure:
+            return None
         try:
-            return compare_with_nash(self.game, self.leads, self.answers, leader=self.leader, start=self.start)
+            leads = self.policy.argmax(-1)
+            return compare_with_nash(self.game, leads, self.answers, leader=self.leader, start=self.start)
         except ValueError:  # too many policies to enumerate
             return None
+
+
+@lru_cache(maxsize=8)  # evaluations while training ask again and again
+def _best(tables: bytes, mixed: bool, announced: bool, leader: int) -> BestCommitment | None:
+    """Returns the best commitment in a game; None where there are too many policies."""
+    rewards, transitions, gamma, start = pickle.loads(tables)
+    game = MarkovGame(rewards, transitions, gamma)
+    try:
+        return best_commitment(
+            game, mixed=mixed, announced=announced, start=start, leader=leader, max_nodes=_MOST_NODES
+        )
+    except ValueError:
+        return None
 
 
 def exact_play(trained: Trained) -> ExactPlay | None:
@@ -73,6 +150,24 @@ def exact_play(trained: Trained) -> ExactPlay | None:
             answers = team.responses(torch.from_numpy(state), as_tensors(seen)).numpy()  # (|S|, |A_1|)
     except NotImplementedError:  # no answers one by one
         return None
-    leads = greedy(team, state, seen, generator=torch.Generator().manual_seed(0))[agents[0]]
     leader = game.possible_agents.index(agents[0])
-    return ExactPlay(exact, leads, answers, leader, getattr(game, "start_probabilities", 0))
+    with torch.no_grad():
+        committed = team.commitment(torch.from_numpy(state))
+    if committed is None:
+        leads = greedy(team, state, seen, generator=torch.Generator().manual_seed(0))[agents[0]]
+        policy = np.eye(exact.num_actions[leader])[leads]
+    else:
+        policy = committed.double().numpy()
+        policy /= policy.sum(-1, keepdims=True)
+    settings: Any = team.settings
+    mixed = committed is not None and settings.mixed
+    return ExactPlay(
+        exact,
+        policy,
+        answers,
+        leader,
+        getattr(game, "start_probabilities", 0),
+        commits=committed is not None,
+        mixed=mixed,
+        announced=settings.announced if mixed else True,
+    )

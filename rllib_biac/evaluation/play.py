@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rllib_biac.envs.errors import GameError
-from rllib_biac.equilibria import NashComparison, PlayRegret
+from rllib_biac.equilibria import CommitmentRegret, NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
@@ -33,7 +33,11 @@ class Played:
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
         episode_of_frame: the number of each picture's episode, from 0.
         frames_per_second: how fast to show them.
-        regret: of the play that was learned, exact; None where the game has no tables.
+        regret: of the play that was learned, exact, stage by stage; None where the game has no tables, or the leader
+            mixes.
+        commitment: the same as a commitment to a whole policy; None where the game has no tables.
+        regrets: the follower's and the leader's by what was to be learned: the largest of `regret` over all states, or
+            those of `commitment` where the leader committed to its whole policy.
         nash: its payoffs beside those of every pure NE; None where the game has no tables, or too many policies.
         deployable: what the agents need where they are deployed, in words.
         learned_regret: agent -> its regret by a best response that was learned, top level first; if asked for.
@@ -48,6 +52,8 @@ class Played:
     episode_of_frame: list[int] = field(default_factory=list)
     frames_per_second: float = 5.0
     regret: PlayRegret | None = None
+    commitment: CommitmentRegret | None = None
+    regrets: tuple[float, float] | None = None
     nash: NashComparison | None = None
     learned_regret: dict[str, LearnedRegret] = field(default_factory=dict)
     deployable: str = ""
@@ -107,6 +113,7 @@ def play(
     # What is measured exactly, or learned against, is play that knows the state.
     if not on_observations and (exact := exact_play(trained)) is not None:
         played.regret, played.nash = exact.regret(), exact.nash()
+        played.commitment, played.regrets = exact.commitment(), exact.regrets()
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
     played.frames_per_second = getattr(game, "metadata", {}).get("render_fps", played.frames_per_second)
     try:

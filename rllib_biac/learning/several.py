@@ -22,3 +22,10 @@ def start_as_the_first(tensors: Sequence[torch.Tensor]) -> None:
     """Replaces tensors by those of the first learner, in place."""
     for tensor in tensors:
         distributed.broadcast(tensor, 0)
+
+
+def of_all_learners(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns the rows of all learners, the first one's first; each has as many."""
+    parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

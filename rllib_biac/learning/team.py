@@ -326,6 +326,14 @@ class Team(nn.Module):
         """
         raise NotImplementedError
 
+    def commitment(self, state: torch.Tensor) -> torch.Tensor | None:
+        """Returns the first agent's probabilities, (batch, |A_1|), where it has committed to a whole policy; else None.
+
+        Args:
+            state: (batch, *state shape).
+        """
+        return None
+
     def joint_coin(self, state: torch.Tensor, epsilon: float, generator: torch.Generator | None) -> Any:
         """Returns who explores, (batch,) bool, where that is decided for all agents at once; else None."""
         if epsilon <= 0.0 or self.settings.exploration != "joint":

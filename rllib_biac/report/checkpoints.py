@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from PIL import Image
 
 from rllib_biac import envs
 from rllib_biac.envs.matrix_game import MatrixGame
-from rllib_biac.equilibria import pure_nash, stackelberg
+from rllib_biac.equilibria import mixed_commitment, pure_nash, stackelberg
 from rllib_biac.evaluation import Played, Trained, play
 from rllib_biac.evaluation.play import can_draw, deployment
 from rllib_biac.learning.games import StateReader, make_games
@@ -93,14 +94,14 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
         game = envs.make(trained.env, **trained.env_config) if isinstance(trained.env, str) else None
         if not isinstance(game, MatrixGame) or len(game.sizes) != 2:
             return None
-        played = next(iter(play(trained, episodes=1).outcomes), "")
+        found_play = play(trained, episodes=1)
+        played = next(iter(found_play.outcomes), "")
         levels = trained.team.hierarchy.levels
         rows, columns = game.action_names
         if [len(level) for level in levels] == [1, 1]:
             leader = game.possible_agents.index(levels[0][0])
-            found = stackelberg(game.payoffs, leader)
-            joint = [int(found.leader_action), int(found.follower_action)]
-            exact, solution = [game.outcome_name(joint if leader == 0 else joint[::-1])], "Stackelberg equilibrium"
+            joints, solution = _equilibrium(trained.team.settings, game.payoffs, leader)
+            exact = [game.outcome_name(joint if leader == 0 else joint[::-1]) for joint in joints]
         else:
             exact = [game.outcome_name(joint) for joint in np.argwhere(pure_nash(game.payoffs)).tolist()]
             solution = "pure Nash equilibrium"
@@ -126,6 +127,7 @@ def matrix_play(checkpoint: Path) -> MatrixPlay | None:
             if later
             else ""
         )
+        note = " ".join(part for part in (note, _committed(trained, game, found_play)) if part)
         return MatrixPlay(game.possible_agents, played, exact, solution, tables, note)
 
 
@@ -178,6 +180,34 @@ def _reading() -> Iterator[None]:
         raise Unreadable(f"{kind}{error}") from error
     finally:
         logger.setLevel(before)
+
+
+def _equilibrium(settings: Any, payoffs: np.ndarray, leader: int) -> tuple[list[list[int]], str]:
+    """Returns the joint actions, the leader's first, of the equilibrium that was to be learned, and its name."""
+    if getattr(settings, "mixed", False) and not settings.announced:
+        mixed = mixed_commitment(payoffs, leader)
+        return [[int(own), mixed.response] for own in np.flatnonzero(mixed.strategy > 1e-9)], "mixed commitment"
+    found = stackelberg(payoffs, leader)
+    return [[int(found.leader_action), int(found.follower_action)]], "Stackelberg equilibrium"
+
+
+def _committed(trained: Trained, game: MatrixGame, played: Played) -> str:
+    """Says what the leader has committed to, and what that secures; nothing where it has not."""
+    leader = trained.team.agents[0]
+    games = make_games(trained.env, 1, np.random.default_rng(_SEED), trained.env_config, trained.team.spec.look)
+    state = torch.from_numpy(StateReader(games, trained.team.settings.state)())
+    chances = trained.team.commitment(state)
+    if chances is None:
+        return ""
+    names = game.action_names[game.possible_agents.index(leader)]
+    shares = ", ".join(
+        f"{name} {chance:.1%}" for name, chance in zip(names, chances[0].tolist(), strict=True) if chance
+    )
+    text = f"{leader} has committed to {shares}."
+    if (found := played.commitment) is not None:
+        best = "" if found.best is None else f"; the best commitment of its kind to {found.best.upper:.4g}"
+        text += f" If the other best-responds, this comes to {found.secured:.4g}{best}."
+    return text
 
 
 def _learned(trained: Trained, game: MatrixGame) -> dict[str, np.ndarray]:

@@ -281,9 +281,8 @@ def _play_all(
             **{f"share {name}": times / count for name, times in result.outcomes.items()},
             **{f"learned regret of {agent}": one.worst.value for agent, one in result.learned_regret.items()},
         }
-        if result.regret is not None:
-            played[trial.folder]["response regret"] = float(result.regret.worst_response_regret)
-            played[trial.folder]["leader regret"] = float(result.regret.worst_leader_regret)
+        if result.regrets is not None:
+            played[trial.folder]["response regret"], played[trial.folder]["leader regret"] = result.regrets
     return played
 
 

@@ -29,7 +29,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_biac.envs.errors import GameError
-from rllib_biac.evaluation.exact import regret
+from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.team import Team, copy_weights
 from rllib_biac.learning.transitions import JointTransitions
@@ -235,7 +235,10 @@ class JointAlgorithm(ResumableAlgorithm):
 
     @override(Algorithm)
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Plays as RLlib does; where the game has tables the result also has `regret`, which is exact."""
+        """Plays as RLlib does; where the game has tables the result also has `regret`, which is exact.
+
+        It is of one action at a time; where the leader commits to a whole policy, of that (Eq. 5).
+        """
         group = self.eval_env_runner_group
         late = compat.dropped_answers(group) if group else 0
         with self._deaths_of_learners():
@@ -243,11 +246,11 @@ class JointAlgorithm(ResumableAlgorithm):
         if group and (late is None or compat.dropped_answers(group) != late):
             ask(group, lambda runner: None, self.config.env_runner_health_probe_timeout_s)
         team = self._local_team
-        exact = regret(Trained(team, self.config.game(), self.config.env_config)) if team else None
-        if exact is None:
+        exact = exact_play(Trained(team, self.config.game(), self.config.env_config)) if team else None
+        found = exact.regrets() if exact else None
+        if found is None:
             return results
-        measured = {"response_regret": exact.worst_response_regret, "leader_regret": exact.worst_leader_regret}
-        return results | {"regret": measured}
+        return results | {"regret": {"response_regret": found[0], "leader_regret": found[1]}}
 
     def _collect_metrics(self) -> None:
         if self._async_sampler:

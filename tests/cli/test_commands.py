@@ -15,7 +15,7 @@ from PIL import Image
 
 from rllib_biac.cli import progress
 from rllib_biac.cli.progress import Progress, fraction, line, seconds_left
-from rllib_biac.equilibria import NashComparison
+from rllib_biac.equilibria import BestCommitment, CommitmentRegret, NashComparison
 from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.experiments.clock import clock
 
@@ -159,6 +159,8 @@ def played(monkeypatch):
             frames=frames if render else [],
             frames_per_second=10.0,
             regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
+            regrets=(0.25, 1.5),
+            commitment=CommitmentRegret(2.5, 3.0, 0.0, BestCommitment(np.ones((1, 1)), 4.0, 4.5)),
             nash=NashComparison(np.array([2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [3.0, 0.0]])),
             learned_regret=learned if best_response else {},
             cut=0,
@@ -184,6 +186,8 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     assert "main_0: 1.500" in result.output
     assert "merged: 50.0%" in result.output and "not deployable without the full state\n" in result.output
     assert "response regret: 0.25 " in result.output and "leader regret: 1.5 " in result.output
+    assert "it secures 2.5 (discounted), and gets 3 of this follower\n" in result.output
+    assert "leader regret: 1.5 (the best stationary commitment secures 4 to 4.5)" in result.output
     assert "equilibria: 4; this play dominates 2 of them" in result.output
     assert "equals 1, is dominated by 0" in result.output
     assert Image.open(picture).n_frames == 3
@@ -194,6 +198,7 @@ def test_evaluate_reports_and_draws(rllib, tmp_path, played):
     report = json.loads(rllib("evaluate", checkpoint, "--json", "--best-response", 2000).output)
     assert report["agent_episode_returns_mean"] == {"main_0": 1.5, "auxiliary_0": 0.5}
     assert report["nash"]["equilibria"][0] == {"main_0": 2.0, "auxiliary_0": 0.0}
+    assert report["commitment"]["secured"] == 2.5 and report["commitment"]["best"] == [4.0, 4.5]
     worst = report["best_response"]["regret"]["auxiliary_0"]["worst"]
     assert worst == {"value": 3.0, "standard_error": 0.125} and report["best_response"]["env_steps"] == 2000
     assert rllib("evaluate", checkpoint, "--best-response", 10).exit_code == 2

@@ -9,10 +9,12 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.levels_losses import LevelsLosses
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
+from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.dqn import IDQN
 from rllib_biac.envs.two_state_v0 import DISCOUNT
-from rllib_biac.evaluation import Trained, regret
+from rllib_biac.evaluation import Trained, play, regret
 from rllib_biac.evaluation.best_response import learned_regret
+from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.hierarchy import Hierarchy
 from tests.games import Masked
@@ -57,6 +59,42 @@ def test_networks_that_take_actions_in_answer_alike():
 def test_states_are_measured_one_by_one():
     measured = learned(BiAC, "two_state_v0", [["player_0"], ["player_1"]], gamma=DISCOUNT)
     assert measured.leader_regret.shape == (1,) and measured.response_regret.shape == (1, 2)
+
+
+def committed(share, announced=False, **settings):
+    """Returns a team that has learned Maintain and commits to A with this probability, else to B, and its game."""
+    settings |= {"max_states": 1, "mixed": 0 < share < 1, "announced": announced, "epsilon": 1.0}
+    team = train(CommitmentDQN, "maintain_v0", [[player] for player in PLAYERS], 1500, **settings).team
+    team.commit(torch.tensor([[share, 1 - share, 0.0]]))
+    return Trained(team, "maintain_v0")
+
+
+def test_a_commitment_is_measured_as_a_whole():
+    """From a quarter A on the follower answers X, which pays the leader 30 - 10 · share of A; else Y, 10 of B."""
+    exact = exact_play(committed(0.5, training_intensity=32.0))
+    found = exact.commitment()
+    assert exact.commits and exact.regret() is None and exact.nash() is None
+    assert (found.secured, found.played) == pytest.approx((25, 25))
+    assert found.response_regret == 0 and found.leader_regret == pytest.approx(2.5, abs=0.05)
+    assert exact.regrets() == (found.response_regret, found.leader_regret)
+
+
+def test_a_pure_commitment_is_measured_both_ways():
+    played = play(committed(1.0, training_intensity=32.0), episodes=1, seed=0)
+    assert played.commitment.secured == 20 and played.commitment.leader_regret == 0
+    assert played.regret.worst_leader_regret == 0 and played.regrets == (0, 0)
+    bad = exact_play(committed(0.0, training_intensity=32.0)).commitment()
+    assert bad.leader_regret == 20 - bad.secured > 0
+
+
+def test_what_follows_a_feedback_policy_as_a_commitment_is_measured_too():
+    trained = Trained(
+        train(BiAC, "entry_deterrence_v0", [[p] for p in PLAYERS], 1500, gamma=0.9).team, "entry_deterrence_v0"
+    )
+    found = exact_play(trained).commitment()
+    assert found.best.lower == found.best.upper and found.leader_regret == pytest.approx(
+        found.best.lower - found.secured
+    )
 
 
 def untrained(env, hierarchy, seed, algorithm=BiAC, env_config=None, **settings):

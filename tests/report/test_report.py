@@ -8,6 +8,7 @@ import re
 import shlex
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from rllib_biac.cli.main import main
+from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.report import charts, checkpoints
 from rllib_biac.report.folders import read
 from rllib_biac.report.page import write_report
@@ -329,3 +331,10 @@ def test_a_game_that_draws_is_filmed(trained, monkeypatch):
         written = write_report(trained, Path(place) / "page.html").read_text(encoding="utf-8")
     assert 'media="(prefers-reduced-motion: reduce)" srcset="data:image/png' in written
     assert written.count("data:image/gif") == 1
+
+
+def test_the_equilibrium_beside_a_mixed_commitment_is_mixed():
+    told = {True: ([[0, 0]], "Stackelberg equilibrium"), False: ([[0, 0], [1, 0]], "mixed commitment")}
+    for announced, expected in told.items():
+        assert checkpoints._equilibrium(SimpleNamespace(mixed=True, announced=announced), MAINTAIN, 0) == expected
+    assert checkpoints._equilibrium(SimpleNamespace(), MAINTAIN, 0) == told[True]

@@ -100,6 +100,7 @@ def assert_near(one, other, **tolerance):
 
 
 def test_every_algorithm_has_a_case():
+    """A table takes one learner. Learning to commit draws for every row; it has a test of its own."""
     assert {name.partition(",")[0] for name in CASES} == ALGORITHMS.keys() - {"BiLevelQ", "CommitmentDQN"}
 
 
@@ -124,6 +125,23 @@ def test_draws_are_each_learners_own_and_come_again(ray, ranks):
     assert seed != other_seed
     assert_near(first, second, rtol=0.0)
     assert_near(first, runs[1][0][0], rtol=0.0)
+
+
+def test_two_learners_number_the_states_alike_and_keep_to_one_commitment(ray, ranks):
+    settings = {"mixed": True, "search_every": 4, "num_candidates": 64}
+    CASES["CommitmentDQN"] = (TwoStates, LEVELS, settings)
+    try:
+        case, calls = case_of("CommitmentDQN")
+    finally:
+        del CASES["CommitmentDQN"]
+    (first, seed), (second, other_seed) = together(ray, ranks, case, calls)
+    assert seed != other_seed
+    assert_near(first, second, rtol=0.0)
+    states, starts = (first["weights", "one", name] for name in ("states", "starts"))
+    every = np.unique(np.concatenate([rows.columns["state"] for rows in calls]), axis=0)
+    np.testing.assert_array_equal(np.unique(states[: len(every)], axis=0), every)
+    assert first["weights", "one", "count"] == len(every) and first["weights", "one", "searches"] > 0
+    assert starts.sum() == sum(rows.columns["start"].sum() for rows in calls)
 
 
 def test_without_a_seed_all_start_alike(ray, ranks):

@@ -7,6 +7,7 @@ import torch
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.learning.losses import Losses, Measured, Rows
+from rllib_biac.learning.several import of_all_learners, start_as_the_first
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, START, STATE, TERMINATED
 from rllib_biac.walk.commitment import answers, beside
@@ -25,12 +26,17 @@ class CommitmentLosses(Losses):
     one_input = False
 
     def normalise_targets(self, rows: Rows) -> None:
-        leader = self.team.leader
-        self.team.meet(rows[STATE])
-        self.team.meet(rows[NEXT_STATE][~rows[TERMINATED]])
-        leader.starts += torch.bincount(leader.rows(rows[STATE][rows[START]]), minlength=len(leader.starts))
+        leader, seen = self.team.leader, {key: rows[key] for key in (STATE, NEXT_STATE, TERMINATED, START)}
+        if self.num_learners > 1:  # all number the states alike, and keep to one commitment
+            seen = {key: of_all_learners(column) for key, column in seen.items()}
+        self.team.meet(seen[STATE])
+        self.team.meet(seen[NEXT_STATE][~seen[TERMINATED]])
+        leader.starts += torch.bincount(leader.rows(seen[STATE][seen[START]]), minlength=len(leader.starts))
         if self.num_updates // self.settings.search_every > int(leader.searches):
-            self.team.commit(self.team.candidates(self.generator)[0])
+            best = self.team.candidates(self.generator)[0]
+            if self.num_learners > 1:
+                start_as_the_first([best])
+            self.team.commit(best)
         rows[COMMITMENT] = self.team.draw(len(rows[STATE]), self.generator)
         super().normalise_targets(rows)
 

@@ -54,11 +54,6 @@ class CommitmentDQNSettings(Settings):
                 "follower's answer to it is worked out on those states; rows that also tell what was seen before would "
                 "be other, far more states. Leave it out, or use BiAC."
             )
-        if num_learners > 1:
-            raise ValueError(
-                f"num_learners: {num_learners}: several learners would number the states each in its own order: write "
-                "0 (in the trial's process) or 1 (in one of its own)."
-            )
         super().check(hierarchy, num_learners)
 
     def check_game(self, spec: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rllib_biac.algorithms.commitment.search import draw, near, search
@@ -14,7 +15,7 @@ from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.files.policy import Arrays, Commitment, Description, commitment_sha256
 from rllib_biac.learning.actions import explore
 from rllib_biac.learning.networks import build_network, follow
-from rllib_biac.learning.team import Agent, Team, TeamSpec, Tensors
+from rllib_biac.learning.team import Agent, Team, Tensors
 from rllib_biac.walk import walk
 from rllib_biac.walk.commitment import ByCommitment, answers, beside, matches
 
@@ -36,7 +37,10 @@ class CommitmentFollower(Agent):
     sha256: torch.Tensor
 
     def build_networks(self) -> None:
-        self.register_buffer("sha256", torch.zeros(32, dtype=torch.uint8))
+        rows, actions = self.settings.max_states, self.num_actions[0]
+        uniform = np.full((rows, actions), 1.0 / actions, np.float32)
+        sha256 = bytes.fromhex(commitment_sha256(np.zeros((0, math.prod(self.state_shape))), uniform))
+        self.register_buffer("sha256", torch.tensor(list(sha256), dtype=torch.uint8))
         self.critic = build_network(self.input_shape("critic"), math.prod(self.num_actions), self.model_config)
         self.critic_target = follow(self.critic)
         self.register_q_normalizer()
@@ -123,10 +127,6 @@ class CommitmentTeam(Team):
 
     settings: CommitmentDQNSettings
 
-    def __init__(self, spec: TeamSpec) -> None:
-        super().__init__(spec)
-        self._seal()
-
     @property
     def hears(self) -> bool:
         """Whether the follower waits for the action that is drawn: of a pure commitment it knows it."""
@@ -148,9 +148,9 @@ class CommitmentTeam(Team):
             self._seal()
 
     def _seal(self) -> None:
-        sha256 = torch.frombuffer(bytearray.fromhex(commitment_sha256(*self._committed())), dtype=torch.uint8)
+        sha256 = bytes.fromhex(commitment_sha256(*self._committed()))
         for agent in self.agents:
-            self[agent].sha256.copy_(sha256)
+            self[agent].sha256.copy_(torch.tensor(list(sha256), dtype=torch.uint8))
 
     def _committed(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the states met so far, (|S|, state size), and the commitment, (max_states, |A_1|)."""
@@ -158,9 +158,9 @@ class CommitmentTeam(Team):
         return leader.states[: int(leader.count)].cpu().numpy().copy(), leader.commitment.cpu().numpy().copy()
 
     def check(self) -> None:
-        sha256 = bytearray.fromhex(commitment_sha256(*self._committed()))
+        sha256 = list(bytes.fromhex(commitment_sha256(*self._committed())))
         for agent in self.agents:
-            if bytearray(self[agent].sha256.tolist()) != sha256:
+            if self[agent].sha256.tolist() != sha256:
                 raise ValueError(
                     f"the networks of {agent} know another commitment than that of {self.agents[0]}: take all agents' "
                     "networks from one checkpoint."
@@ -296,6 +296,11 @@ class CommitmentTeam(Team):
         x, z = self.leader.encode(state), self.leader.commitment.expand(len(state), -1, -1)
         chances = self.leader.probabilities(z, self.leader.rows(x))
         return answers(chances, self.says(x, z)[1], self.hears)
+
+    def commitment(self, state: torch.Tensor) -> torch.Tensor:
+        leader, z = self.leader, self.leader.commitment.expand(len(state), -1, -1)
+        chances = leader.probabilities(z, leader.rows(leader.encode(state)))
+        return chances if self.settings.mixed else F.one_hot(chances.argmax(1), chances.shape[1]).to(chances.dtype)
 
     def describe(self) -> tuple[Description, Arrays]:
         self.check()
