@@ -24,6 +24,7 @@ from studies import RESULTS, made_with, markdown, share
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.algorithms.commitment.worth import worth
 from rllib_biac.envs import entry_deterrence_v0
 from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
 from rllib_biac.equilibria import MarkovGame, Secured, backward_induction, mixed_commitment, secured
@@ -139,7 +140,7 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
         leader = run.team.leader
         z = leader.probabilities(leader.commitment.expand(len(states), -1, -1), leader.rows(states)).double()
         policy = (z / z.sum(1, keepdim=True)).numpy()
-        row["promised"] = float(run.team.worth(leader.commitment[None]))
+        row["promised"] = float(worth(run.team, leader.commitment[None]))
     found = secured(game, policy, announced=row["announced"])
     row |= {"policy": policy.round(4).tolist(), "secured": found.leader_payoff}
     if long:

@@ -7,6 +7,7 @@ import torch
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.commitment.losses import COMMITMENT
 from rllib_biac.algorithms.commitment.search import draw, near, search
+from rllib_biac.algorithms.commitment.worth import candidates
 from rllib_biac.envs.entry_deterrence_v0 import DISCOUNT, REWARDS, TRANSITIONS
 from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.equilibria import MarkovGame, secured
@@ -58,10 +59,10 @@ def test_entry_deterrence_makes_the_threat_that_no_feedback_equilibrium_makes():
 
 def test_a_wider_margin_stays_further_from_where_the_follower_turns_away(maintain):
     settings, shares = maintain.team.settings, []
-    for margin in (0.0, 0.1, 0.3):
-        settings.answer_margin = margin
-        shares.append(float(maintain.team.candidates(torch.Generator().manual_seed(0))[0, 0, 0]))
-    settings.answer_margin = 0.05
+    for margin in (0.0, 1.5, 4.5):  # by which the follower is to prefer X to Y
+        settings.answer_margin = margin / float(maintain.team.follower.error)
+        shares.append(float(candidates(maintain.team, torch.Generator().manual_seed(0))[0, 0, 0]))
+    settings.answer_margin = 2.0
     assert shares[0] == pytest.approx(0.25, abs=0.02)  # a quarter A: the follower is indifferent
     assert shares[0] < shares[1] - 0.005 < shares[2] - 0.05
 
@@ -90,6 +91,24 @@ def test_targets_are_those_of_the_plain_form(announced):
         for i, player in enumerate(players):
             expected = float(rows[REWARD, player][k]) + 0.8 * (not rows[TERMINATED][k]) * values[i]
             assert float(targets[player][k]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_error_of_the_critic_is_measured_whatever_chance_does():
+    """Rewards of a one-step game, to which chance adds: the error is how far the critic is off their means."""
+    run = learner("maintain_v0", max_states=1).train(300)
+    rows = run.trainer.as_tensors(run.replay.sample(256).columns)
+    rows = {key: torch.cat([column] * 100) for key, column in rows.items()}
+    noise = torch.randn(len(rows[TERMINATED]), generator=torch.Generator().manual_seed(0))
+    follower = run.team.follower
+    with torch.no_grad():
+        z = run.team.draw(4000, torch.Generator().manual_seed(0))
+        off = run.team.says(torch.ones(4000, 1), z)[1] - torch.tensor(MAINTAIN[1].tolist())
+        played = torch.bincount(run.trainer.losses._joint(rows), minlength=9) / len(noise)
+        expected = float((off.square().mean(0).flatten() * played).sum().sqrt())
+    for scale in (0.0, 3.0):
+        noisy = rows | {(REWARD, "player_1"): rows[REWARD, "player_1"] + scale * noise}
+        assert float(run.trainer.losses._critic_error(noisy)) == pytest.approx(expected, rel=0.1)
+    assert follower.error > 0 or not run.team.leader.searches
 
 
 def test_the_leader_draws_from_its_commitment_and_the_follower_answers_that():

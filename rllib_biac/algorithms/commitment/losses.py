@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
+from rllib_biac.algorithms.commitment.worth import candidates
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.several import of_all_learners, start_as_the_first
 from rllib_biac.learning.stacked import Outputs
@@ -33,12 +36,41 @@ class CommitmentLosses(Losses):
         self.team.meet(seen[NEXT_STATE][~seen[TERMINATED]])
         leader.starts += torch.bincount(leader.rows(seen[STATE][seen[START]]), minlength=len(leader.starts))
         if self.num_updates // self.settings.search_every > int(leader.searches):
-            best = self.team.candidates(self.generator)[0]
+            self.team.follower.error.copy_(self._critic_error(rows))
+            best = candidates(self.team, self.generator)[0]
             if self.num_learners > 1:
-                start_as_the_first([best])
+                start_as_the_first([best, self.team.follower.error])
             self.team.commit(best)
         rows[COMMITMENT] = self.team.draw(len(rows[STATE]), self.generator)
         super().normalise_targets(rows)
+
+    @torch.no_grad()
+    def _critic_error(self, rows: Rows) -> torch.Tensor:
+        """Returns how far the follower's critic is off its targets, chance in the game aside, in the game's units, ().
+
+        A row's error under one commitment is what is wrong with its entry of the table, plus what is wrong with how
+        that depends on the commitment, plus chance. Chance is the same under two commitments, and not in two rows. So
+        the second part shows in the difference of one row's errors under two commitments, and the first in the
+        products of two rows' errors.
+        """
+        follower, joint = self.agents[1], self._joint(rows)
+        entry = self.team.leader.rows(rows[STATE]) * math.prod(self.team.sizes.values()) + joint
+        errors = []
+        for _ in range(2):
+            drawn = rows | {COMMITMENT: self.team.draw(len(joint), self.generator)}
+            q = self.replayed_q(self.forward_online(drawn), drawn)[follower]
+            errors.append(self.compute_targets(drawn)[follower] - self.team.follower.raw(q))
+        columns = torch.stack([torch.ones_like(errors[0]), *errors, errors[0] * errors[1]])
+        empty = torch.zeros(4, int(entry.max()) + 1, device=entry.device)
+        count, one, two, both = empty.index_add_(1, entry, columns)
+        several = count > 1
+        products = ((one * two - both) / (count - 1))[several].sum() / count[several].sum().clamp(min=1.0)
+        return (products.clamp(min=0.0) + (errors[0] - errors[1]).square().mean() / 2).sqrt()
+
+    def _joint(self, rows: Rows) -> torch.Tensor:
+        """Returns the numbers of joint actions, (rows,) int64."""
+        first, second = (rows[ACTIONS, agent] for agent in self.agents)
+        return first * self.team.sizes[self.agents[1]] + second
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         leader, z = self.team.leader, rows[COMMITMENT]
@@ -64,6 +96,5 @@ class CommitmentLosses(Losses):
         }
 
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
-        first, second = (batch[ACTIONS, agent] for agent in self.agents)
-        joint = (first * self.team.sizes[self.agents[1]] + second)[:, None]
+        joint = self._joint(batch)[:, None]
         return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}

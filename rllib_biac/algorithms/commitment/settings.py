@@ -26,11 +26,10 @@ class CommitmentDQNSettings(Settings):
         8, "rows of the commitment; training stops with a message if more states than that are met.", low=1
     )
     answer_margin: float = setting(
-        0.05,
+        2.0,
         "distance that the commitment keeps from where the follower turns away: by how much it is to prefer its answer "
-        "to those that cost the leader, in units of the range of its Q in that state.",
+        "to those that cost the leader, in units of the measured error of its critic.",
         low=0.0,
-        high=1.0,
     )
     num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
     search_every: int = setting(250, "updates between two searches.", low=1)

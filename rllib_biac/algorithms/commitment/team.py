@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rllib_biac.algorithms.commitment.search import draw, near, search
+from rllib_biac.algorithms.commitment.search import draw, near
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.files.policy import Arrays, Commitment, Description, commitment_sha256
 from rllib_biac.learning.actions import explore
@@ -20,7 +20,6 @@ from rllib_biac.walk import walk
 from rllib_biac.walk.commitment import ByCommitment, answers, beside, matches
 
 _NEAR = 0.3  # how far from the best commitment exploration goes near it
-_UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
 
 
 class CommitmentFollower(Agent):
@@ -30,16 +29,19 @@ class CommitmentFollower(Agent):
         critic: network of normalised Q-values, (batch, state size + |S| (|A_1| - 1)) -> (batch, |A_1| · |A_2|).
         critic_target: its target network.
         q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
+        error: buffer (), how far the critic is off, in the game's own units, as measured at the last search.
         sha256: buffer (32,) uint8, of the commitment in force, so that each agent's networks say which they know.
     """
 
     settings: CommitmentDQNSettings
+    error: torch.Tensor
     sha256: torch.Tensor
 
     def build_networks(self) -> None:
         rows, actions = self.settings.max_states, self.num_actions[0]
         uniform = np.full((rows, actions), 1.0 / actions, np.float32)
         sha256 = bytes.fromhex(commitment_sha256(np.zeros((0, math.prod(self.state_shape))), uniform))
+        self.register_buffer("error", torch.zeros(()))
         self.register_buffer("sha256", torch.tensor(list(sha256), dtype=torch.uint8))
         self.critic = build_network(self.input_shape("critic"), math.prod(self.num_actions), self.model_config)
         self.critic_target = follow(self.critic)
@@ -98,6 +100,11 @@ class CommitmentLeader(CommitmentFollower):
         same = matches(state, self.states) & self.known  # (batch, max_states)
         return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
 
+    @property
+    def follower(self) -> CommitmentFollower:
+        """The agent that answers."""
+        return self[self.agents[1]]
+
     def meet(self, state: torch.Tensor) -> None:
         """Gives states that were never met rows of their own; (batch, state size) encoded.
 
@@ -139,6 +146,11 @@ class CommitmentTeam(Team):
     def leader(self) -> CommitmentLeader:
         """The agent that commits."""
         return self[self.agents[0]]
+
+    @property
+    def follower(self) -> CommitmentFollower:
+        """The agent that answers."""
+        return self[self.agents[1]]
 
     def meet(self, state: torch.Tensor) -> None:
         """Gives states that were never met rows of their own; as `CommitmentLeader.meet`."""
@@ -209,7 +221,7 @@ class CommitmentTeam(Team):
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
         """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`."""
-        leader, follower = self.leader, self[self.agents[1]]
+        leader, follower = self.leader, self.follower
         x = leader.encode(state)
         chances = leader.probabilities(z, leader.rows(x))  # (batch, |A_1|)
         q2 = follower.table(follower.critic(beside(x, z)))
@@ -225,61 +237,6 @@ class CommitmentTeam(Team):
 
         levels = self.hierarchy.levels
         return walk(levels, ByCommitment(levels, chances, q2, self.hears, uniform), take)
-
-    # The search for the best commitment.
-
-    @torch.no_grad()
-    def worth(self, z: torch.Tensor) -> torch.Tensor:
-        """Returns J(z), what the critics expect of commitments from where games start: (n, |S|, |A_1|) -> (n,)."""
-        return self._expected(z)[0]
-
-    def _expected(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns J(z), (n,), and how far the follower is from turning away, (n,) in [0, 1], 1 where it is safe.
-
-        In each state an answer counts that costs the leader something and that the follower likes almost as much as
-        its best one.
-        """
-        leader, settings = self.leader, self.settings
-        total, safe = torch.zeros(len(z), device=z.device), torch.ones(len(z), device=z.device)
-        weights = leader.starts / leader.starts.sum()
-        for row in range(int(leader.count)):
-            q1, q2 = self.says(leader.states[row].expand(len(z), -1), z)
-            chances = z[:, row]
-            if not self.hears:  # one answer to all actions: (n, 1, |A_2|)
-                q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
-                chances = torch.ones(len(z), 1, device=z.device)
-            answer = q2.argmax(2, keepdim=True)
-            value = q1.gather(2, answer)  # (n, |A_1| or 1, 1)
-            total += weights[row] * (chances * value[..., 0]).sum(1)
-            if settings.answer_margin > 0.0:
-                regret = (q2.gather(2, answer) - q2) / (q2.amax((1, 2), keepdim=True) - q2.amin((1, 2), keepdim=True))
-                costs = (value - q1 > _UNMOVED * leader.q_std) & (chances[..., None] > 0.01)
-                margin = torch.where(costs, regret, 1.0).amin((1, 2)) / settings.answer_margin
-                safe = torch.minimum(safe, margin)
-        return total, safe
-
-    @torch.no_grad()
-    def candidates(self, generator: torch.Generator | None) -> torch.Tensor:
-        """Searches for the best commitments: (at most 64, |S|, |A_1|), best first.
-
-        J(z) counts in full where the follower prefers its answer by `answer_margin`. Nearer to where it turns away it
-        falls, in proportion, to the worst that commitments are worth.
-        """
-        leader, mixed = self.leader, self.settings.mixed
-
-        def again(count: int) -> torch.Tensor:
-            return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
-
-        drawn = again(self.settings.num_candidates)
-        if leader.searches:
-            drawn = torch.cat([leader.commitment[None], drawn])
-        floor = float(self.worth(drawn).min())
-
-        def score(z: torch.Tensor) -> torch.Tensor:
-            value, safe = self._expected(z)
-            return floor + safe * (value - floor)
-
-        return search(score, drawn, again, mixed=mixed, generator=generator)
 
     @torch.no_grad()
     def commit(self, z: torch.Tensor) -> None:
@@ -304,8 +261,7 @@ class CommitmentTeam(Team):
 
     def describe(self) -> tuple[Description, Arrays]:
         self.check()
-        follower = self.agents[1]
-        described, arrays = self._describe("commitment", {follower: self[follower].critic})
+        described, arrays = self._describe("commitment", {self.agents[1]: self.follower.critic})
         states, commitment = self._committed()
         how = Commitment(self.settings.mixed, self.hears, commitment_sha256(states, commitment))
         return replace(described, commitment=how), arrays | {"states": states, "commitment": commitment}

@@ -1,0 +1,74 @@
+"""What a team's critics say that commitments are worth, and which commitments are best by that."""
+
+from __future__ import annotations
+
+import torch
+
+from rllib_biac.algorithms.commitment.search import draw, search
+from rllib_biac.algorithms.commitment.team import CommitmentTeam
+
+_UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
+
+
+@torch.no_grad()
+def worth(team: CommitmentTeam, z: torch.Tensor) -> torch.Tensor:
+    """Returns J(z), what the critics expect of commitments from where games start: (n, |S|, |A_1|) -> (n,)."""
+    return expected(team, z)[0]
+
+
+@torch.no_grad()
+def expected(team: CommitmentTeam, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns J(z), (n,), and how far the follower is from turning away, (n,) in [0, 1], 1 where it is safe.
+
+    In each state an answer counts that costs the leader something and that the follower likes almost as much as its
+    best one: by less than `answer_margin` times the error of its critic.
+
+    Args:
+        team: whose critics are asked.
+        z: (n, |S|, |A_1|).
+    """
+    leader, margin = team.leader, team.settings.answer_margin * team.follower.error
+    total, safe = torch.zeros(len(z), device=z.device), torch.ones(len(z), device=z.device)
+    weights = leader.starts / leader.starts.sum()
+    for row in range(int(leader.count)):
+        q1, q2 = team.says(leader.states[row].expand(len(z), -1), z)
+        chances = z[:, row]
+        if not team.hears:  # one answer to all actions: (n, 1, |A_2|)
+            q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
+            chances = torch.ones(len(z), 1, device=z.device)
+        answer = q2.argmax(2, keepdim=True)
+        value = q1.gather(2, answer)  # (n, |A_1| or 1, 1)
+        total += weights[row] * (chances * value[..., 0]).sum(1)
+        if margin > 0.0:
+            regret = q2.gather(2, answer) - q2
+            costs = (value - q1 > _UNMOVED * leader.q_std) & (chances[..., None] > 0.01)
+            safe = torch.minimum(safe, torch.where(costs, regret, torch.inf).amin((1, 2)) / margin)
+    return total, safe
+
+
+@torch.no_grad()
+def candidates(team: CommitmentTeam, generator: torch.Generator | None) -> torch.Tensor:
+    """Searches for the best commitments: (at most 64, |S|, |A_1|), best first.
+
+    J(z) counts in full where the follower prefers its answer by `answer_margin` errors of its critic. Nearer to where
+    it turns away it falls, in proportion, to the worst that commitments are worth.
+
+    Args:
+        team: whose critics are asked.
+        generator: draws what is tried.
+    """
+    leader, mixed = team.leader, team.settings.mixed
+
+    def again(count: int) -> torch.Tensor:
+        return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+
+    drawn = again(team.settings.num_candidates)
+    if leader.searches:
+        drawn = torch.cat([leader.commitment[None], drawn])
+    floor = float(worth(team, drawn).min())
+
+    def score(z: torch.Tensor) -> torch.Tensor:
+        value, safe = expected(team, z)
+        return floor + safe * (value - floor)
+
+    return search(score, drawn, again, mixed=mixed, generator=generator)
