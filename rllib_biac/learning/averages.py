@@ -39,12 +39,17 @@ class Averages:
         self._averaged = [(average.flat, latest.flat) for (_, average), (_, latest) in groups]
         # A state dict holds other objects than the networks, in the same memory.
         members = played.members().values()
-        networks = [network for one in members for network in one.networks().values()]
-        averaged = {p.data_ptr() for network in networks for p in network.parameters()}
+        trained = [network for one in members for network in one.networks().values()]
+        averaged = {p.data_ptr() for network in trained for p in network.parameters()}
         pairs = zip(*weight_pairs(learning, played), strict=True)
         others = [(own, latest) for own, latest in pairs if own.data_ptr() not in averaged]
         self._copied = [own for own, _ in others], [latest for _, latest in others]
         self.start()
+
+    @property
+    def flat(self) -> list[torch.Tensor]:
+        """The averaged parameters, many to a tensor."""
+        return [average for average, _ in self._averaged]
 
     @torch.no_grad()
     def start(self) -> None:

@@ -22,18 +22,18 @@ class Diverged(RuntimeError):
 
 
 class Watch:
-    """Looks at a team's networks, target networks and tables, and at what is reported of them.
+    """Looks at networks, target networks and tables, and at what is reported of them.
 
     What normalises them is not looked at: where that is not finite, no loss is.
 
     Args:
-        team: on its final device. Its tensors are changed in place only.
-        flat: parameters of its (target) networks, many to a tensor: looking at few tensors takes less time.
+        teams: who plays and who learns, on their final device. Their tensors are changed in place only.
+        flat: parameters of their (target) networks, many to a tensor: looking at few tensors takes less time.
     """
 
-    def __init__(self, team: Team, flat: Sequence[torch.Tensor]) -> None:
-        self._team = team
-        states = (member.state_dict() for member in team.members().values())
+    def __init__(self, teams: Sequence[Team], flat: Sequence[torch.Tensor]) -> None:
+        self._teams = teams
+        states = (member.state_dict() for team in teams for member in team.members().values())
         tables = [t for state in states for t in state.values() if t.is_floating_point()]
         self._tensors = [tensor.view(-1) for tensor in flat or tables]
 
@@ -52,7 +52,8 @@ class Watch:
         # A square overflows where a number is not finite or too large. Nothing is faster than this product.
         squares = [torch.dot(tensor, tensor) for tensor in self._tensors]
         if not math.isfinite(sum(squares)):
-            check_weights(self._team, when)
+            for team in self._teams:
+                check_weights(team, when)
         for (agent, name), value in reported.items():
             if not math.isfinite(value):
                 raise Diverged(f"{when}, {name} of {agent} is {value}. {_REMEDY}")

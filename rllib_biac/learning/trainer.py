@@ -81,8 +81,11 @@ class Trainer:
         if self.team is not self.played:
             share = self.settings.averaging
             self.averages = Averages(self.played, team, self.networks, self.losses.stack_of, share)
-        groups = *self.networks.groups, *self.networks.target_groups
-        self.watch = Watch(team, [group.flat for _, group in groups])
+        flat = [group.flat for _, group in (*self.networks.groups, *self.networks.target_groups)]
+        if self.averages:
+            self.watch = Watch([self.played, team], [*flat, *self.averages.flat])
+        else:
+            self.watch = Watch([team], flat)
 
     @staticmethod
     def _averages_of(team: Team) -> bool:

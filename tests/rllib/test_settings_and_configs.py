@@ -81,6 +81,7 @@ def another(field, hint):
         "grad_clip": 3.0,
         "partners": {"one": "random"},
         "policies_to_train": ["one"],
+        "lr_fade": 700.0,
         "information": "own",
     }
     if field.name in special:
