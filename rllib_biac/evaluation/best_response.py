@@ -22,8 +22,7 @@ from rllib_biac.learning.actions import ActionCoder, action_size
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.replay import JointReplayBuffer
-from rllib_biac.learning.schedules import piecewise
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.settings import MODEL_DEFAULTS, piecewise
 from rllib_biac.learning.team import TeamSpec, Tensors, as_tensors
 from rllib_biac.learning.transitions import join, joint_state
 

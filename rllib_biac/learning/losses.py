@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rllib_biac.learning.normalisers import RunningMoments, check_rescalable, renormalise
-from rllib_biac.learning.optimizers import Adams
+from rllib_biac.learning.networks import RunningMoments, check_rescalable, renormalise
 from rllib_biac.learning.settings import kind_of
-from rllib_biac.learning.stacked import Outputs, TeamNetworks
+from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
 from rllib_biac.learning.transitions import ENDED, REWARDS, STATE, TERMINATED
 

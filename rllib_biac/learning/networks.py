@@ -1,14 +1,17 @@
-"""Networks: perceptrons, convolutions in front of them, and what is done with any network."""
+"""Networks: perceptrons, convolutions in front of them, what is done with any network, and their normalisers."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
+
+from rllib_biac.learning.several import average_over_learners
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -110,3 +113,111 @@ def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def follow(network: nn.Module) -> nn.Module:
     """Returns a target network: a copy that takes no gradients."""
     return copy.deepcopy(network).requires_grad_(False)
+
+
+# In what units they see and answer.
+
+
+class RunningMoments:
+    """Running mean and standard deviation of rows, whose memory ends at `horizon` rows (older ones fade)."""
+
+    def __init__(self, horizon: float) -> None:
+        self.horizon = horizon
+        self.count = 0.0
+        self.mean: torch.Tensor | None = None
+        self.square: torch.Tensor | None = None
+
+    def update(self, rows: torch.Tensor, num_learners: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes rows (n, ...) float64 in, as all learners do; returns their mean and standard deviation, > 0."""
+        mean, square = rows.mean(0), rows.square().mean(0)
+        if num_learners > 1:
+            average_over_learners([mean, square])
+        n = float(len(rows) * num_learners)
+        if self.mean is None or self.square is None:
+            self.mean, self.square = mean, square
+        else:
+            weight = n / min(self.count + n, self.horizon) if self.horizon > n else 1.0
+            self.mean = torch.lerp(self.mean, mean, weight)
+            self.square = torch.lerp(self.square, square, weight)
+        self.count += n
+        variance = (self.square - self.mean.square()).clamp_(min=0.0)
+        # Rows that never differed have no spread. Nothing much smaller than themselves may stand for it: networks that
+        # answer in its units would overflow.
+        size = torch.where(self.square > 0.0, self.square.sqrt(), 1.0)
+        return self.mean, torch.where(variance > 1e-12 * self.square, variance.sqrt(), size)
+
+    def start(self, mean: torch.Tensor, std: torch.Tensor, count: float) -> None:
+        """Begins anew, as if `count` rows of this mean and standard deviation (...) had been taken in."""
+        self.count = count
+        self.mean = mean.to(torch.float64, copy=True)
+        self.square = std.to(torch.float64).square() + self.mean.square()
+
+    def state(self) -> dict[str, Any]:
+        """Returns what `restore` needs."""
+        arrays = {"mean": self.mean, "square": self.square}
+        return {"count": self.count} | {name: None if m is None else m.cpu().numpy() for name, m in arrays.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` returned."""
+        self.count = state["count"]
+        self.mean = None if state["mean"] is None else torch.as_tensor(state["mean"])
+        self.square = None if state["square"] is None else torch.as_tensor(state["square"])
+
+
+@torch.no_grad()
+def renormalise(
+    critics: Sequence[nn.Module],
+    targets: torch.Tensor,
+    statistics: RunningMoments,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    num_learners: int = 1,
+) -> None:
+    """Takes targets into the statistics of a normaliser, and keeps the Q-values that its critics stand for.
+
+    Args:
+        critics: all networks whose Q = std · output + mean.
+        targets: (rows,), raw.
+        statistics: of the targets before.
+        mean, std: () each, changed in place.
+        num_learners: how many do so at once, each with rows of its own.
+    """
+    first = statistics.count == 0
+    new_mean, new_std = statistics.update(targets.to(torch.float64), num_learners)
+    scale, shift = std / new_std, (mean - new_mean) / new_std
+    # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
+    for critic in () if first else critics:
+        rescale_output(critic, scale.to(torch.float32), shift.to(torch.float32))
+    mean.copy_(new_mean)
+    std.copy_(new_std)
+
+
+@torch.no_grad()
+def rescale_output(network: nn.Module, scale: torch.Tensor, shift: torch.Tensor) -> None:
+    """Makes a network return scale · output + shift, by its last linear layer (output-preserving, as in PopArt)."""
+    last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    last.weight.mul_(scale)
+    last.bias.mul_(scale).add_(shift)
+
+
+@torch.no_grad()
+def check_rescalable(network: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Tries `rescale_output` on a copy of a critic.
+
+    Raises:
+        ValueError: if the critic's last linear layer, in the order of its attributes, is not its output layer.
+    """
+    tried = copy.deepcopy(network)
+    values = torch.linspace(0.0, 1.0, 4 * math.prod(input_shape), device=next(tried.parameters()).device)
+    inputs = values.view(4, *input_shape)
+    before = tried(inputs)
+    try:
+        rescale_output(tried, torch.tensor(2.0, device=before.device), torch.tensor(1.0, device=before.device))
+        fits = torch.allclose(tried(inputs), 2.0 * before + 1.0, atol=1e-4)
+    except (IndexError, AttributeError):  # no linear layer, or one without bias
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"the critic {type(network).__name__} cannot learn normalised targets: let the last nn.Linear among its "
+            "attributes, with a bias, be its output layer; or write normalize_targets: false."
+        )

@@ -18,8 +18,8 @@ import numpy as np
 
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.networks import ACTIVATIONS
-from rllib_biac.learning.schedules import Schedule
 
+Schedule = float | list[list[float]]
 LearningRate = float | list[list[float]] | dict[str, Any]
 
 MODEL_DEFAULTS: dict[str, Any] = {
@@ -394,3 +394,11 @@ def _origin(hint: Any) -> Any:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def piecewise(schedule: Schedule, t: float) -> float:
+    """Evaluates a schedule: a number, or [[step, value], …] interpolated linearly and held at both ends."""
+    if isinstance(schedule, int | float):
+        return float(schedule)
+    steps, values = zip(*schedule, strict=True)
+    return float(np.interp(t, steps, values))

@@ -113,7 +113,7 @@ def learn(run: str, env: str, variant: str, seed: int, steps: int, config: Row) 
 def _learn_tables(game: str, seed: int, steps: int, alpha: float, epsilon: list[list[float]]) -> Row:
     """Learns a game's tables from one transition after the other, without replay (Zhang et al. 2020, Eqs. 8-11)."""
     from rllib_biac.algorithms.bilevel_q.trainer import equilibrium
-    from rllib_biac.learning.schedules import piecewise
+    from rllib_biac.learning.settings import piecewise
 
     payoffs, rng = game_of(game).payoffs, np.random.default_rng(seed)
     q = np.zeros(payoffs.shape)  # (2, |A_1|, |A_2|)

@@ -18,7 +18,7 @@ from torch import nn
 
 from rllib_biac.files.checkpoint import check_part
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.exploration import Exploration
+from rllib_biac.learning.sampler import Exploration
 from rllib_biac.learning.team import SHARED, Member, Team, TeamSpec
 from rllib_biac.learning.transitions import ACTION_MASK, OBSERVATION, STATE
 

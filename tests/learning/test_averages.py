@@ -8,7 +8,7 @@ import torch
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.maddpg import MATD3
-from rllib_biac.learning.averages import Averages
+from rllib_biac.learning.trainer import Averages
 from tests.games import EndsByRule, Kinds, Masked, TwoStates
 from tests.training import Run, differ
 

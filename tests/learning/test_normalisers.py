@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_biac.learning.normalisers import RunningMoments, check_rescalable
+from rllib_biac.learning.networks import RunningMoments, check_rescalable
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, -1e6])

@@ -8,7 +8,7 @@ import torch
 
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.episodes import FinishedEpisodes
-from rllib_biac.learning.exploration import Exploration
+from rllib_biac.learning.sampler import Exploration
 from tests.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
 
 FAULTS = {

@@ -17,7 +17,7 @@ from rllib_biac.algorithms.biac.fourier_policies import draw_policies, policy_ac
 from rllib_biac.algorithms.biac.hypotheses_team import HypothesesTeam
 from rllib_biac.algorithms.biac.losses import JOINT_ACTION, BiACLosses
 from rllib_biac.learning.losses import Measured, Rows, goes_on
-from rllib_biac.learning.normalisers import RunningMoments, renormalise, rescale_output
+from rllib_biac.learning.networks import RunningMoments, renormalise, rescale_output
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, START, STATE
 from rllib_biac.walk import best, picked, restrict

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 
-from rllib_biac.learning.schedules import piecewise
+from rllib_biac.learning.settings import piecewise
 from rllib_biac.learning.trainer import Trainer
 from rllib_biac.learning.transitions import ACTIONS, ENDED, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, STATE, TERMINATED
 from rllib_biac.walk import best, picked
