@@ -28,15 +28,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from studies import RESULTS, markdown, versions
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests import exact
+
 ITERATIONS = 4  # N
-CLOCKS = ("time", "throughput", "date", "pid", "hostname", "node_ip", "since_restore", "trial_id", "perf/", "sample/")
 MERGE = {"hierarchy": [["main_0"], ["auxiliary_0"]], "evaluation_interval": 2, "evaluation_duration": 10}
 
 
@@ -67,47 +68,9 @@ def build(run: str, game: str, settings: dict[str, Any]) -> Any:
     return config_keys.build(config_class(run), given | settings).build_algo()
 
 
-def reported(result: dict[str, Any]) -> dict[str, str]:
-    """Returns what an iteration reported, path -> number; times aside."""
-    from ray.tune.utils import flatten_dict
-
-    flat = flatten_dict({key: value for key, value in result.items() if key != "config"}, delimiter="/")
-    named = {path: f"{path}/".replace("steps_sampled", "steps") for path in flat}
-    return {path: repr(value) for path, value in flat.items() if not any(clock in named[path] for clock in CLOCKS)}
-
-
-def held(algo: Any) -> dict[str, str]:
-    """Returns what a checkpoint holds, path -> number or hash of an array; times aside."""
-    import torch
-
-    found: dict[str, str] = {}
-
-    def walk(node: Any, path: str) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                walk(value, f"{path}/{key}")
-        elif isinstance(node, list | tuple):
-            for i, value in enumerate(node):
-                walk(value, f"{path}/{i}")
-        elif isinstance(node, np.ndarray | torch.Tensor):
-            array = np.asarray(node, order="C")
-            found[path] = f"{array.dtype} {array.shape} {sha256(array.tobytes()).hexdigest()}"
-        else:
-            found[path] = repr(node)
-
-    walk(algo.get_state(), "")
-    # Remote evaluation runners hear of the steps now and then, whenever they are free; they explore by no schedule.
-    heard = ("evaluation env runners", "num_env_steps_sampled_lifetime")
-    return {
-        path: value
-        for path, value in found.items()
-        if "timer" not in path
-        and "--sample/" not in path
-        and not all(word in path for word in heard)
-        and not (
-            "/evaluation/" in path and any(clock in f"{path}/".replace("steps_sampled", "steps") for clock in CLOCKS)
-        )
-    }
+def written(found: Mapping[str, Any]) -> dict[str, str]:
+    """Returns values as text, which tells all their bits."""
+    return {path: repr(value) for path, value in found.items()}
 
 
 def train(part: str, folder: Path) -> None:
@@ -130,7 +93,7 @@ def train(part: str, folder: Path) -> None:
         if part == "first":
             algo.save_to_path(checkpoint)
         else:
-            ends[name] = [[reported(algo.train()) for _ in range(ITERATIONS)], held(algo)]
+            ends[name] = [[written(exact.numbers(algo.train())) for _ in range(ITERATIONS)], written(exact.state(algo))]
         algo.stop()
         print(f"{part}: {name}", flush=True)
     (folder / f"{part}.json").write_text(json.dumps(ends), encoding="utf-8")
