@@ -286,9 +286,11 @@ def build(case: Case) -> Any:
 
     # One update per env step; tables have settings of their own for that.
     updates = {} if case.run == "BiLevelQ" else {"train_batch_size_per_learner": 16, "training_intensity": None}
+    plain = getattr(rllib_biac, f"{case.run}Config")()
+    if case.run != "BiLevelQ" and hasattr(plain, "averaging"):  # as before there were these settings
+        updates |= {"averaging": 0.0, "lr_fade": None}
     config = (
-        getattr(rllib_biac, f"{case.run}Config")()
-        .environment(case.game, state=case.state)
+        plain.environment(case.game, state=case.state)
         .hierarchy(case.hierarchy)
         .training(
             **{"num_steps_sampled_before_learning_starts": 40, "replay_buffer_config": {"capacity": 200}}
