@@ -33,6 +33,6 @@ def test_what_does_not_fit_is_refused_with_its_numbers():
     config = BiACConfig().environment("escape_v0").hierarchy([["player_0"], ["player_1"]])
     with pytest.raises(ValueError, match=r"capacity of 10,000,000,000,000 steps takes .* GB .* GB of memory are free"):
         config.training(replay_buffer_config={"capacity": 10**13}).validate()
-    wide = config.copy().training(replay_buffer_config={"capacity": 100})
+    wide = config.copy().training(replay_buffer_config={"capacity": 1000})
     with pytest.raises(ValueError, match=r"the networks take .* GB while they are trained"):
         wide.rl_module(model_config={"fcnet_hiddens": [2**16, 2**16, 2**16]}).validate()
