@@ -11,7 +11,7 @@ from torch import nn
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.learning.actions import action_size, explore
 from rllib_biac.learning.settings import Settings
-from rllib_biac.learning.team import Agent, Team, Tensors
+from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 
 
 @dataclass(kw_only=True)
@@ -53,25 +53,16 @@ class PeersTeam(Team):
 
     information: ClassVar[Literal["full", "own"]] = "own"
 
-    def act(
-        self,
-        state: torch.Tensor,
-        *,
-        observations: Tensors | None = None,
-        masks: Tensors | None = None,
-        epsilon: float = 0.0,
-        generator: torch.Generator | None = None,
-        given: Tensors | None = None,
-    ) -> dict[str, torch.Tensor]:
-        assert observations is not None, "peers act on their own observations"
-        coin = self.joint_coin(state, epsilon, generator)
-        actions = dict(given or {})
+    def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
+        assert asked.observations is not None, "peers act on their own observations"
+        coin = self.joint_coin(asked.state, asked.epsilon, asked.generator)
+        actions = dict(asked.given)
         for agent in self.agents:
             if agent in actions:
                 continue
-            own, mask = self[agent], masks[agent] if masks else None
-            greedy = own.greedy(observations[agent], mask)
-            actions[agent] = own.explore(greedy, epsilon, mask=mask, generator=generator, coin=coin)
+            own, mask = self[agent], asked.mask(agent)
+            greedy = own.greedy(asked.observations[agent], mask)
+            actions[agent] = own.explore(greedy, asked.epsilon, mask=mask, generator=asked.generator, coin=coin)
         return actions
 
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:

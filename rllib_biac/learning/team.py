@@ -16,7 +16,7 @@ from torch import nn
 
 from rllib_biac.envs.one_game import Look
 from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
-from rllib_biac.learning.actions import action_size
+from rllib_biac.learning.actions import ActionCoder, action_size, explore_vector
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
@@ -179,6 +179,31 @@ class Agent(Member):
         return Actions(action_size(space))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a team is asked for; `Team.act` says what each of these is."""
+
+    state: torch.Tensor
+    observations: Tensors | None
+    masks: Tensors | None
+    epsilon: float
+    generator: torch.Generator | None
+    given: Tensors
+
+    def mask(self, agent: str) -> torch.Tensor | None:
+        """Returns an agent's allowed actions, (batch, |A_i|) bool; None allows all."""
+        return self.masks.get(agent) if self.masks else None
+
+    def vector(
+        self, agent: str, coder: ActionCoder, greedy: torch.Tensor, noise: float, coin: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Returns what an agent takes, as a vector (batch, size): what it is given, else `greedy`, explored."""
+        if agent in self.given:
+            return coder.encode(self.given[agent])
+        mask = self.mask(agent)
+        return explore_vector(coder, greedy, self.epsilon, noise=noise, mask=mask, generator=self.generator, coin=coin)
+
+
 class Team(nn.Module):
     """All agents' networks, walked down the hierarchy once per batch.
 
@@ -273,6 +298,10 @@ class Team(nn.Module):
         Returns:
             agent -> (batch,) int64, or (batch, *action shape) float32 of a continuous action.
         """
+        return self.decide(Asked(state, observations, masks, epsilon, generator, given or {}))
+
+    def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
+        """Plays one joint action per state: what subclasses do where they are asked to `act`."""
         raise NotImplementedError
 
     def act_on_observations(

@@ -13,9 +13,9 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import ActionCoder, acting, explore_vector
+from rllib_biac.learning.actions import ActionCoder, acting
 from rllib_biac.learning.networks import build_network, follow
-from rllib_biac.learning.team import Agent, Team, Tensors
+from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 from rllib_biac.walk import ByActions, best, restrict, walk
 
 NO_MASKS: Tensors = {}
@@ -174,28 +174,16 @@ class LevelsTeam(Team):
         joint, _ = self.play(self.encode(state)).tries(leader, one.tried, {}, one.critic)
         return joint[follower].argmax(-1)  # (batch, |A_1|)
 
-    def act(
-        self,
-        state: torch.Tensor,
-        *,
-        observations: Tensors | None = None,
-        masks: Tensors | None = None,
-        epsilon: float = 0.0,
-        generator: torch.Generator | None = None,
-        given: Tensors | None = None,
-    ) -> dict[str, torch.Tensor]:
-        masks = masks or NO_MASKS
-        coin = self.joint_coin(state, epsilon, generator)
-        temperature = self.temperature if epsilon > 0.0 else 0.0
+    def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
+        temperature = self.temperature if asked.epsilon > 0.0 else 0.0
+        coin = self.joint_coin(asked.state, asked.epsilon, asked.generator)
+        play = self.play(
+            self.encode(asked.state), asked.masks or NO_MASKS, temperature=temperature, generator=asked.generator
+        )
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
-            coder = self[agent].coder
-            if given and agent in given:
-                return coder.encode(given[agent])
-            noise, mask = self.settings.exploration_noise, masks.get(agent)
-            return explore_vector(coder, greedy, epsilon, noise=noise, mask=mask, generator=generator, coin=coin)
+            return asked.vector(agent, self[agent].coder, greedy, self.settings.exploration_noise, coin)
 
-        play = self.play(self.encode(state), masks, temperature=temperature, generator=generator)
         taken = walk(self.hierarchy.levels, play, take)
         return {agent: self[agent].coder.decode(action) for agent, action in taken.items()}
 

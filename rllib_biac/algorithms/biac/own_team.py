@@ -16,9 +16,9 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import ActionCoder, explore_vector
+from rllib_biac.learning.actions import ActionCoder
 from rllib_biac.learning.networks import MLP, build_network, follow
-from rllib_biac.learning.team import Agent, Team, Tensors
+from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 from rllib_biac.walk import ByObservations, walk
 
 NO_MASKS: Tensors = {}
@@ -147,28 +147,15 @@ class OwnTeam(Team):
             announced=self.settings.announced,
         )
 
-    def act(
-        self,
-        state: torch.Tensor,
-        *,
-        observations: Tensors | None = None,
-        masks: Tensors | None = None,
-        epsilon: float = 0.0,
-        generator: torch.Generator | None = None,
-        given: Tensors | None = None,
-    ) -> dict[str, torch.Tensor]:
-        assert observations is not None, "agents act on their own observations"
-        masks = masks or NO_MASKS
-        coin = self.joint_coin(state, epsilon, generator)
+    def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
+        assert asked.observations is not None, "agents act on their own observations"
+        coin = self.joint_coin(asked.state, asked.epsilon, asked.generator)
+        play = self.play(self.encode_observations(asked.observations), asked.masks or NO_MASKS)
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
-            coder = self[agent].coder
-            if given and agent in given:
-                return coder.encode(given[agent])
-            noise, mask = self.settings.exploration_noise, masks.get(agent)
-            return explore_vector(coder, greedy, epsilon, noise=noise, mask=mask, generator=generator, coin=coin)
+            return asked.vector(agent, self[agent].coder, greedy, self.settings.exploration_noise, coin)
 
-        taken = walk(self.hierarchy.levels, self.play(self.encode_observations(observations), masks), take)
+        taken = walk(self.hierarchy.levels, play, take)
         return {agent: self[agent].coder.decode(action) for agent, action in taken.items()}
 
     def act_on_observations(

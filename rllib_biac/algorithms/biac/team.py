@@ -17,7 +17,7 @@ from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.learning.actions import explore
 from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.networks import build_network, follow
-from rllib_biac.learning.team import Agent, Team, Tensors
+from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 from rllib_biac.walk import ByTables, restrict, walk
 
 
@@ -87,25 +87,17 @@ class TablePair(Team):
         """Returns what the pair plays by in each state."""
         raise NotImplementedError
 
-    def act(
-        self,
-        state: torch.Tensor,
-        *,
-        observations: Tensors | None = None,
-        masks: Tensors | None = None,
-        epsilon: float = 0.0,
-        generator: torch.Generator | None = None,
-        given: Tensors | None = None,
-    ) -> dict[str, torch.Tensor]:
-        play = self.play(state, masks, generator)
-        if epsilon <= 0.0 and not given:
+    def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
+        epsilon, generator = asked.epsilon, asked.generator
+        play = self.play(asked.state, asked.masks, generator)
+        if epsilon <= 0.0 and not asked.given:
             return walk(self.hierarchy.levels, play)
-        coin = self.joint_coin(state, epsilon, generator)
+        coin = self.joint_coin(asked.state, epsilon, generator)
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
-            mask = masks[agent] if masks else None
+            mask = asked.mask(agent)
             explored = explore(greedy, epsilon, self.sizes[agent], mask=mask, generator=generator, coin=coin)
-            return given[agent] if given and agent in given else explored
+            return asked.given.get(agent, explored)
 
         return walk(self.hierarchy.levels, play, take)
 
