@@ -33,6 +33,8 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     for agent, partner in (spec.settings.partners or {}).items():
         said.append(("partner", f"{agent}, played by {partner}"))
     said.append(("state", f"{_shape(spec.state_space)} numbers, {_STATES[config.state]}"))
+    if config.history > 1:
+        said.append(("history", f"the last {config.history} observations and states side by side, counted above"))
     forbidden = spec.masked if look is None else look.masks
     said.append(("masks", "some actions are forbidden at times" if forbidden else "all actions always are allowed"))
     if look is not None:

@@ -24,6 +24,13 @@ def test_what_is_said_of_a_game_whose_agents_leave():
     assert config.looked is None  # it was not changed
 
 
+def test_what_is_said_of_a_history():
+    config = BiACConfig().environment("escape_v0", history=3).hierarchy([["player_0"], ["player_1"]])
+    text, plain = said(config), said(config.copy().environment("escape_v0", history=1))
+    assert text["history"] == ["the last 3 observations and states side by side, counted above"]
+    assert "history" not in plain and text["state"] != plain["state"]
+
+
 def test_peers_have_no_leader():
     text = said(IDQNConfig().environment("escape_v0").hierarchy([["player_0", "player_1"]]))
     assert text["who leads"] == ["nobody: player_0 and player_1 are peers"] and "come and go" not in text
