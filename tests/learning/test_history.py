@@ -6,6 +6,8 @@ import pytest
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.evaluation.play import play
+from rllib_biac.evaluation.trained import Trained
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.games import as_seen, make_copies, make_games
 from rllib_biac.walk.recent import Recent
@@ -91,7 +93,7 @@ def test_pictures_lie_in_channels():
 
 
 def test_games_are_put_back_with_what_was_seen():
-    def play(games, rng, steps=5):
+    def go_on(games, rng, steps=5):
         for _ in range(steps):
             step = games.step({agent: rng.integers(5, size=3) for agent in games.possible_agents})
             games.reset(step.terminated)
@@ -100,12 +102,12 @@ def test_games_are_put_back_with_what_was_seen():
     game = as_seen("merge_v0", 3, "env")
     one, other = (make_games(game, 3, np.random.default_rng(0), MERGE) for _ in range(2))
     one.reset()
-    play(one, np.random.default_rng(1), steps=2)
+    go_on(one, np.random.default_rng(1), steps=2)
     kept = one.get_state()
     other.reset()
     other.set_state(kept)
-    first = play(one, np.random.default_rng(2))
-    np.testing.assert_equal(play(other, np.random.default_rng(2)), first)
+    first = go_on(one, np.random.default_rng(2))
+    np.testing.assert_equal(go_on(other, np.random.default_rng(2)), first)
     third_party = make_games(as_seen(Recall, 2, "observations"), 1, np.random.default_rng(0), {})
     assert third_party.get_state() is None
 
@@ -160,3 +162,14 @@ def test_where_it_cannot_hold_it_is_refused():
         with pytest.raises(ValueError, match="history"):
             checked(BiAC, [["a"], ["b"]], history=wrong)
     checked(BiLevelQ, [["a"], ["b"]], history=2)  # its states are then those of the game and of the one before
+
+
+@pytest.mark.slow
+def test_evaluation_and_who_learns_to_deviate_remember_as_much():
+    given = {"lr": 3e-3, "epsilon": [[0, 1.0], [1000, 0.2]]}
+    run = train(BiAC, Recall, [["a"], ["b"]], 1500, state="observations", history=3, **given)
+    played = play(
+        Trained(run.team, as_seen(Recall, 3, "observations"), {}, 10), episodes=10, seed=0, best_response=1000
+    )
+    assert played.returns == {"a": [1.0] * 10, "b": [1.0] * 10}
+    assert {agent: one.worst.value for agent, one in played.learned_regret.items()} == {"a": 0.0, "b": 0.0}

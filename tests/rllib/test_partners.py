@@ -45,3 +45,12 @@ def test_a_checkpoint_plays_as_it_was_trained(ray, tmp_path, runner):
     algo.stop()
     with pytest.raises(ValueError, match=r"knows no agent 'player_1'; its agents are one, two"):
         partners_of({"player_1": str(tmp_path / "saved")})
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_remembers_is_no_partner(ray, tmp_path):
+    trained = config(TwoStates).environment(history=2).build_algo()
+    trained.save_to_path(tmp_path / "saved")
+    trained.stop()
+    with pytest.raises(ValueError, match=r"was trained with history: 2.*train it with history: 1"):
+        partners_of({"two": str(tmp_path / "saved")})
