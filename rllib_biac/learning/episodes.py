@@ -54,4 +54,4 @@ class FinishedEpisodes:
         named = self._outcomes[: self.count]
         named = named[named >= 0]
         counts = np.bincount(named, minlength=len(names))
-        return {name: counts[i] / max(len(named), 1) for i, name in enumerate(names)}
+        return {name: float(counts[i] / max(len(named), 1)) for i, name in enumerate(names)}

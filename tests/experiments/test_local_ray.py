@@ -1,11 +1,15 @@
 """On a machine that others use too: whose the token and the folder of sessions are."""
 
+import contextlib
 import os
 import stat
+import sys
+from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
+from rllib_biac.experiments import cluster
 from rllib_biac.experiments.local_ray import protect_token, temporary_folder
 from rllib_biac.rllib import compat
 
@@ -73,3 +77,25 @@ def test_a_trial_that_needed_too_much_memory_is_one_that_failed(monkeypatch):
     killed, *rest = seen
     assert isinstance(killed, RayActorError) and str(killed) == "OutOfMemoryError: 1 worker was killed"
     assert rest == others
+
+
+def test_ray_starts_ahead_only_where_rllib_is_yet_to_be_imported(monkeypatch):
+    begun = []
+
+    @contextlib.contextmanager
+    def started(where, verbose):
+        begun.append(where)
+        yield
+
+    monkeypatch.setattr(cluster, "started", started)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "remote", lambda **options: lambda function: SimpleNamespace(remote=lambda: None))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "ray.rllib", object())
+    with cluster.ahead(cluster.Cluster(), False):
+        assert not begun
+    monkeypatch.delitem(sys.modules, "ray.rllib")
+    with cluster.ahead(cluster.Cluster("auto"), False):
+        assert not begun
+    with cluster.ahead(cluster.Cluster(num_cpus=2), False):
+        assert begun == [cluster.Cluster(num_cpus=2)]
