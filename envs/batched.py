@@ -14,7 +14,8 @@ class BatchedStep:
     """What one joint step of N games returns.
 
     `outcome` indexes `BatchedGame.outcome_names`; it is -1 where a game goes on or names none. `ended` says whose own
-    part in the game is terminated, where games tell (`BatchedGame.ends_apart`).
+    part in the game is terminated, where games tell (`BatchedGame.ends_apart`). `cut` says of whom was truncated at
+    this very step, while others go on, what it might have done next, where games do that (`BatchedGame.cuts`).
     """
 
     rewards: dict[str, np.ndarray]  # agent -> (N,) float32
@@ -22,6 +23,7 @@ class BatchedStep:
     truncated: np.ndarray  # (N,) bool
     outcome: np.ndarray  # (N,) int64
     ended: dict[str, np.ndarray] | None = None  # agent -> (N,) bool
+    cut: dict[str, np.ndarray] | None = None  # agent -> (N, |A_i|) bool, all False of everybody else
 
 
 class BatchedGame(abc.ABC):
@@ -38,9 +40,11 @@ class BatchedGame(abc.ABC):
         outcome_names: what can become of an episode (`"main_first"`, `"C-Z"`); may be empty, may grow in a wrapped
             game.
         ends_apart: whether one agent may be terminated before, or otherwise than, another.
+        cuts: whether one agent may be truncated while others go on.
     """
 
     ends_apart: bool = False
+    cuts: bool = False
 
     num_games: int
     possible_agents: list[str]

@@ -55,8 +55,16 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
                 calling("reset()")
                 game.reset(over)
         seconds = (time.monotonic() - begin) / steps
-        seen = contract.was_absent, contract.was_masked
-        return Look(*seen, steps, episodes, seconds, state_fault, telling.holds())
+        return Look(
+            absences=contract.was_absent,
+            masks=contract.was_masked,
+            cuts=contract.was_cut,
+            steps=steps,
+            episodes=episodes,
+            seconds_per_step=seconds,
+            state_fault=state_fault,
+            holds=telling.holds(),
+        )
     except GameError as error:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error
     finally:

@@ -32,6 +32,7 @@ class Look:
     Attributes:
         absences: whether agents are absent at times: they leave early, come late, or act in turns.
         masks: whether actions are forbidden at times.
+        cuts: whether agents are truncated while others go on.
         steps: how long it was looked at.
         episodes: that came to their end meanwhile.
         seconds_per_step: how long one took.
@@ -41,6 +42,7 @@ class Look:
 
     absences: bool = False
     masks: bool = False
+    cuts: bool = False
     steps: int = 0
     episodes: int = 0
     seconds_per_step: float = 0.0
@@ -59,7 +61,7 @@ class Contract:
         masked: agents whose observation holds an action mask.
         actions: what each agent's actions are to a team, and to the game.
         look: what is known of absences and masks.
-        looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, `was_masked`.
+        looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
         trusted: whether values are known to fit.
     """
 
@@ -73,6 +75,7 @@ class Contract:
     trusted: bool = False
     was_absent: bool = False
     was_masked: bool = False
+    was_cut: bool = False
 
 
 class OneGame:
@@ -87,6 +90,7 @@ class OneGame:
             no masks are expected.
         ended: (agents,) bool, written in place: whose own part is terminated.
         acts: (agents,) bool, written in place: who acts at the coming step.
+        cut: agent -> (|A_i|,) bool, written in place, as in `BatchedStep`; None where that is not expected.
 
     Attributes:
         steps: since the last reset.
@@ -104,12 +108,15 @@ class OneGame:
         masks: dict[str, np.ndarray] | None,
         ended: np.ndarray,
         acts: np.ndarray,
+        cut: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.env, self._number, self._contract = env, number, contract
         self._observations, self._masks, self._ended, self._acts = observations, masks, ended, acts
         self._index = {agent: i for i, agent in enumerate(contract.agents)}
         # Sets, for arrays of two or three cost more than a small game's own step.
-        self._over: set[str] = set()  # whose own part is terminated
+        self._over: set[str] = set()  # whose own part is over
+        self._cut = cut
+        self._cut_now: set[str] = set()  # who was truncated alone at this very step
         self._left: set[str] = set()  # who was gone after that
         self._acting: set[str] = set()
         self._asked: set[str] = set()  # who is to act; of them some may do nothing
@@ -141,6 +148,7 @@ class OneGame:
         self.terminated = False
         self._over.clear()
         self._left.clear()
+        self._forget_cuts()
         self._ended[:] = False
         self._lists_agents = bool(getattr(self.env, "agents", None))
         self._check_names("reset()", "observations", result[0])
@@ -162,6 +170,9 @@ class OneGame:
         if len(self._handed) < len(self._index):
             actions = {agent: action for agent, action in joint_action.items() if agent in self._handed}
         self.steps += 1
+        if self._cut_now:  # of the rows that come they have no part
+            self._ended[[self._index[agent] for agent in self._cut_now]] = True
+            self._forget_cuts()
         try:
             result = self.env.step(actions)
         except GameError as error:
@@ -245,12 +256,26 @@ class OneGame:
             self._ended[self._index[agent]] = True
         going = [agent for agent in self._index if agent not in self._over and agent not in truncated]
         if truncated and going:
+            self._leave(truncated)
+        return not going and not truncated, bool(truncated) and not going
+
+    def _leave(self, truncated: set[str]) -> None:
+        """Takes agents out that are truncated while others go on."""
+        contract = self._contract
+        if self._cut is None and not contract.looking:
             raise GameError(
-                f"agent {min(truncated, key=self._index.__getitem__)!r} is truncated {self.where()} while {going[0]!r} "
-                "goes on: what its future is worth nobody can tell then. Flag it as terminated, or truncate all agents "
-                "at once."
+                f"agent {min(truncated, key=self._index.__getitem__)!r} is truncated {self.where()} while others go "
+                f"on; a look of {contract.look.steps} steps at the game showed no such thing. Write absences: true."
             )
-        return not going and not truncated, bool(truncated)
+        contract.was_cut = True
+        self._cut_now = truncated
+        self._over |= truncated
+
+    def _forget_cuts(self) -> None:
+        for agent in self._cut_now:
+            if self._cut is not None:
+                self._cut[agent][:] = False
+        self._cut_now = set()
 
     def _check_stays_over(self, terminations: Mapping[str, Any]) -> None:
         for agent, flag in terminations.items():
@@ -296,6 +321,8 @@ class OneGame:
                     self._observations[agent], reader, observation, "observation of agent ", agent, self._bounds
                 )
             allowed = self._keep_mask(agent, mask)
+            if agent in self._cut_now and self._cut is not None and self._masks is not None:
+                self._cut[agent][:] = self._masks[agent] if allowed else True
             there = (over or seen) and agent not in self._over
             if listed is not None:
                 is_listed = agent in listed

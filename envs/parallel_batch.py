@@ -55,7 +55,8 @@ class ParallelEnvBatch(BatchedGame):
     game step counts once, for all agents; what an agent earns while it is absent counts where the game pays it.
 
     Ends: an agent's `terminated` is final; a game is over when all agents are terminated or truncated, when a flag
-    under `"__all__"` says so, or when its `agents` are empty. It is truncated if an agent of it is. An
+    under `"__all__"` says so, or when its `agents` are empty. It is truncated if an agent of it is then. Who is
+    truncated while others go on is absent from then on, and its part counts as over from the step after. An
     `infos[agent]["outcome"]` at the end names the outcome and joins `outcome_names` when new.
 
     The first reset of a copy is seeded from `rng`, later ones go on with the copy's own generator. Where a copy stands
@@ -157,6 +158,8 @@ class ParallelEnvBatch(BatchedGame):
         if self.look.masks or self.look.absences or self.contract.looking:
             widths = {a: int(s.n) if isinstance(s, spaces.Discrete) else 1 for a, s in self.action_spaces.items()}
             self._masks = {agent: np.ones((self.num_games, widths[agent]), bool) for agent in agents}
+        self.cuts = self.look.cuts
+        self._cut = {agent: np.zeros_like(mask) for agent, mask in (self._masks or {}).items()} if self.cuts else None
         self._games = [
             OneGame(
                 env,
@@ -166,6 +169,7 @@ class ParallelEnvBatch(BatchedGame):
                 masks=None if self._masks is None else {agent: mask[game] for agent, mask in self._masks.items()},
                 ended=self._ended[game],
                 acts=self._acts[game],
+                cut=None if self._cut is None else {agent: cut[game] for agent, cut in self._cut.items()},
             )
             for game, env in enumerate(envs)
         ]
@@ -261,7 +265,8 @@ class ParallelEnvBatch(BatchedGame):
         ended = None
         if self.ends_apart:
             ended = {agent: self._ended[:, i].copy() for i, agent in enumerate(self.possible_agents)}
-        return BatchedStep(rewards, terminated, truncated, outcome, ended)
+        cut = None if self._cut is None else {agent: own.copy() for agent, own in self._cut.items()}
+        return BatchedStep(rewards, terminated, truncated, outcome, ended, cut)
 
     def close(self) -> None:
         """Closes every copy."""
@@ -299,7 +304,12 @@ def _looked(factory: Callable[[], ParallelEnv], first: ParallelEnv, expected: Lo
         raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
     game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
     found = look_at(game, game.contract, calling)
-    return dataclasses.replace(found, absences=found.absences or expected.absences, masks=found.masks or expected.masks)
+    return dataclasses.replace(
+        found,
+        absences=found.absences or expected.absences,
+        masks=found.masks or expected.masks,
+        cuts=found.cuts or expected.absences,
+    )
 
 
 def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:

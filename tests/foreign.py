@@ -163,6 +163,38 @@ class EndsApart(Foreign):
         return {"a": True, "b": False}, {"a": False, "b": True}
 
 
+class TruncatedAlone(Foreign):
+    """At each step `b`, if it is there, is truncated with chance 1/4; after that `a` is terminated with chance 1/5.
+
+    Both earn 1 at each step they play. At gamma .9: V_b = 10 as long as it is there, for what it could still have
+    earned counts. V_a = 1 / (1 - .9 * .8) = 3.571 alone, and before (1 + .9 / 4 * 3.571) / (1 - .9 * 3 / 4) = 5.549.
+    """
+
+    def see(self, agent):
+        return np.zeros(2, np.float32)
+
+    def pay(self, agent, actions):
+        return 1.0
+
+    def flags(self):
+        return {}, {}
+
+    def leave(self, terminated, truncated):
+        if "b" not in self.agents and self.rng.random() < 0.2:
+            self.agents, terminated["a"] = [], True
+        elif "b" in self.agents and self.rng.random() < 0.25:
+            self.agents, truncated["b"] = ["a"], True
+
+
+class TruncatedLeaver(Foreign):
+    """`b` is truncated after step 2."""
+
+    def leave(self, terminated, truncated):
+        if self.time == 2:
+            self.agents, truncated["b"] = ["a"], True
+        super().leave(terminated, truncated)
+
+
 class FlagForAll(Foreign):
     """Ends as RLlib's games do."""
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rllib_biac.learning.cuts import as_if_stayed
 from rllib_biac.learning.networks import RunningMoments, check_rescalable, renormalise
 from rllib_biac.learning.settings import kind_of
 from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
-from rllib_biac.learning.transitions import ENDED, REWARDS, STATE, TERMINATED
+from rllib_biac.learning.transitions import CUT, ENDED, REWARDS, STATE, TERMINATED
 
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
@@ -119,6 +120,9 @@ class Losses:
         if not self.bootstraps(rows):
             return rewards
         values = self.next_values(rows)
+        if there := as_if_stayed(rows):  # of those truncated alone, the values of where they still are there
+            for agent, value in self.next_values(there).items():
+                values[agent] = torch.where(rows[CUT, agent].any(1), value, values[agent])
         gamma = self.settings.gamma
         return {agent: rewards[agent] + gamma * goes_on(rows, agent) * values[agent] for agent in self.agents}
 

@@ -130,6 +130,8 @@ def replay_bytes(spec: TeamSpec, capacity: int) -> int:
         if spec.masked:
             row += 2 * (action_size(action) if isinstance(action, gym.spaces.Discrete) else 1)
         row += spec.look is not None  # ENDED
+        if spec.look is not None and spec.look.cuts:
+            row += action_size(action) if isinstance(action, gym.spaces.Discrete) else 1  # CUT
         if settings.uses_observations:
             row += 2 * _bytes_of(spec.observation_spaces[agent])
     return row * int(capacity)

@@ -167,7 +167,7 @@ class WithPartners(BatchedGame):
         self.possible_agents = [agent for agent in games.possible_agents if agent not in partners]
         if not self.possible_agents:
             raise ValueError("partners: all agents have one, so that none is left to learn.")
-        self.num_games, self.ends_apart = games.num_games, games.ends_apart
+        self.num_games, self.ends_apart, self.cuts = games.num_games, games.ends_apart, games.cuts
         self.observation_spaces = {agent: games.observation_spaces[agent] for agent in self.possible_agents}
         self.action_spaces = {agent: games.action_spaces[agent] for agent in self.possible_agents}
         self.outcome_names = games.outcome_names
@@ -205,7 +205,8 @@ class WithPartners(BatchedGame):
             ended = self._of_learners(step.ended)
             # Where all learners are over, what partners still do concerns nobody.
             terminated = terminated | (np.all(list(ended.values()), axis=0) & ~step.truncated)
-        return BatchedStep(self._of_learners(step.rewards), terminated, step.truncated, step.outcome, ended)
+        cut = None if step.cut is None else self._of_learners(step.cut)
+        return BatchedStep(self._of_learners(step.rewards), terminated, step.truncated, step.outcome, ended, cut)
 
     def try_partners(self) -> None:
         """Lets each partner act once, so that one that does not fit is told before the first step.

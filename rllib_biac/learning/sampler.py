@@ -180,6 +180,8 @@ class Sampler:
             before["starts"] = self._lengths == 0
         if step.ended is not None:
             before["ended"] = step.ended
+        if step.cut is not None:
+            before["cut"] = step.cut
         self._see()
         self._lengths += 1
         check_finite("reward", step.rewards, self._lengths)

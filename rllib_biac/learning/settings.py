@@ -269,6 +269,8 @@ class Settings:
             ValueError: naming what the algorithm cannot do, and what to write instead.
         """
         self._check_images(spec)
+        if self.partners and self.state == "env":
+            self.refuse_cuts(spec, "state: env beside partners")
         for agent, space in spec.action_spaces.items():
             has = f"agent {agent!r} has action space {space}"
             if isinstance(space, gym.spaces.Discrete):
@@ -289,6 +291,15 @@ class Settings:
                 raise ValueError(f"{has}, in which there is nothing to choose: it needs at least one number.")
             elif not (space.is_bounded() and (space.low < space.high).all()):
                 raise ValueError(f"{has}: it needs finite bounds, low < high.")
+
+    def refuse_cuts(self, spec: Any, what: str) -> None:
+        """Refuses a game in which agents are truncated alone, naming what cannot learn from it."""
+        if spec.look is not None and spec.look.cuts:
+            raise ValueError(
+                f"in this game an agent is truncated while others go on, from which {what} does not learn: let the "
+                "game flag it as terminated, or truncate all agents at once; or use plain BiAC or IDQN, with state: "
+                "observations."
+            )
 
     def _check_images(self, spec: Any) -> None:
         seen = [spec.state_space, *(spec.observation_spaces.values() if self.uses_observations else ())]

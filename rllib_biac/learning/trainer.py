@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_biac.learning.cuts import STAYED, stayed
 from rllib_biac.learning.diverged import Watch
 from rllib_biac.learning.losses import Losses, Measured, Rows, critics_of
 from rllib_biac.learning.networks import RunningMoments, rescale_output
@@ -183,6 +184,7 @@ class Trainer:
         return {agent: self.team[agent] for agent in self.team.agents}
 
     def _normalise_inputs(self, rows: Rows) -> None:
+        rows |= stayed(rows, self.team.spec)
         if self.settings.normalize_observations:
             mean, std = self._moments(STATE, rows[STATE])
             for agent, module in self._agents().items():
@@ -192,12 +194,14 @@ class Trainer:
                     own_mean, own_std = self._moments((OBS, agent), rows[OBS, agent])
                     module.observation_mean.copy_(own_mean)
                     module.observation_std.copy_(own_std)
-        for column in (STATE, NEXT_STATE):
-            rows[column] = self.team[self.team.agents[0]].encode(rows[column])
+        column: Hashable
+        for column in (STATE, NEXT_STATE, (STAYED, NEXT_STATE)):
+            if column in rows:
+                rows[column] = self.team[self.team.agents[0]].encode(rows[column])
         for agent, module in self._agents().items():
-            for column in (OBS, NEXT_OBS):
-                if (column, agent) in rows:
-                    rows[column, agent] = module.encode_observation(rows[column, agent])
+            for own in ((OBS, agent), (NEXT_OBS, agent), (STAYED, (NEXT_OBS, agent))):
+                if own in rows:
+                    rows[own] = module.encode_observation(rows[own])
 
     def _moments(self, key: Hashable, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         statistics = self.input_statistics.setdefault(key, RunningMoments(float("inf")))

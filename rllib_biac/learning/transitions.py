@@ -20,6 +20,7 @@ NEXT_ACTION_MASK = "next_action_mask"
 TERMINATED = "terminated"
 TRUNCATED = "truncated"
 ENDED = "ended"
+CUT = "cut"
 START = "start"
 
 # Key of the observation inside the Dict observation an agent's module receives, beside STATE and ACTION_MASK.
@@ -37,8 +38,9 @@ class JointTransitions:
             (REWARDS, i) (rows,) float32; TERMINATED, TRUNCATED (rows,) bool; where the game masks actions also
             (ACTION_MASK, i) and (NEXT_ACTION_MASK, i) (rows, |A_i|) bool; where the algorithm learns from observations
             also (OBS, i) and (NEXT_OBS, i) (rows, *observation shape); where one agent may be terminated before, or
-            otherwise than, another also (ENDED, i) (rows,) bool; where it asks for starts also START (rows,) bool; and
-            what else an algorithm adds.
+            otherwise than, another also (ENDED, i) (rows,) bool; where one agent may be truncated while others go on
+            also (CUT, i) (rows, |A_i|) bool, what it might have done next if it was; where it asks for starts also
+            START (rows,) bool; and what else an algorithm adds.
         num_agents: how many agents act in a row.
     """
 
@@ -115,6 +117,7 @@ def join(
     next_observations: PerAgent | None = None,
     starts: np.ndarray | None = None,
     ended: PerAgent | None = None,
+    cut: PerAgent | None = None,
 ) -> JointTransitions:
     """Turns per-agent data of the same game steps into joint transitions: the only place where that happens.
 
@@ -126,6 +129,7 @@ def join(
         terminated, truncated: (rows,) bool, of the game: no bootstrap after `terminated`.
         starts: (rows,) bool, whether the game began with this step.
         ended: agent -> (rows,) bool, whose own part was over by then: no bootstrap of its values.
+        cut: agent -> (rows, |A_i|) bool, as in `BatchedStep`.
 
     Returns:
         The joint transitions, rows in the order given.
@@ -149,4 +153,6 @@ def join(
             columns[NEXT_OBS, agent] = next_observations[agent]
         if ended is not None:
             columns[ENDED, agent] = np.asarray(ended[agent], bool)
+        if cut is not None:
+            columns[CUT, agent] = np.asarray(cut[agent], bool)
     return JointTransitions(columns, len(agents))

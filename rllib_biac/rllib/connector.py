@@ -11,7 +11,7 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 
 from rllib_biac.envs.errors import GameError, check_finite
-from rllib_biac.learning.transitions import ACTION_MASK, ENDED, OBSERVATION, STATE, JointTransitions, join
+from rllib_biac.learning.transitions import ACTION_MASK, CUT, ENDED, OBSERVATION, STATE, JointTransitions, join
 
 
 class JointTransitionsConnector(ConnectorV2):
@@ -69,6 +69,9 @@ class JointTransitionsConnector(ConnectorV2):
             masks = {agent: column[ACTION_MASK].astype(bool) for agent, column in columns.items()}
         if ENDED in first:
             ended = {agent: column[ENDED][1:, 0].astype(bool) for agent, column in columns.items()}
+        cut = None
+        if CUT in first:
+            cut = {agent: column[CUT][1:].astype(bool) for agent, column in columns.items()}
         own = {agent: seen[OBSERVATION] for agent, seen in columns.items()}
         kept = own if self.keep_observations else None
         at = episode.env_t_started + 1 + np.arange(steps)
@@ -92,6 +95,7 @@ class JointTransitionsConnector(ConnectorV2):
             next_observations=kept and {agent: seen[1:] for agent, seen in kept.items()},
             starts=at == 1 if self.keep_starts else None,
             ended=ended,
+            cut=cut,
         )
 
 

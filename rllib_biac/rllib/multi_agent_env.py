@@ -19,7 +19,7 @@ from rllib_biac.learning.games import Game, StateReader, game_errors, make_copie
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
-from rllib_biac.learning.transitions import ACTION_MASK, ENDED, OBSERVATION, STATE
+from rllib_biac.learning.transitions import ACTION_MASK, CUT, ENDED, OBSERVATION, STATE
 from rllib_biac.rllib import compat
 
 # What RLlib puts beside the agents' spaces.
@@ -69,6 +69,8 @@ def module_spaces(games: Any, state_space: gym.Space) -> dict[str, tuple[gym.Spa
             parts[ACTION_MASK] = gym.spaces.MultiBinary(games.action_masks()[agent].shape[1])
         if games.ends_apart:
             parts[ENDED] = gym.spaces.MultiBinary(1)
+        if games.cuts:
+            parts[CUT] = gym.spaces.MultiBinary(games.action_masks()[agent].shape[1])
         spaces[agent] = (gym.spaces.Dict(parts), games.action_spaces[agent])
     return spaces
 
@@ -134,6 +136,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         self._games = make_copies(self._env, 1, rng, self._kwargs, self._look)
         self._look = self._games.look
         self._ended = dict.fromkeys(self._games.possible_agents, False)
+        self._cut: dict[str, np.ndarray] = {}
         self._state = StateReader(self._games, self._source)
 
     def _observe(self) -> dict[str, dict[str, np.ndarray]]:
@@ -143,6 +146,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
             agent: {OBSERVATION: observation[0], STATE: state}
             | ({} if masks is None else {ACTION_MASK: masks[agent][0].astype(np.int8)})
             | ({ENDED: np.array([self._ended[agent]], np.int8)} if self._games.ends_apart else {})
+            | ({CUT: self._cut[agent][0].astype(np.int8)} if self._games.cuts else {})
             for agent, observation in self._games.observe().items()
         }
 
@@ -155,6 +159,8 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
             self._games.reset()
         self.agents = list(self.possible_agents)
         self._ended = dict.fromkeys(self.possible_agents, False)
+        if self._games.cuts:
+            self._cut = {agent: np.zeros_like(mask) for agent, mask in (self._games.action_masks() or {}).items()}
         return self._observe(), {agent: {} for agent in self.agents}
 
     @override(MultiAgentEnv)
@@ -162,6 +168,7 @@ class PettingZooMultiAgentEnv(MultiAgentEnv):
         actions = {agent: np.asarray(action_dict[agent])[None] for agent in self.possible_agents}
         with game_errors("step()"):
             step = self._games.step(actions)
+        self._cut = step.cut or {}
         if step.ended is not None:
             self._ended = {agent: bool(own[0]) for agent, own in step.ended.items()}
         outcome = int(step.outcome[0])

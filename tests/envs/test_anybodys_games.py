@@ -191,7 +191,6 @@ def returned(what):
         (lambda p: p[1].__delitem__("b"), r"agent 'b' needs one number as its reward.*got none"),
         (lambda p: p[2].update(b="False"), r"termination flag of 'b' is 'False' in game 0 at step 2; write|'False'"),
         (lambda p: p[2].update(b=np.array([True, True])), r"termination flag of 'b'"),
-        (lambda p: p[3].update(b=True), r"agent 'b' is truncated in game 0 at step 2 while 'a' goes on"),
         (lambda p: p[4].update(b={"action_mask": np.array([0, -np.inf])}), r"action mask of agent 'b'.*-inf"),
         (lambda p: p[4].update(b={"action_mask": np.array([1, 0, 1])}), r"action mask.*shape \(3,\).*write \(2,\)"),
         (lambda p: tuple(p[:4]), r"step\(\) returned a tuple of 4.*at step 2"),
@@ -299,3 +298,40 @@ def test_a_look_leaves_games_as_they_are():
     for games in (looked, known):
         games.reset()
     np.testing.assert_array_equal(looked.observe()["a"], known.observe()["a"])
+
+
+def test_who_is_truncated_alone_is_absent_from_then_on_and_over_from_the_step_after():
+    games = batch(foreign.TruncatedAlone)
+    assert games.cuts and games.look.cuts and games.look.absences
+    games.reset()
+    seen = []
+    while not seen or not seen[-1].terminated.any():
+        masks = games.action_masks()
+        seen.append(games.step({agent: masks[agent].argmax(1) for agent in "ab"}))
+        assert not seen[-1].truncated.any() and not seen[-1].cut["a"].any()
+    (at,) = (i for i, step in enumerate(seen) if step.cut["b"].any())
+    assert seen[at].cut["b"].all()  # it could have played anything
+    assert [bool(step.ended["b"][0]) for step in seen] == [i > at for i in range(len(seen))]
+    assert [step.rewards["b"][0] for step in seen] == [float(i <= at) for i in range(len(seen))]
+    assert games.observe()["b"][0, -1] == 0
+
+
+def test_truncation_alone_that_a_look_does_not_show_is_refused():
+    class Rarely(foreign.Leaver):
+        begun = 0
+
+        def reset(self, seed=None, options=None):
+            self.begun += 1
+            return super().reset(seed)
+
+        def leave(self, terminated, truncated):
+            super().leave(terminated, truncated)
+            if self.begun > 100 and self.time == 2:
+                terminated["b"], truncated["b"] = False, True
+
+    games = batch(Rarely)
+    with pytest.raises(GameError, match=r"agent 'b' is truncated in game 0 at step 2 while.*absences: true"):
+        for _ in range(120):
+            games.reset()
+            for _ in range(3):
+                games.step({agent: np.zeros(1, np.int64) for agent in "ab"})

@@ -22,8 +22,9 @@ def name(value):
 def values(run, agent, sample=500):
     """Returns what the critic says of an agent's replayed first steps, and of steps at which it is absent."""
     rows = run.minibatch(run.replay.sample(sample))
+    seen = rows | {"state": run.team[agent].encode(rows["state"])}
     with torch.no_grad():
-        q = run.trainer.losses.replayed_q(run.trainer.losses.forward_online(rows), rows)[agent]
+        q = run.trainer.losses.replayed_q(run.trainer.losses.forward_online(seen), seen)[agent]
     return run.team[agent].raw(q), rows
 
 
@@ -67,6 +68,41 @@ def test_each_critic_bootstraps_by_its_own_agents_end(algorithm):
         tables = run.team.q_tables(state, seen)
     assert tables["a"].mean() == pytest.approx(1.0, abs=0.1)
     assert tables["b"].mean() == pytest.approx(10.0, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "levels", "more"),
+    [
+        (BiAC, PAIR, {}),
+        pytest.param(IDQN, PEERS, {}, marks=pytest.mark.slow),
+        pytest.param(BiAC, PAIR, {"normalize_observations": True}, marks=pytest.mark.slow),
+        pytest.param(BiAC, PEERS, {}, marks=pytest.mark.slow),
+        pytest.param(BiAC, PAIR, {"information": "own"}, marks=pytest.mark.slow),
+        pytest.param(MADDPG, PEERS, {}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_the_truncated_could_still_have_earned_counts(algorithm, levels, more):
+    run = train(algorithm, foreign.TruncatedAlone, levels, 1500, **FAST | more)
+    of_b, rows = values(run, "b")
+    there = rows["action_mask", "b"].all(1)
+    assert of_b[there].mean() == pytest.approx(10.0, abs=1.5)
+    assert of_b[~there].mean() == pytest.approx(0.0, abs=0.5)
+    if algorithm in (IDQN, MADDPG):
+        return  # `a` does not see whether `b` is there
+    of_a, rows = values(run, "a")
+    alone = ~rows["action_mask", "b"].all(1)
+    assert of_a[alone].mean() == pytest.approx(3.571, abs=0.6)
+    assert of_a[~alone].mean() == pytest.approx(5.549, abs=0.8)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given"),
+    [(BiLevelQ, {"lr": 0.5, "model_config": {}}), (BiAC, {"num_hypotheses": 2})],
+    ids=name,
+)
+def test_who_does_not_learn_from_it_refuses_agents_truncated_alone(algorithm, given):
+    with pytest.raises(ValueError, match="an agent is truncated while others go on"):
+        Run(algorithm, foreign.TruncatedAlone, PAIR, **FAST | given)
 
 
 def test_play_in_turns_is_learned():

@@ -36,7 +36,7 @@ def configs():
     yield "truncated", config(Endless)
     yield "two_states", config(TwoStates)
     yield "observations", config(Stateless).environment(Stateless, state="observations")
-    for game in (foreign.Leaver, foreign.LateComer, foreign.Turns, foreign.EndsApart):
+    for game in (foreign.Leaver, foreign.LateComer, foreign.Turns, foreign.EndsApart, foreign.TruncatedLeaver):
         yield game.__name__, config(game, [["a"], ["b"]]).environment(game, state="observations")
 
 

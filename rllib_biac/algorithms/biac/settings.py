@@ -146,6 +146,8 @@ class BiACSettings(Settings):
 
     def check_game(self, spec: Any) -> None:
         super().check_game(spec)
+        if self.num_hypotheses > 1:
+            self.refuse_cuts(spec, "num_hypotheses above 1")
         if self.information == "own":
             for agent, space in spec.observation_spaces.items():
                 if len(shape := space.shape or ()) != 1:

@@ -46,6 +46,7 @@ class BiLevelQSettings(Settings):
 
     def check_game(self, spec: Any) -> None:
         super().check_game(spec)
+        self.refuse_cuts(spec, "BiLevelQ")
         if not spec.one_leads_one:
             levels = [list(level) for level in spec.hierarchy.levels]
             raise ValueError(
