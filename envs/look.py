@@ -16,6 +16,8 @@ from rllib_biac.envs.watchdog import Watchdog
 
 # At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
 LOOK_STEPS, LOOK_EPISODES, MOST_STEPS, LOOK_SECONDS = 200, 10, 2000, 10.0
+# A game in which nobody has acted for so many steps has stopped, and does not say so.
+MOST_STEPS_OF_NOBODY = 1000
 # Over so many first steps the state is asked for, and what is seen is compared.
 STEPS_COMPARED = 400
 LOOK_SEED = 20201
@@ -34,7 +36,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             returned: the state may not be asked for.
     """
     rng, telling, state_fault = np.random.default_rng(LOOK_SEED), Telling(), ""
-    steps = episodes = 0
+    steps = episodes = idle = 0
     begin = time.monotonic()
     try:
         calling("reset()")
@@ -49,6 +51,12 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             calling("step()")
             step = game.step(random_actions(game, rng))
             steps += 1
+            idle = 0 if game.acts.any() else idle + 1
+            if idle >= MOST_STEPS_OF_NOBODY:
+                raise GameError(
+                    f"nobody has acted for {idle:,} steps: when the game is over, flag agents as terminated or "
+                    "truncated, or leave none in `agents`."
+                )
             over = step.terminated | step.truncated
             if over.any():
                 episodes += 1

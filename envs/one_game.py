@@ -117,6 +117,7 @@ class OneGame:
         self._over: set[str] = set()  # whose own part is over
         self._cut = cut
         self._cut_now: set[str] = set()  # who was truncated alone at this very step
+        self._truncated: set[str] = set()  # and before
         self._left: set[str] = set()  # who was gone after that
         self._acting: set[str] = set()
         self._asked: set[str] = set()  # who is to act; of them some may do nothing
@@ -148,6 +149,7 @@ class OneGame:
         self.terminated = False
         self._over.clear()
         self._left.clear()
+        self._truncated.clear()
         self._forget_cuts()
         self._ended[:] = False
         self._lists_agents = bool(getattr(self.env, "agents", None))
@@ -235,8 +237,8 @@ class OneGame:
                 raise GameError(f"agent {agent!r} {error} {self.where()}.") from error
             if self._over and rewards[agent] and agent in self._over:
                 raise GameError(
-                    f"agent {agent!r} earned {rewards[agent]} {self.where()}, after it was terminated: flag it as "
-                    "terminated when there is nothing more to earn."
+                    f"agent {agent!r} earned {rewards[agent]} {self.where()}, after it was {self._how(agent)}: flag it "
+                    "as terminated when there is nothing more to earn."
                 )
         return rewards
 
@@ -269,7 +271,11 @@ class OneGame:
             )
         contract.was_cut = True
         self._cut_now = truncated
+        self._truncated |= truncated
         self._over |= truncated
+
+    def _how(self, agent: str) -> str:
+        return "truncated" if agent in self._truncated else "terminated"
 
     def _forget_cuts(self) -> None:
         for agent in self._cut_now:
@@ -281,8 +287,8 @@ class OneGame:
         for agent, flag in terminations.items():
             if flag is False and agent in self._over and self._lists_agents and agent in self.env.agents:
                 raise GameError(
-                    f"agent {agent!r} goes on {self.where()}, after it was terminated: flag it as terminated when its "
-                    "part is over, or take it out of `agents` without a flag while it is only absent."
+                    f"agent {agent!r} goes on {self.where()}, after it was {self._how(agent)}: flag it as terminated "
+                    "when its part is over, or take it out of `agents` without a flag while it is only absent."
                 )
 
     def _flagged(self, given: Mapping[str, Any], what: str) -> set[str]:
@@ -366,8 +372,8 @@ class OneGame:
             return
         if listed and agent in self._left:
             raise GameError(
-                f"agent {agent!r} is back among the game's agents {self.where()}, after it was terminated: leave it "
-                "out of `agents` without a flag while it is only absent."
+                f"agent {agent!r} is back among the game's agents {self.where()}, after it was {self._how(agent)}: "
+                "leave it out of `agents` without a flag while it is only absent."
             )
         if not listed:
             self._left.add(agent)

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, pair, read_spaces, spaces_by
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.reading import Misfit, read_flag
 
 NO_AGENTS = ("__all__", "__common__")
 
@@ -40,10 +41,10 @@ class RLlibEnv(Adapter):
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         result = five(self.env, self.env.step({agent: actions[agent] for agent in self._asked}))
         observations, rewards, terminated, truncated, infos = result
-        all_over, all_cut = bool(terminated.get("__all__", False)), bool(truncated.get("__all__", False))
+        all_over, all_cut = _flag(terminated, "__all__"), _flag(truncated, "__all__")
         present = self.agents
-        cut = {a: bool(truncated.get(a, False)) for a in present}
-        over = {a: bool(terminated.get(a, False)) or (all_over and not cut[a]) for a in present}
+        cut = {a: _flag(truncated, a) for a in present}
+        over = {a: _flag(terminated, a) or (all_over and not cut[a]) for a in present}
         cut = {a: (cut[a] or all_cut) and not over[a] for a in present}
         self.agents = [a for a in present if not over[a] and not cut[a]]
         self._ask(_of_agents(observations))
@@ -54,6 +55,13 @@ class RLlibEnv(Adapter):
         if unknown := [a for a in observations if a not in self.possible_agents]:
             raise GameError(f"agents {unknown} are none of the game's `possible_agents` {self.possible_agents}.")
         self._asked = [a for a in observations if a in self.agents]
+
+
+def _flag(flags: Mapping[Any, Any], agent: Any) -> bool:
+    try:
+        return read_flag(flags.get(agent, False))
+    except Misfit as error:
+        raise GameError(f"the flag of {agent!r} {error}.") from error
 
 
 def _of_agents(values: Mapping[Any, Any] | None) -> dict[Any, Any]:

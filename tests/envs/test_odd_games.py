@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.learning.actions import ActionCoder
-from tests.foreign import Foreign
+from tests.foreign import Foreign, TruncatedLeaver
 
 
 def batch(game):
@@ -168,3 +168,44 @@ def test_flags_as_vectors_of_one():
             return seen, rewards, {a: np.array([flag]) for a, flag in terminated.items()}, truncated, infos
 
     assert batch(Vectors).look.episodes > 2
+
+
+class OfRLlib:
+    """RLlib's make, told by what it offers: `ends` says what stands under `__all__` after step 3."""
+
+    observation_spaces = action_spaces = dict.fromkeys("ab", spaces.Discrete(2))
+    possible_agents = ("a", "b")
+
+    def __init__(self, ends):
+        self.ends = ends
+
+    def reset(self, *, seed=None, options=None):
+        self.time = 0
+        return dict.fromkeys("ab", 0), {}
+
+    def step(self, actions):
+        self.time += 1
+        seen = dict.fromkeys("ab", 0) if self.ends is not None or self.time < 3 else {}
+        return seen, dict.fromkeys(actions, 1.0), {"__all__": self.time == 3 and (self.ends or False)}, {}, {}
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ("no", "the flag of '__all__' is 'no'; write True or False"),
+        (None, r"nobody has acted for 1,000 steps: .* flag agents as terminated or truncated"),
+    ],
+)
+def test_games_of_rllibs_make_whose_end_is_not_to_be_understood(ends, message):
+    with pytest.raises(GameError, match=message):
+        batch(lambda: OfRLlib(ends))
+
+
+def test_who_was_truncated_is_called_so():
+    class Earns(TruncatedLeaver):
+        def step(self, actions):
+            seen, rewards, *rest = super().step(actions)
+            return seen, rewards | ({"b": 2.0} if self.time == 3 else {}), *rest
+
+    with pytest.raises(GameError, match=r"agent 'b' earned 2.0 in game 0 at step 3, after it was truncated"):
+        batch(Earns)
