@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.settings import Settings
@@ -26,6 +27,8 @@ class Algorithm:
         losses: what that team learns by, or likewise a function.
         trainer: how it learns from joint transitions.
         own_columns: makes what adds columns to new rows on their way into replay; called with the spec and a seed.
+        finish: does what is done once, by play, when the team `is_due`; called with the team, `games_to_finish` games
+            and what draws. It returns what came of it by name, `env_steps` being those that were played.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Algorithm:
     losses: type[Losses] | Callable[[TeamSpec], type[Losses]]
     trainer: type[Trainer] = Trainer
     own_columns: Callable[[TeamSpec, int | None], Any] | None = None
+    finish: Callable[[Any, BatchedGame, torch.Generator | None], dict[str, float]] | None = None
 
     def team_for(self, spec: TeamSpec) -> type[Team]:
         """Returns the kind of team that a game's spaces and the hierarchy ask for.

@@ -33,6 +33,7 @@ class Run:
     Attributes:
         team: who plays.
         trainer, replay, sampler: what trains it.
+        finished: what came of the algorithm's `finish`, by name; empty before.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Run:
         env_config: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        streams = np.random.SeedSequence(seed).spawn(2)
+        streams = np.random.SeedSequence(seed).spawn(3)
         env = as_seen(env, settings.history, settings.state)
+        self._algorithm, self._game = algorithm, (env, dict(env_config or {}))
+        self._finishing = streams[2]
         games = make_games(env, num_games, np.random.default_rng(streams[0]), dict(env_config or {}))
         self.generator = torch.Generator().manual_seed(int(streams[1].generate_state(1)[0]))
         self.sampler = Sampler(games, settings, self.generator, 100)
@@ -59,6 +62,7 @@ class Run:
         self.replay = JointReplayBuffer(settings.replay_buffer_config["capacity"], seed)
         self.own_columns = algorithm.own_columns and algorithm.own_columns(self.team.spec, seed)
         self.rows_to_train = 0.0
+        self.finished: dict[str, float] = {}
 
     @property
     def env_steps(self) -> int:
@@ -79,4 +83,15 @@ class Run:
                 self.rows_to_train -= updates * size
                 drawn = self.replay.sample(updates * size)
                 self.trainer.train(drawn.columns, minibatch_size=size, env_steps=self.sampler.env_steps, report=False)
+            if self.team.is_due(self.sampler.env_steps):
+                played += self._finish()
         return self
+
+    def _finish(self) -> int:
+        assert self._algorithm.finish is not None, "a team that is due belongs to an algorithm that finishes"
+        env, config = self._game
+        games = make_games(env, self.team.games_to_finish, np.random.default_rng(self._finishing), config)
+        self.finished = self._algorithm.finish(self.team, games, self.generator)
+        games.close()
+        self.sampler.env_steps += int(self.finished["env_steps"])
+        return int(self.finished["env_steps"])

@@ -215,6 +215,7 @@ class Team(nn.Module):
         agents: all of them, top level first.
         sizes: agent -> |A_i|, or the dimension of its continuous action.
         information: what `act` needs of those who play: `full`, the state, or `own`, each agent's own observation.
+        games_to_finish: how many games `finish` plays at once.
         tries: whether learning tries all actions of an agent one by one, which takes memory.
         shares: whether something belongs to no agent; `build_shared` makes it.
         shared: that, under the name `SHARED`.
@@ -223,6 +224,7 @@ class Team(nn.Module):
     information: ClassVar[Literal["full", "own"]] = "full"
     shares: ClassVar[bool] = False
     tries: ClassVar[bool] = False
+    games_to_finish: ClassVar[int] = 1
     shared: Member
 
     def __init__(self, spec: TeamSpec) -> None:
@@ -267,6 +269,10 @@ class Team(nn.Module):
         Raises:
             ValueError: if they do not.
         """
+
+    def is_due(self, env_steps: int) -> bool:
+        """Tells whether it is time for the algorithm's `finish`, so many env steps after the start: once, if at all."""
+        return False
 
     def drop_training_only(self) -> None:
         """Frees what play does without."""
@@ -395,6 +401,12 @@ def copy_weights(source: Team, target: Team) -> None:
     """Copies what `target` holds from `source`, in place. Both are on their final device."""
     with torch.no_grad():
         torch._foreach_copy_(*weight_pairs(source, target))
+
+
+def take_weights(team: Team, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Copies into a team, in place, what another one's `weights()` returned."""
+    for name, member in team.members().items():
+        member.load_state_dict({key: torch.as_tensor(values) for key, values in weights[name].items()})
 
 
 def weight_pairs(source: Team, target: Team) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

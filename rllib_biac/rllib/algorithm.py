@@ -8,6 +8,7 @@ import time
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import (
@@ -21,6 +22,7 @@ from ray.rllib.utils.metrics import (
     EVALUATION_RESULTS,
     LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     REPLAY_BUFFER_ADD_DATA_TIMER,
     REPLAY_BUFFER_SAMPLE_TIMER,
@@ -31,7 +33,8 @@ from ray.rllib.utils.metrics import (
 from rllib_biac.envs.errors import GameError
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.team import Team, copy_weights
+from rllib_biac.learning.games import make_games
+from rllib_biac.learning.team import Team, copy_weights, take_weights
 from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.async_sampling import AsyncSampler
@@ -44,6 +47,7 @@ from rllib_biac.rllib.replay import SavedReplayBuffer
 from rllib_biac.rllib.resumable import ResumableAlgorithm
 from rllib_biac.rllib.runner import CPU_TIME, JointEnvRunner
 
+FINISHED = "finished"  # metrics of what is done once, at the end of training
 # How long a runner that is busy may take to hear that training stops, before it is killed.
 STOP_TIMEOUT_S = 5.0
 
@@ -144,6 +148,7 @@ class JointAlgorithm(ResumableAlgorithm):
             if rows is None:
                 return  # RLlib brings runners back before it calls this again
             self._learn(len(rows), missing=max(self.config.min_sample_timesteps_per_iteration - sampled, 0))
+            sampled += self._finish()
         self._collect_metrics()
 
     def _sample(self) -> tuple[JointTransitions | None, GameError | None]:
@@ -205,6 +210,30 @@ class JointAlgorithm(ResumableAlgorithm):
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)), self._deaths_of_learners():
             self._sync_weights()
+
+    def _finish(self) -> int:
+        """Lets the team do what is done once, by play, at the end of its training; returns the env steps of that."""
+        finish = self.config.algorithm.finish
+        if finish is None or not (self._local_team or self.learner_team()).is_due(self._env_steps):
+            return 0
+        team = self.learner_team()  # a copy where learners are remote
+        rng = np.random.default_rng([self.config.seed or 0, self._env_steps])
+        games = make_games(self.config.game(), team.games_to_finish, rng, self.config.env_config, team.spec.look)
+        try:
+            found = finish(team, games, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        finally:
+            games.close()
+        weights = team.weights()
+        with self._deaths_of_learners():
+            self.learner_group.foreach_learner(lambda learner: take_weights(learner.module.team, weights))
+        self._sync_weights()
+        steps = int(found["env_steps"])
+        self._env_steps += steps
+        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED), steps, reduce="sum")
+        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
+        for name, value in found.items():
+            self.metrics.log_value((FINISHED, name), value, window=1)
+        return steps
 
     def _sync_weights(self) -> None:
         """Hands new weights to whoever plays: copied in place within one process, else by RLlib's own path."""

@@ -33,6 +33,8 @@ class CommitmentDQNConfig(JointConfig):
         answer_margin: float = NotProvided,
         num_candidates: int = NotProvided,
         search_every: int = NotProvided,
+        choose_after: int | None = NotProvided,
+        choose_steps: int = NotProvided,
         near_best: float = NotProvided,
         **kwargs: Any,
     ) -> Self:
@@ -47,6 +49,8 @@ class CommitmentDQNConfig(JointConfig):
                 answer_margin=answer_margin,
                 num_candidates=num_candidates,
                 search_every=search_every,
+                choose_after=choose_after,
+                choose_steps=choose_steps,
                 near_best=near_best,
             )
         )

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.algorithms.commitment import CommitmentDQN, choice
 from rllib_biac.algorithms.commitment.losses import COMMITMENT
 from rllib_biac.algorithms.commitment.search import draw, near, search
 from rllib_biac.algorithms.commitment.worth import candidates
 from rllib_biac.envs.entry_deterrence_v0 import DISCOUNT, REWARDS, TRANSITIONS
 from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.equilibria import MarkovGame, secured
+from rllib_biac.learning.games import make_games
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.learning.transitions import NEXT_STATE, TERMINATED
 from rllib_biac.learning.transitions import REWARDS as REWARD
@@ -166,3 +167,41 @@ def test_games_that_it_cannot_play_are_refused(env, hierarchy, message):
 def test_normalised_states_are_refused():
     with pytest.raises(ValueError, match="table over states"):
         checked(CommitmentDQN, LEADS, normalize_observations=True)
+
+
+def test_the_choice_is_made_once_and_its_play_counts():
+    run = learner("entry_deterrence_v0", gamma=DISCOUNT, choose_after=1500, choose_steps=640).train(1475)
+    leader = run.team.leader
+    assert not run.finished and not leader.chosen
+    run.train(700)
+    assert run.env_steps == 1475 + 25 + 640 + 50 == 2190  # 700 more, up to a whole step of 25 games
+    assert leader.chosen and run.finished["env_steps"] == 640
+    chosen = run.team.leader.commitment.clone()
+    found = secured(MarkovGame(REWARDS, TRANSITIONS, DISCOUNT), committed(run, torch.eye(2)), announced=False)
+    assert found.leader_payoff == pytest.approx(4) == run.finished["played"]
+    run.train(1000)
+    assert torch.equal(chosen, leader.commitment)
+
+
+def test_play_refutes_what_critics_promise(maintain, monkeypatch):
+    """A candidate that the critics like too much is passed over, however good they say it is."""
+    good, bad = torch.tensor([[0.3, 0.7, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    games = make_games("maintain_v0", 64, np.random.default_rng(0), {})
+    for promised, kept in (([50.0, 26.9], good), ([0.0, 26.9], bad), ([50.0, 49.0], good)):
+        monkeypatch.setattr(choice, "candidates", lambda *_: torch.stack([bad, good]))
+        monkeypatch.setattr(choice, "worth", lambda team, z, own=promised: torch.tensor(own).repeat(8))
+        found = choice.choose(maintain.team, games, 640, torch.Generator().manual_seed(0))
+        assert torch.equal(found.z, kept) and found.env_steps == 640
+        assert found.played == pytest.approx(27 if kept is good else 5, abs=2.5)
+
+
+def test_what_is_cut_off_the_critic_adds():
+    """A game of two states without end: returns of five steps and of fifty are of one size."""
+    run = learner("two_state_v0", gamma=0.9, max_states=1, mixed=False).train(1500)
+    z = run.team.leader.commitment[None]
+    means = []
+    for rounds in (1, 30):
+        games = make_games("two_state_v0", 16, np.random.default_rng(0), {})
+        with torch.no_grad():
+            means.append(np.mean(choice._returns(run.team, games, z, rounds, torch.Generator().manual_seed(0))[0]))
+    assert means[0] == pytest.approx(means[1], rel=0.05)

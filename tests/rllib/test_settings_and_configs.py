@@ -83,6 +83,7 @@ def another(field, hint):
         "policies_to_train": ["one"],
         "lr_fade": 700.0,
         "information": "own",
+        "choose_after": 7,
     }
     if field.name in special:
         return special[field.name]

@@ -6,9 +6,10 @@ on it only plays z, and z is part of the state. So the critics see the state and
 
 from __future__ import annotations
 
+from rllib_biac.algorithms.commitment.choice import finish
 from rllib_biac.algorithms.commitment.losses import CommitmentLosses
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.learning.algorithm import Algorithm
 
-CommitmentDQN = Algorithm("CommitmentDQN", CommitmentDQNSettings, CommitmentTeam, CommitmentLosses)
+CommitmentDQN = Algorithm("CommitmentDQN", CommitmentDQNSettings, CommitmentTeam, CommitmentLosses, finish=finish)

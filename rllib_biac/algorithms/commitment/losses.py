@@ -35,7 +35,8 @@ class CommitmentLosses(Losses):
         self.team.meet(seen[STATE])
         self.team.meet(seen[NEXT_STATE][~seen[TERMINATED]])
         leader.starts += torch.bincount(leader.rows(seen[STATE][seen[START]]), minlength=len(leader.starts))
-        if self.num_updates // self.settings.search_every > int(leader.searches):
+        due = self.num_updates // self.settings.search_every > int(leader.searches)
+        if due and not leader.chosen:
             self.team.follower.error.copy_(self._critic_error(rows))
             best = candidates(self.team, self.generator)[0]
             if self.num_learners > 1:

@@ -33,6 +33,13 @@ class CommitmentDQNSettings(Settings):
     )
     num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
     search_every: int = setting(250, "updates between two searches.", low=1)
+    choose_after: int | None = setting(
+        None,
+        "env steps after which the leader chooses its commitment for good: the best candidates are played, and it "
+        "takes the first whose promise play does not refute. `null`: the last search decides.",
+        low=1,
+    )
+    choose_steps: int = setting(4000, "env steps that this choice plays, which count as others do.", low=16)
     near_best: float = setting(
         0.5, "share of commitments drawn near the best one found so far, in play and in replay.", low=0.0, high=1.0
     )

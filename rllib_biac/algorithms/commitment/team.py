@@ -73,6 +73,7 @@ class CommitmentLeader(CommitmentFollower):
         starts: buffer (max_states,), how often games were seen to begin there.
         commitment: buffer (max_states, |A_1|), the best policy found so far; uniform before the first search.
         searches: buffer, how many searches there were.
+        chosen: buffer () bool, whether the commitment was chosen for good.
     """
 
     states: torch.Tensor
@@ -80,6 +81,7 @@ class CommitmentLeader(CommitmentFollower):
     starts: torch.Tensor
     commitment: torch.Tensor
     searches: torch.Tensor
+    chosen: torch.Tensor
 
     def build_networks(self) -> None:
         super().build_networks()
@@ -89,6 +91,7 @@ class CommitmentLeader(CommitmentFollower):
         self.register_buffer("starts", torch.zeros(rows))
         self.register_buffer("commitment", torch.full((rows, actions), 1.0 / actions))
         self.register_buffer("searches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("chosen", torch.zeros((), dtype=torch.bool))
 
     @property
     def known(self) -> torch.Tensor:
@@ -99,11 +102,6 @@ class CommitmentLeader(CommitmentFollower):
         """Returns the states' rows, (batch, state size) encoded -> (batch,) int64; -1 where one was never met."""
         same = matches(state, self.states) & self.known  # (batch, max_states)
         return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
-
-    @property
-    def follower(self) -> CommitmentFollower:
-        """The agent that answers."""
-        return self[self.agents[1]]
 
     def meet(self, state: torch.Tensor) -> None:
         """Gives states that were never met rows of their own; (batch, state size) encoded.
@@ -133,6 +131,7 @@ class CommitmentTeam(Team):
     """The pair. The leader draws its action from the commitment; the follower answers the commitment."""
 
     settings: CommitmentDQNSettings
+    games_to_finish = 64
 
     @property
     def hears(self) -> bool:
@@ -244,6 +243,10 @@ class CommitmentTeam(Team):
         self.leader.commitment.copy_(z)
         self.leader.searches += 1
         self._seal()
+
+    def is_due(self, env_steps: int) -> bool:
+        after, leader = self.settings.choose_after, self.leader
+        return after is not None and env_steps >= after and bool(leader.starts.any()) and not bool(leader.chosen)
 
     def q_tables(self, state: torch.Tensor, observations: Tensors | None = None) -> dict[str, torch.Tensor]:
         z = self.leader.commitment.expand(len(state), -1, -1)

@@ -31,19 +31,44 @@ def expected(team: CommitmentTeam, z: torch.Tensor) -> tuple[torch.Tensor, torch
     total, safe = torch.zeros(len(z), device=z.device), torch.ones(len(z), device=z.device)
     weights = leader.starts / leader.starts.sum()
     for row in range(int(leader.count)):
-        q1, q2 = team.says(leader.states[row].expand(len(z), -1), z)
-        chances = z[:, row]
-        if not team.hears:  # one answer to all actions: (n, 1, |A_2|)
-            q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
-            chances = torch.ones(len(z), 1, device=z.device)
-        answer = q2.argmax(2, keepdim=True)
-        value = q1.gather(2, answer)  # (n, |A_1| or 1, 1)
+        chances, q1, q2, answer, value = _answered(team, leader.states[row].expand(len(z), -1), z, z[:, row])
         total += weights[row] * (chances * value[..., 0]).sum(1)
         if margin > 0.0:
             regret = q2.gather(2, answer) - q2
             costs = (value - q1 > _UNMOVED * leader.q_std) & (chances[..., None] > 0.01)
             safe = torch.minimum(safe, torch.where(costs, regret, torch.inf).amin((1, 2)) / margin)
     return total, safe
+
+
+@torch.no_grad()
+def values(team: CommitmentTeam, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Returns what the leader's critic expects from any states on, (batch,).
+
+    Args:
+        team: whose critics are asked.
+        x: (batch, state size), encoded.
+        z: (batch, |S|, |A_1|).
+    """
+    chances, _, _, _, value = _answered(team, x, z, team.leader.probabilities(z, team.leader.rows(x)))
+    return (chances * value[..., 0]).sum(1)
+
+
+def _answered(
+    team: CommitmentTeam, x: torch.Tensor, z: torch.Tensor, chances: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Lets the follower answer commitments in one state each.
+
+    Returns:
+        What the follower answers (n, actions), as probabilities: |A_1| actions that it sees, or one mean of all. Both
+        critics' values of answers, (n, actions, |A_2|); the best answers, and what they are worth to the leader,
+        (n, actions, 1).
+    """
+    q1, q2 = team.says(x, z)
+    if not team.hears:  # one answer to all actions
+        q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
+        chances = torch.ones(len(z), 1, device=z.device)
+    answer = q2.argmax(2, keepdim=True)
+    return chances, q1, q2, answer, q1.gather(2, answer)
 
 
 @torch.no_grad()
