@@ -15,6 +15,7 @@ from rllib_biac.equilibria.matrix import (
     stackelberg,
 )
 from rllib_biac.equilibria.mixed import MixedCommitment, mixed_commitment
+from rllib_biac.equilibria.quantal import QuantalResponse, quantal_commitment, quantal_response
 from rllib_biac.equilibria.regret import (
     CommitmentRegret,
     NashComparison,
@@ -37,6 +38,7 @@ __all__ = [
     "MixedCommitment",
     "NashComparison",
     "PlayRegret",
+    "QuantalResponse",
     "Secured",
     "StackelbergEquilibrium",
     "TooWideError",
@@ -57,6 +59,8 @@ __all__ = [
     "policy_value",
     "pure_nash",
     "pure_nash_n",
+    "quantal_commitment",
+    "quantal_response",
     "response_regret",
     "secured",
     "stackelberg",

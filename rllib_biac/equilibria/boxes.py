@@ -104,7 +104,7 @@ def bounded(game: MarkovGame, first: np.ndarray, low: np.ndarray, high: np.ndarr
     for own, value in zip(rewards, (values, (least + most) / 2), strict=True):
         q = own + game.gamma * np.einsum("nsat,nt->nsa", moves, value)
         matter += np.ptp(q, axis=-1) / np.abs(q).max(initial=1e-300)
-    return Boxes(low, high, answer, upper, best, _point(ahead.min(-1), low, high), matter)
+    return Boxes(low, high, answer, upper, best, point(ahead.min(-1), low, high), matter)
 
 
 def _ahead(game: MarkovGame, rewards: np.ndarray, moves: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
@@ -175,12 +175,12 @@ def _price(q: np.ndarray, ahead: np.ndarray, low: np.ndarray, high: np.ndarray) 
     shape = total.shape
     low, high = (np.broadcast_to(bound[:, :, None, None], shape).reshape(-1, 1, shape[-1]) for bound in (low, high))
     total = total.reshape(low.shape)
-    worth = (_point(total, low, high) * total).sum(-1).reshape(*shape[:2], shape[2] * shape[3])
+    worth = (point(total, low, high) * total).sum(-1).reshape(*shape[:2], shape[2] * shape[3])
     least = worth.argmin(-1)[..., None, None]
     return np.take_along_axis(added.reshape(*shape[:2], shape[2] * shape[3], shape[-1]), least, 2)[:, :, 0]
 
 
-def _point(liked: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def point(liked: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Returns the point of each box and of the simplex that has the largest sum of z · liked; (n, |S|, |A_l|) each."""
     order = np.argsort(-liked, axis=-1)
     point, left = low.copy(), 1 - low.sum(-1)  # (n, |S|)
@@ -205,17 +205,17 @@ def _highest(
     Returns:
         The highest values (n, |S|), and the points that reach them (n, |S|, |A_l|).
     """
-    point = _point(rewards, low, high)
+    chosen = point(rewards, low, high)
     unit = np.eye(low.shape[1])
     while True:
-        reward = (rewards * point).sum(-1)
-        move = np.einsum("nsat,nsa->nst", moves, point)
+        reward = (rewards * chosen).sum(-1)
+        move = np.einsum("nsat,nsa->nst", moves, chosen)
         values = np.linalg.solve(unit - gamma * move, reward[..., None])[..., 0]
         q = rewards + gamma * np.einsum("nsat,nt->nsa", moves, values)
-        better = _point(q, low, high)
-        gain = ((better - point) * q).sum(-1)
+        better = point(q, low, high)
+        gain = ((better - chosen) * q).sum(-1)
         # Only what is truly better is taken, so that rounding errors send nobody round in circles.
         worth_it = gain > 1e-12 * np.abs(q).max(initial=0.0)
         if not worth_it.any():
-            return values, point
-        point = np.where(worth_it[..., None], better, point)
+            return values, chosen
+        chosen = np.where(worth_it[..., None], better, chosen)

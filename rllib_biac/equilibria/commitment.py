@@ -55,7 +55,7 @@ def secured(
     game = game.led_by(leader)
     chances = checked_policy(game, policy)
     first = start_chances(start, game.num_states)
-    rewards, moves, begin = _process(game, chances, first, announced)
+    rewards, moves, begin = process(game, chances, first, announced)
     everything = np.ones(rewards.shape[1:], bool)
     follows, _ = _solve(rewards[1], moves, game.gamma, everything)
     q = round_off(rewards[1] + game.gamma * moves @ follows, (-2, -1))  # (X, |A_f|)
@@ -102,7 +102,7 @@ def start_chances(start: int | ArrayLike, count: int) -> np.ndarray:
     return chances
 
 
-def _process(
+def process(
     game: MarkovGame, policy: np.ndarray, start: np.ndarray, announced: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the process that a policy leaves to the follower.
