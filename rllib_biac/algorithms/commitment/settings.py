@@ -16,6 +16,19 @@ class CommitmentDQNSettings(Settings):
     tau: float = setting(
         0.05, "share by which target networks move towards the online ones, in (0, 1].", low=0.0, high=1.0, above=True
     )
+    train_batch_size_per_learner: int = setting(64, "rows of one update, in each learner.", low=1)
+    training_intensity: float | None = setting(
+        16.0,
+        "rows trained per row sampled; None: one update per env step, that is `train_batch_size_per_learner`.",
+        low=0.0,
+        above=True,
+    )
+    lr_fade: float | None = setting(
+        None, "env steps, times the horizon, after which a learning rate has fallen to 0.7 of it.", low=0.0, above=True
+    )
+    averaging: float = setting(
+        0.0, "commitments are searched for and played with the latest weights: leave it out.", low=0.0, high=1.0
+    )
     mixed: bool = setting(False, "whether the leader may commit to probabilities; `false`: to one action per state.")
     announced: bool = setting(
         False,
@@ -53,6 +66,11 @@ class CommitmentDQNSettings(Settings):
             raise ValueError(
                 "normalize_observations: True: a commitment is a table over states, which must stay what they are; "
                 "leave it out."
+            )
+        if self.averaging:
+            raise ValueError(
+                f"averaging: {self.averaging!r}: a commitment is searched for with the latest weights, and played with "
+                "what it was searched with: leave it out."
             )
         if self.history > 1:
             raise ValueError(
