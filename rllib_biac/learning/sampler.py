@@ -21,10 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 class Exploration:
-    """Epsilon by its schedule, whose clock starts once there is something to learn from.
+    """Epsilon by its schedule, whose clock stands still while there is nothing to learn from.
 
     As long as every reward has been the same and no game has come to an end of its own, no action is better than
-    another: the schedule waits at its first value. So a game that pays at its end alone is explored until it is met.
+    another: the clock stops after a tenth of the schedule. So a game that pays at its end alone is explored until that
+    end is met.
 
     Args:
         schedule: of epsilon, over env steps.
@@ -35,12 +36,14 @@ class Exploration:
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
+        self._patience = 0.1 * schedule[-1][0] if isinstance(schedule, list) else 0.0
         self.waited: int | None = None
         self._rewards: dict[str, float] = {}  # the first of each agent
 
     def epsilon(self, env_steps: int) -> float:
         """Returns the probability of a random action after so many env steps."""
-        return piecewise(self._schedule, 0 if self.waited is None else env_steps - self.waited)
+        stood = (env_steps if self.waited is None else self.waited) - self._patience
+        return piecewise(self._schedule, env_steps - max(stood, 0.0))
 
     def see(self, env_steps: int, rewards: Mapping[str, np.ndarray], terminated: np.ndarray) -> None:
         """Looks at what a step brought.

@@ -166,18 +166,11 @@ class Silent(TwoStates):
 
 
 def test_the_clock_of_exploration_waits_for_something_to_learn():
-    sampler = sampler_of(Silent, epsilon=[[0, 1.0], [100, 0.0]])
-    sampler.sample(60)
-    assert sampler.epsilon == 1.0
-    assert sampler.exploration.waited is None
-    saved = sampler.exploration.get_state()
-    sampler.sample(10)
+    """It stops at step 20, a tenth of the schedule, and goes on at step 60."""
+    sampler = sampler_of(Silent, epsilon=[[0, 1.0], [200, 0.0]])
+    told = [sampler.sample(10) and sampler.epsilon for _ in range(10)]
+    assert told == pytest.approx([1.0, 0.95, 0.9, 0.9, 0.9, 0.9, 0.9, 0.85, 0.8, 0.75])
     assert sampler.exploration.waited == 60
-    for k in range(1, 6):
-        sampler.sample(10)
-        assert sampler.epsilon == pytest.approx(1.0 - k / 10)
-    sampler.exploration.set_state(saved)
-    assert sampler.exploration.epsilon(10_000) == 1.0
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -187,4 +180,13 @@ def test_an_end_is_something_to_learn_from_and_equal_rewards_are_not(ends):
     exploration.see(0, paid, np.zeros(3, bool))
     exploration.see(5, paid, np.array([False, ends, False]))
     assert exploration.waited == (5 if ends else None)
-    assert exploration.epsilon(10) == (0.5 if ends else 1.0)
+    assert exploration.epsilon(10) == pytest.approx(0.4 if ends else 0.9)
+    other = Exploration([[0, 1.0], [10, 0.0]])
+    other.set_state(exploration.get_state())
+    assert other.epsilon(10) == exploration.epsilon(10)
+
+
+def test_what_is_told_at_once_delays_nothing():
+    exploration, paid = Exploration([[0, 1.0], [100, 0.0]]), {"one": np.array([0.0, 1.0])}
+    exploration.see(10, paid, np.zeros(2, bool))
+    assert [exploration.epsilon(t) for t in (0, 10, 50, 100)] == pytest.approx([1.0, 0.9, 0.5, 0.0])
