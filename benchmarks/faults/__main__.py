@@ -1,7 +1,7 @@
 """This program shows: training survives what happens to it on shared machines, and no step that was reported is lost.
 
 How to run:
-    python benchmarks/faults                    # ten seeds of every fault; an hour and a half
+    python benchmarks/faults                    # ten seeds of every fault; three hours
     python benchmarks/faults --seeds 1 --only "a game" --out /tmp
 
 Each case trains Bi-AC on Maintain, does harm in the middle of it, and lets training go on: by itself, or from the

@@ -71,6 +71,8 @@ def _shape(space: Any) -> str:
 
 
 def _absences(look: Look) -> str:
+    if look.cuts:
+        return "agents are absent at times, and some are truncated while others go on"
     if look.absences:
         return "agents are absent at times (they leave, come late, or act in turns)"
     return "all agents act throughout"
