@@ -144,9 +144,12 @@ class MergeRules:
             outcome: (...) int, as `OUTCOMES`, or ONGOING.
             before, after: (..., 2 agents) m/s, the cars' speeds at the start and at the end of the second.
         """
+        at_the_end = self.outcome_rewards[outcome]
+        if not (self.speed_weight or self.speed_change_weight):  # as by default: nothing is paid on the way
+            return at_the_end * self.reward_scale
         low, high = self.speed_limits
         driving = self.speed_weight * ((after - low) / (high - low)) - self.speed_change_weight * np.abs(after - before)
-        return (self.outcome_rewards[outcome] + driving) * self.reward_scale
+        return (at_the_end + driving) * self.reward_scale
 
     def start_ranges(self, other: Mapping[str, Range] | None = None) -> np.ndarray:
         """Returns the lowest and the highest start, (2, 4), columns as `START_NAMES`.
