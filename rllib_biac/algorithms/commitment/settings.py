@@ -39,7 +39,7 @@ class CommitmentDQNSettings(Settings):
         8, "rows of the commitment; training stops with a message if more states than that are met.", low=1
     )
     answer_margin: float = setting(
-        2.0,
+        1.0,
         "distance that the commitment keeps from where the follower turns away: by how much it is to prefer its answer "
         "to those that cost the leader, in units of the measured error of its critic.",
         low=0.0,
