@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "lr",
     "critic_lr",
     "actor_lr",
+    "lr_fade",
     "adam_epsilon",
     "grad_clip",
     "grad_clip_by",

@@ -27,23 +27,24 @@ class Exploration:
     another: the clock stops after a tenth of the schedule. So a game that pays at its end alone is explored until that
     end is met.
 
-    Args:
-        schedule: of epsilon, over env steps.
-
     Attributes:
         waited: env steps after which there was something to learn; None as long as there is not.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
-        self._patience = 0.1 * schedule[-1][0] if isinstance(schedule, list) else 0.0
+    def __init__(self) -> None:
         self.waited: int | None = None
         self._rewards: dict[str, float] = {}  # the first of each agent
 
-    def epsilon(self, env_steps: int) -> float:
-        """Returns the probability of a random action after so many env steps."""
-        stood = (env_steps if self.waited is None else self.waited) - self._patience
-        return piecewise(self._schedule, env_steps - max(stood, 0.0))
+    def epsilon(self, schedule: Schedule, env_steps: int) -> float:
+        """Returns the probability of a random action.
+
+        Args:
+            schedule: of it, over env steps.
+            env_steps: so far.
+        """
+        patience = 0.1 * schedule[-1][0] if isinstance(schedule, list) else 0.0
+        stood = (env_steps if self.waited is None else self.waited) - patience
+        return piecewise(schedule, env_steps - max(stood, 0.0))
 
     def see(self, env_steps: int, rewards: Mapping[str, np.ndarray], terminated: np.ndarray) -> None:
         """Looks at what a step brought.
@@ -100,7 +101,7 @@ class Sampler:
         self._num_on_observations = settings.num_games_on_observations(self.num_games)
         self._window = window
         self.finished = FinishedEpisodes(window, games.possible_agents)
-        self.exploration = Exploration(settings.epsilon)
+        self.exploration = Exploration()
         self._explored: bool | None = None
         self._needs_reset = True
         self._told_of_cut = False
@@ -174,7 +175,7 @@ class Sampler:
     ) -> dict[str, Any]:
         self.epsilon = 1.0 if random_actions else 0.0
         if explore and not random_actions:
-            self.epsilon = self.exploration.epsilon(self.env_steps)
+            self.epsilon = self.exploration.epsilon(self.settings.epsilon, self.env_steps)
         actions = self._act()
         with game_errors("step()"):
             step = self.games.step(actions)

@@ -230,8 +230,10 @@ class Trainer:
         """Takes back what `get_state` returned."""
         self.env_steps = state["env_steps"]
         if self.averages:
-            for name, member in self.team.members().items():
-                member.load_state_dict({key: torch.as_tensor(own) for key, own in state["weights"][name].items()})
+            copy_weights(self.played, self.team)
+            # Without averages who played had learned.
+            for name, own in (state["weights"] or {}).items():
+                self.team[name].load_state_dict({key: torch.as_tensor(values) for key, values in own.items()})
         self._stream.set_state(torch.as_tensor(state["generator"]))
         for key, moments in state["inputs"].items():
             self.input_statistics.setdefault(key, RunningMoments(float("inf"))).restore(moments)

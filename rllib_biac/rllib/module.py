@@ -81,7 +81,7 @@ class TeamModule(MultiRLModule):
     def setup(self) -> None:
         algorithm: Algorithm = self.model_config["algorithm"]
         self.team: Team = algorithm.build_team(self.model_config["team_spec"])
-        self.exploration = Exploration(self.team.settings.epsilon)
+        self.exploration = Exploration()
         if self.inference_only:
             self.team.drop_training_only()
             # RLlib 2.60 does not hand this down to submodules whose specs were given by name.
@@ -124,7 +124,7 @@ class TeamModule(MultiRLModule):
     def _forward_exploration(
         self, batch: dict[str, Any], t: int = 0, **kwargs: Any
     ) -> dict[str, dict[str, torch.Tensor]]:
-        return self._act_on(batch, epsilon=self.exploration.epsilon(t))
+        return self._act_on(batch, epsilon=self.exploration.epsilon(self.team.settings.epsilon, t))
 
 
 def module_spec(

@@ -100,7 +100,9 @@ class StockEnvRunner(HandsOverGameErrors, MultiAgentEnvRunner):
                     break
         for name, count in Counter(self._outcomes).items():
             self.metrics.log_value((OUTCOME_SHARE, name), count / len(self._outcomes), window=1)
-        epsilon = self.module.exploration.epsilon(self.num_env_steps_sampled_lifetime) if self.config.explore else 0.0
+        epsilon, t = 0.0, self.num_env_steps_sampled_lifetime
+        if self.config.explore:
+            epsilon = self.module.exploration.epsilon(self.config.epsilon, t)
         self.metrics.log_value(EPSILON, epsilon, window=1)
         return super().get_metrics()
 

@@ -113,3 +113,10 @@ def test_loaded_weights_are_learned_from():
         other.team[agent].load_state_dict(run.team[agent].state_dict())
     other.trainer.take_over_weights()
     np.testing.assert_equal(other.trainer.team.weights(), run.team.weights())
+
+
+def test_averages_may_begin_where_there_were_none():
+    learned = Run(BiAC, TwoStates, LEADS, averaging=0.0).train(100).learned()
+    other = Run(BiAC, TwoStates, LEADS, averaging=0.5, seed=1).take_over(learned)
+    np.testing.assert_equal(other.trainer.team.weights(), learned["weights"])
+    other.train(100)

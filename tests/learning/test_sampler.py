@@ -175,18 +175,20 @@ def test_the_clock_of_exploration_waits_for_something_to_learn():
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_an_end_is_something_to_learn_from_and_equal_rewards_are_not(ends):
-    exploration = Exploration([[0, 1.0], [10, 0.0]])
+    exploration, schedule = Exploration(), [[0, 1.0], [10, 0.0]]
     paid = {"one": np.full(3, -1.0), "two": np.zeros(3)}
     exploration.see(0, paid, np.zeros(3, bool))
     exploration.see(5, paid, np.array([False, ends, False]))
     assert exploration.waited == (5 if ends else None)
-    assert exploration.epsilon(10) == pytest.approx(0.4 if ends else 0.9)
-    other = Exploration([[0, 1.0], [10, 0.0]])
+    assert exploration.epsilon(schedule, 10) == pytest.approx(0.4 if ends else 0.9)
+    assert exploration.epsilon(0.3, 10) == 0.3
+    other = Exploration()
     other.set_state(exploration.get_state())
-    assert other.epsilon(10) == exploration.epsilon(10)
+    assert other.epsilon(schedule, 10) == exploration.epsilon(schedule, 10)
 
 
 def test_what_is_told_at_once_delays_nothing():
-    exploration, paid = Exploration([[0, 1.0], [100, 0.0]]), {"one": np.array([0.0, 1.0])}
+    exploration, paid = Exploration(), {"one": np.array([0.0, 1.0])}
     exploration.see(10, paid, np.zeros(2, bool))
-    assert [exploration.epsilon(t) for t in (0, 10, 50, 100)] == pytest.approx([1.0, 0.9, 0.5, 0.0])
+    shown = [exploration.epsilon([[0, 1.0], [100, 0.0]], t) for t in (0, 10, 50, 100)]
+    assert shown == pytest.approx([1.0, 0.9, 0.5, 0.0])
