@@ -223,7 +223,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
             share, (low, high) = sum(held) / len(held), wilson(sum(held), len(held))
             at.append(i + k * height)
             shares.append(100 * share)
-            errors.append((100 * (share - low), 100 * (high - share)))
+            errors.append((100 * max(share - low, 0.0), 100 * max(high - share, 0.0)))
         name = algorithm if label == "defaults" else f"{algorithm}, {label}"
         thin = {"lw": 0.8, "capsize": 2}
         axes.barh(at, shares, height, xerr=list(zip(*errors, strict=True)), label=name, error_kw=thin)
