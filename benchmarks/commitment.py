@@ -83,7 +83,7 @@ def cases(seeds: int) -> list[dict[str, Any]]:
             {"game": "entry_deterrence_v0", "mixed": m, "announced": False, "steps": FEW, "seed": seed} for m in (0, 1)
         ]
         for reward in (1.0, 1.5, 2.0):
-            game = {"game": "three_state", "R": reward, "announced": False, "seed": seed}
+            game = {"game": "three_state", "R": reward, "announced": False, "answer_margin": 1.0, "seed": seed}
             found += [game | {"mixed": False, "steps": 40_000}, game | {"mixed": True, "steps": 100_000}]
         if seed < 3:
             found += [
@@ -110,7 +110,8 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
     else:
         learned = steps - PLAYED[long]
         more |= {"mixed": bool(case["mixed"]), "announced": case["announced"], "max_states": game.num_states}
-        more |= {"choose_after": learned, "choose_steps": PLAYED[long], "answer_margin": 1.0 if long else WIDER}
+        more |= {"choose_after": learned, "choose_steps": PLAYED[long]}
+        more["answer_margin"] = case.get("answer_margin", WIDER)
     more["lr"] = [[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]]
     if long and case.get("mixed"):
         more |= {"train_batch_size_per_learner": 128, "training_intensity": 32.0}
@@ -176,8 +177,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         exact = {True: f"{value:.1f}, p = {p:.3f}", False: "50.0"}
         own = [row for row in rows if row["game"] == "three_state" and row["R"] == reward]
         for mixed in (False, True):
-            group = [row for row in own if row["run"] != "BiAC" and bool(row["mixed"]) == mixed]
-            found.append([f"{reward:g}", "mixed" if mixed else "pure", exact[mixed], *summary(group, "undiscounted")])
+            for margin in (1.0, WIDER):
+                group = [row for row in own if row.get("mixed") == mixed and row["answer_margin"] == margin]
+                name = f"{'mixed' if mixed else 'pure'}, `answer_margin` {margin:g}"
+                found.append([f"{reward:g}", name, exact[mixed], *summary(group, "undiscounted")])
         group = [row for row in own if row["run"] == "BiAC"]
         found.append([f"{reward:g}", "Bi-AC (feedback)", "0.0", *summary(group, "played")])
     head = ["R", "learned", "exact", "median", "worst", "best", "runs", "env steps", "CPU-s", "promised - secured"]
