@@ -334,7 +334,7 @@ def rates(algorithm):
 
 
 def test_a_restored_trial_trains_with_its_new_settings(ray, tmp_path):
-    old = config("maintain_v0").training(lr=0.001)
+    old = config("maintain_v0").training(lr=0.001, lr_fade=None)
     donor = old.copy(copy_frozen=False).build_algo()
     donor.train()
     checkpoint = donor.save_to_path(str(tmp_path / "donor"))
