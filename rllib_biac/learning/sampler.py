@@ -15,6 +15,7 @@ from rllib_biac.learning.episodes import FinishedEpisodes
 from rllib_biac.learning.games import StateReader, game_errors
 from rllib_biac.learning.settings import Schedule, Settings, piecewise
 from rllib_biac.learning.team import Team, as_tensors
+from rllib_biac.learning.threads import largest_member, threads_for
 from rllib_biac.learning.transitions import JointTransitions, join
 
 logger = logging.getLogger(__name__)
@@ -142,14 +143,15 @@ class Sampler:
         self._explored = explore if num_episodes is None else None
         # If something goes wrong on the way, the games are left somewhere in the middle.
         self._needs_reset = True
-        if num_episodes is None:
-            rows = [self._step(explore, random_actions) for _ in range(-(-num_steps // self.num_games))]
-        else:
-            quota = np.full(self.num_games, num_episodes // self.num_games)
-            quota[: num_episodes % self.num_games] += 1
-            rows = []
-            while quota.any():
-                rows.append(self._step(explore, random_actions, counted=quota > 0, quota=quota))
+        with threads_for(largest_member(self.team), self.num_games):
+            if num_episodes is None:
+                rows = [self._step(explore, random_actions) for _ in range(-(-num_steps // self.num_games))]
+            else:
+                quota = np.full(self.num_games, num_episodes // self.num_games)
+                quota[: num_episodes % self.num_games] += 1
+                rows = []
+                while quota.any():
+                    rows.append(self._step(explore, random_actions, counted=quota > 0, quota=quota))
         self._needs_reset = num_episodes is not None
         agents = self.games.possible_agents
         transitions = JointTransitions.concatenate([join(agents, **row) for row in rows])

@@ -16,6 +16,7 @@ from rllib_biac.learning.networks import RunningMoments, rescale_output
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
 from rllib_biac.learning.stacked import TeamNetworks
 from rllib_biac.learning.team import Agent, Team, copy_weights, weight_pairs
+from rllib_biac.learning.threads import largest_member, threads_for
 from rllib_biac.learning.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE
 
 
@@ -74,6 +75,7 @@ class Trainer:
             for row, (owner, _) in enumerate(keys)
             if owner in team.agents and not team.settings.learns(owner)
         ]
+        self._largest = largest_member(team)
         self.input_statistics: dict[Hashable, RunningMoments] = {}
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
@@ -131,13 +133,14 @@ class Trainer:
             self.generator.manual_seed(int(seeds[self.learner_index]))
         tensors = self.as_tensors(rows)
         size = minibatch_size or len(next(iter(tensors.values())))
-        measured = self._train(tensors, size)
-        if report:
-            drawn = self.generator.get_state()
-            measured |= self.losses.diagnostics(self._last)
-            self.generator.set_state(drawn)  # how often one reports changes nothing
-        found = {key: value.detach().item() for key, value in measured.items()}
-        self.watch.check(found, self.num_updates)
+        with threads_for(self._largest, size):
+            measured = self._train(tensors, size)
+            if report:
+                drawn = self.generator.get_state()
+                measured |= self.losses.diagnostics(self._last)
+                self.generator.set_state(drawn)  # how often one reports changes nothing
+            found = {key: value.detach().item() for key, value in measured.items()}
+            self.watch.check(found, self.num_updates)
         for key, value in found.items():
             self.reported.setdefault(key, []).append(value)
 

@@ -58,13 +58,16 @@ def understand(config: Any) -> Understood:
     games = make_games(
         config.game(), config.num_envs_per_env_runner, np.random.default_rng(0), config.env_config, config.looked
     )
+    threads = torch.get_num_threads()
     try:
         settings = config.settings()
         sampler = Sampler(games, settings, torch.Generator().manual_seed(0), 100)
         spec = sampler.state.team_spec(config.checked_hierarchy(), settings)
         team = sampler.team = config.algorithm.build_team(spec, seed=0)
+        torch.set_num_threads(1)  # as in a trial's process
         speed = _speed(config, sampler, team)
     finally:
+        torch.set_num_threads(threads)
         games.close()
     discrete = all(isinstance(space, gym.spaces.Discrete) for space in spec.action_spaces.values())
     sizes = [action_size(space) for space in spec.action_spaces.values()]

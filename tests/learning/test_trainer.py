@@ -254,3 +254,26 @@ def test_pairs_and_levels_are_of_the_kinds_they_should_be():
         *game, settings = GOES_ON[case]
         run = Run(*game, **settings)
         assert isinstance(run.team, LevelsTeam) == isinstance(run.trainer.losses, LevelsLosses) == (case != "BiAC")
+
+
+@pytest.mark.parametrize(("hiddens", "threads"), [([32, 32], 1), ([600, 600], 2)])
+def test_small_networks_learn_on_one_thread(hiddens, threads, monkeypatch):
+    """Threads that wait for each other on a busy machine cost far more than they gain."""
+    model = MODEL_DEFAULTS | {"fcnet_hiddens": hiddens}
+    run = Run(BiAC, TwoStates, LEADS, model_config=model)
+    rows, seen = run.sampler.sample(256).columns, []
+    update = run.trainer._update
+
+    def watched(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return update(*args, **kwargs)
+
+    monkeypatch.setattr(run.trainer, "_update", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run.trainer.train(rows)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
