@@ -44,6 +44,7 @@ def state(algo):
         for path, value in found.items()
         if "timer" not in path
         and "--sample/" not in path
+        and "cpu_time_s" not in path
         and not all(word in path for word in heard)
         and not ("/evaluation/" in path and any(word in path.replace("steps_sampled", "steps") for word in OTHER))
     }
