@@ -7,7 +7,6 @@ from collections import deque
 import pytest
 
 from rllib_biac import BiACConfig
-from tests.games import SHORT
 
 ITERATIONS = 10
 
@@ -35,7 +34,12 @@ def test_training_evaluation_and_checkpoints_leave_nothing_behind(ray, tmp_path,
         .environment("escape_v0")
         .hierarchy([["player_0"], ["player_1"]])
         .env_runners(num_envs_per_env_runner=10)
-        .training(**(SHORT | {"replay_buffer_config": {"capacity": 100}}))
+        .training(
+            num_steps_sampled_before_learning_starts=10,
+            replay_buffer_config={"capacity": 100},
+            train_batch_size_per_learner=64,
+            training_intensity=16,
+        )
         .evaluation(evaluation_interval=5, evaluation_duration=5)
         .reporting(min_sample_timesteps_per_iteration=20, metrics_num_episodes_for_smoothing=10)
         .debugging(seed=0)
