@@ -69,6 +69,7 @@ setup(
             "moto[s3]>=5",  # a bucket on this machine, for runs whose results lie in one
             "flask",  # moto's server needs it
             "flask-cors",  # and this
+            "pytest-xdist",  # two processes for the tests; `-n 0` for one
             "pytest-timeout",  # a hung worker fails its test instead of the whole run
             "ruff",  # lint
             "mypy",  # types

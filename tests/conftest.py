@@ -10,6 +10,19 @@ from tests.installs import install
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Says which tests one process has to run: those of a file, all that share the cluster, and all slow ones.
+
+    What fixtures make once per session or module is so made once, and what kills processes runs alone.
+    """
+    for item in items:
+        if item.get_closest_marker("slow"):
+            together = "slow"
+        else:
+            together = next((name for name in ("ray", "installed") if name in item.fixturenames), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 @pytest.fixture(scope="session")
 def ray():
     """Ray, started once: starting it costs seconds."""
