@@ -24,13 +24,13 @@ def stayed(rows: Rows, spec: TeamSpec) -> dict[Hashable, torch.Tensor]:
     """Returns next states, observations and masks as they would be had the truncated agents stayed.
 
     Args:
-        rows: joint transitions, as the game gives them.
+        rows: joint transitions, as a game with such agents gives them.
         spec: of the team.
 
     Returns:
         Columns by (`STAYED`, key); none where all rows have none of these agents.
     """
-    cut = {agent: rows[CUT, agent].any(1) for agent in spec.agents if (CUT, agent) in rows}
+    cut = {agent: rows[CUT, agent].any(1) for agent in spec.agents}
     if not any(bool(one.any()) for one in cut.values()):
         return {}
     state = rows[NEXT_STATE].clone()
@@ -55,6 +55,6 @@ def _presence(spec: TeamSpec) -> np.ndarray:
 
 
 def as_if_stayed(rows: Rows) -> dict[Hashable, torch.Tensor]:
-    """Returns rows in which those stayed who were truncated alone; empty where there are none."""
+    """Returns rows in which those stayed who were truncated alone."""
     own = {key[1]: column for key, column in rows.items() if isinstance(key, tuple) and key[0] == STAYED}
-    return {**rows, **own} if own else {}
+    return {**rows, **own}

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from rllib_biac.learning.cuts import as_if_stayed
-from rllib_biac.learning.networks import RunningMoments, check_rescalable, renormalise
-from rllib_biac.learning.settings import kind_of
+from rllib_biac.learning.cuts import STAYED, as_if_stayed
+from rllib_biac.learning.networks import RunningMoments, check_rescalable, kind_of, renormalise
 from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
-from rllib_biac.learning.transitions import CUT, ENDED, REWARDS, STATE, TERMINATED
+from rllib_biac.learning.transitions import CUT, ENDED, NEXT_STATE, REWARDS, STATE, TERMINATED
 
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
@@ -33,6 +32,7 @@ class Losses:
         num_learners: how many learners train copies of this team.
 
     Attributes:
+        frozen: the agents whose networks stay as they are.
         networks: all networks of the team, equal ones computed together.
         optimizers: one for each of them.
         target_statistics: agent -> mean and spread of its critic's raw targets.
@@ -49,6 +49,7 @@ class Losses:
         self.team, self.settings, self.agents = team, team.settings, team.agents
         self.generator, self.num_learners = generator, num_learners
         self.num_updates = self.averaged_since = 0
+        self.frozen = frozenset(agent for agent in team.agents if not self.settings.learns(agent))
         if self.settings.normalize_targets:
             for owner in self.owners():
                 for name, critic in critics_of(team[owner].target_networks()).items():
@@ -120,8 +121,8 @@ class Losses:
         if not self.bootstraps(rows):
             return rewards
         values = self.next_values(rows)
-        if there := as_if_stayed(rows):  # of those truncated alone, the values of where they still are there
-            for agent, value in self.next_values(there).items():
+        if (STAYED, NEXT_STATE) in rows:  # of those truncated alone, the values of where they still are there
+            for agent, value in self.next_values(as_if_stayed(rows)).items():
                 values[agent] = torch.where(rows[CUT, agent].any(1), value, values[agent])
         gamma = self.settings.gamma
         return {agent: rewards[agent] + gamma * goes_on(rows, agent) * values[agent] for agent in self.agents}
@@ -142,7 +143,7 @@ class Losses:
             return
         for agent, targets in self.compute_targets(rows).items():
             module, statistics = self.team[agent], self.target_statistics[agent]
-            if self.settings.normalize_targets and self.settings.learns(agent):
+            if self.settings.normalize_targets and agent not in self.frozen:
                 held = *critics_of(module.networks()).values(), *critics_of(module.target_networks()).values()
                 renormalise(held, targets, statistics, module.q_mean, module.q_std, self.num_learners)
             if fixed:

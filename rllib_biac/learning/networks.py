@@ -1,10 +1,11 @@
-"""Networks: perceptrons, convolutions in front of them, what is done with any network, and their normalisers."""
+"""Networks: perceptrons, convolutions in front of them, what is done with any network, threads, and normalisers."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -105,6 +106,11 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
     return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation))
 
 
+def kind_of(network: str) -> str:
+    """Returns what a network is by the first word of its name (`critic_twin`): critic, actor or approximator."""
+    return network.partition("_")[0]
+
+
 def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Computes a network through which gradients reach its input only."""
     return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (x,))
@@ -113,6 +119,37 @@ def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def follow(network: nn.Module) -> nn.Module:
     """Returns a target network: a copy that takes no gradients."""
     return copy.deepcopy(network).requires_grad_(False)
+
+
+# On how many threads they are computed.
+
+# Multiplications of one pass over a batch, from which on a second thread gains more than it costs to wake it.
+# On a busy machine threads that wait for each other cost a hundred times what they gain.
+WORTH_SHARING = 2**26
+
+
+@contextmanager
+def threads_for(largest: int, rows: int) -> Iterator[None]:
+    """Computes on one thread meanwhile what is too small to be shared among several.
+
+    Args:
+        largest: parameters of the largest part of a team, as `most_parameters` says.
+        rows: that it is computed of at once.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or largest * rows >= WORTH_SHARING:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def most_parameters(parts: Iterable[nn.Module]) -> int:
+    """Returns the parameters of the largest part of a team, which are at least those of its largest network."""
+    return max(sum(p.numel() for p in part.parameters()) for part in parts)
 
 
 # In what units they see and answer.

@@ -13,9 +13,9 @@ from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import check_finite
 from rllib_biac.learning.episodes import FinishedEpisodes
 from rllib_biac.learning.games import StateReader, game_errors
+from rllib_biac.learning.networks import most_parameters, threads_for
 from rllib_biac.learning.settings import Schedule, Settings, piecewise
 from rllib_biac.learning.team import Team, as_tensors
-from rllib_biac.learning.threads import largest_member, threads_for
 from rllib_biac.learning.transitions import JointTransitions, join
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Sampler:
         self._explored = explore if num_episodes is None else None
         # If something goes wrong on the way, the games are left somewhere in the middle.
         self._needs_reset = True
-        with threads_for(largest_member(self.team), self.num_games):
+        with threads_for(most_parameters(self.team.members().values()), self.num_games):
             if num_episodes is None:
                 rows = [self._step(explore, random_actions) for _ in range(-(-num_steps // self.num_games))]
             else:

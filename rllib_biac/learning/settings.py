@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.networks import ACTIVATIONS
+from rllib_biac.learning.networks import ACTIVATIONS, kind_of
 
 Schedule = float | list[list[float]]
 LearningRate = float | list[list[float]] | dict[str, Any]
@@ -373,11 +373,6 @@ class Settings:
                 f"model_config: fcnet_activation: {self.model_config['fcnet_activation']!r} is none of "
                 f"{', '.join(ACTIVATIONS)}."
             )
-
-
-def kind_of(network: str) -> str:
-    """Returns what a network is by the first word of its name (`critic_twin`): critic, actor or approximator."""
-    return network.partition("_")[0]
 
 
 def check_number(

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from rllib_biac.learning.networks import MLP, call_frozen
-from rllib_biac.learning.settings import Settings, kind_of, piecewise
+from rllib_biac.learning.networks import MLP, call_frozen, kind_of
+from rllib_biac.learning.settings import Settings, piecewise
 from rllib_biac.learning.team import APPROXIMATOR, Team
 
 NetworkKey = tuple[str, str]  # (agent, network name)
@@ -368,6 +368,8 @@ class Adams:
 
     def __init__(self, rows: Mapping[NetworkKey, torch.Tensor], settings: Settings) -> None:
         self._rows, self._settings = dict(rows), settings
+        self._given = {key: settings.network_lr(*key) for key in rows}  # a number or a schedule each
+        self._periods = {key: settings.update_period(kind_of(key[1])) for key in rows}
         self.state = {
             key: {"step": torch.zeros((), device=row.device)} | {name: torch.zeros_like(row) for name in _MOMENTS}
             for key, row in rows.items()
@@ -387,13 +389,11 @@ class Adams:
         fade = self._settings.lr_fade
         # Steps of the order of 1 / sqrt(t), with averaged weights beside them: Polyak and Juditsky 1992.
         faded = 1.0 if fade is None else (1.0 + env_steps / (fade * horizon)) ** -0.5
-        self.rates = {}
-        for key in self._rows:
-            given = self._settings.network_lr(*key)
-            self.rates[key] = given * faded if isinstance(given, int | float) else piecewise(given, env_steps)
         alike: dict[tuple[int, float], list[NetworkKey]] = {}
-        for key in self._rows:
-            alike.setdefault((self._settings.update_period(kind_of(key[1])), self.rates[key]), []).append(key)
+        for key, given in self._given.items():
+            rate = given * faded if isinstance(given, int | float) else piecewise(given, env_steps)
+            alike.setdefault((self._periods[key], rate), []).append(key)
+        self.rates = {key: rate for (_, rate), keys in alike.items() for key in keys}
         self._plan = []
         for (period, lr), keys in alike.items():
             states = [self.state[key] for key in keys]

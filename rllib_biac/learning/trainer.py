@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -10,14 +11,13 @@ import numpy as np
 import torch
 
 from rllib_biac.learning.cuts import STAYED, stayed
-from rllib_biac.learning.diverged import Watch
+from rllib_biac.learning.diverged import check_all
 from rllib_biac.learning.losses import Losses, Measured, Rows, critics_of
-from rllib_biac.learning.networks import RunningMoments, rescale_output
+from rllib_biac.learning.networks import RunningMoments, most_parameters, rescale_output, threads_for
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
 from rllib_biac.learning.stacked import TeamNetworks
 from rllib_biac.learning.team import Agent, Team, copy_weights, weight_pairs
-from rllib_biac.learning.threads import largest_member, threads_for
-from rllib_biac.learning.transitions import NEXT_OBS, NEXT_STATE, OBS, STATE
+from rllib_biac.learning.transitions import CUT, NEXT_OBS, NEXT_STATE, OBS, STATE
 
 
 class Trainer:
@@ -43,7 +43,6 @@ class Trainer:
         averages: keep `played` up to date; None where weights are not averaged.
         env_steps: that had been sampled at the latest call, by which schedules go.
         learner_index: which of several learners this is.
-        watch: looks once per call whether all numbers are finite.
     """
 
     def __init__(
@@ -73,9 +72,9 @@ class Trainer:
             group.grad[row]
             for keys, group in self.networks.groups
             for row, (owner, _) in enumerate(keys)
-            if owner in team.agents and not team.settings.learns(owner)
+            if owner in self.losses.frozen
         ]
-        self._largest = largest_member(team)
+        self._largest = most_parameters(team.members().values())
         self.input_statistics: dict[Hashable, RunningMoments] = {}
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
@@ -84,16 +83,21 @@ class Trainer:
         if self.team is not self.played:
             share = self.settings.averaging
             self.averages = Averages(self.played, team, self.networks, self.losses.stack_of, share)
-        flat = [group.flat for _, group in (*self.networks.groups, *self.networks.target_groups)]
-        if self.averages:
-            self.watch = Watch([self.played, team], [*flat, *self.averages.flat])
-        else:
-            self.watch = Watch([team], flat)
+        self._watched = self._learned_numbers()
 
     @staticmethod
     def _averages_of(team: Team) -> bool:
         networks = [network for member in team.members().values() for network in member.networks()]
         return bool(networks) and team.settings.averaging > 0
+
+    def _learned_numbers(self) -> list[torch.Tensor]:
+        """Returns all that updates move, many numbers to a tensor: looking at few tensors takes less time."""
+        groups = (*self.networks.groups, *self.networks.target_groups)
+        averaged = self.averages.flat if self.averages else []
+        flat = [*(group.flat for _, group in groups), *averaged]
+        states = (member.state_dict() for member in self.team.members().values())
+        tables = [values for state in states for values in state.values() if values.is_floating_point()]
+        return [tensor.view(-1) for tensor in flat or tables]
 
     @property
     def num_updates(self) -> int:
@@ -140,9 +144,26 @@ class Trainer:
                 measured |= self.losses.diagnostics(self._last)
                 self.generator.set_state(drawn)  # how often one reports changes nothing
             found = {key: value.detach().item() for key, value in measured.items()}
-            self.watch.check(found, self.num_updates)
+            self.check(found)
         for key, value in found.items():
             self.reported.setdefault(key, []).append(value)
+
+    @torch.no_grad()
+    def check(self, measured: Mapping[tuple[str, str], float]) -> None:
+        """Looks at all weights and at what was measured, in one reading of all numbers.
+
+        What normalises them is not looked at: where that is not finite, no loss is.
+
+        Args:
+            measured: (agent, name of a loss or metric) -> its value.
+
+        Raises:
+            Diverged: naming the agent, and the network or the loss.
+        """
+        # A square overflows where a number is not finite or too large. Nothing is faster than this product.
+        squares = float(sum(torch.dot(tensor, tensor) for tensor in self._watched))
+        if not all(map(math.isfinite, (squares, *measured.values()))):
+            check_all(dict.fromkeys((self.played, self.team)), measured, self.num_updates)
 
     def as_tensors(self, rows: Mapping[Hashable, np.ndarray]) -> Rows:
         """Returns columns on the team's device."""
@@ -187,7 +208,8 @@ class Trainer:
         return {agent: self.team[agent] for agent in self.team.agents}
 
     def _normalise_inputs(self, rows: Rows) -> None:
-        rows |= stayed(rows, self.team.spec)
+        if (CUT, self.team.agents[0]) in rows:
+            rows |= stayed(rows, self.team.spec)
         if self.settings.normalize_observations:
             mean, std = self._moments(STATE, rows[STATE])
             for agent, module in self._agents().items():

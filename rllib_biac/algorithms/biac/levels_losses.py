@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
-from rllib_biac.learning.networks import call_frozen
-from rllib_biac.learning.settings import kind_of
+from rllib_biac.learning.networks import call_frozen, kind_of
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, STATE
 from rllib_biac.walk import ByActions, concatenated, restrict, walk

@@ -19,8 +19,7 @@ from rllib_biac.algorithms.biac.own_scene import ByCommitments, Commitment, Scen
 from rllib_biac.algorithms.biac.own_team import OwnTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
-from rllib_biac.learning.networks import call_frozen
-from rllib_biac.learning.settings import kind_of
+from rllib_biac.learning.networks import call_frozen, kind_of
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_OBS, NEXT_STATE, OBS, STATE
 from rllib_biac.walk import concatenated, restrict, walk

@@ -54,7 +54,7 @@ class TableTrainer(Trainer):
             replayed = q[i][here, actions[:, 0], actions[:, 1]]
             found[agent, "qf_mean"] = float(replayed.mean())
             found[agent, "td_error_mean"] = float(np.abs(errors[:, i]).mean())
-        self.watch.check(found, self.num_updates)
+        self.check(found)
         for key, value in found.items():
             self.reported.setdefault(key, []).append(value)
 
