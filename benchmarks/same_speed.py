@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from same_bits import check_imported_from, import_from, revision_in
+from revisions import check_imported_from, import_from, revision_in
 from scipy import stats
 
 TABLE = Path(__file__).parent / "results" / "same_speed.md"

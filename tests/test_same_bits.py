@@ -5,14 +5,17 @@ Where a change of the bits is meant, record them anew and say why in the changel
     python benchmarks/same_bits.py --write tests/fixtures/same_bits.json
 """
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from same_bits import digest, measure, setting
+from same_bits_cases import CASES
+
 RECORDED = Path(__file__).parent / "fixtures" / "same_bits.json"
 CHOSEN = (
     "BiAC",
@@ -30,20 +33,10 @@ CHOSEN = (
 )
 
 
-def program():
-    spec = importlib.util.spec_from_file_location("same_bits", ROOT / "benchmarks" / "same_bits.py")
-    module = sys.modules["same_bits"] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-SAME_BITS = program()
-
-
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_bits_are_those_recorded(ray, name):
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-    setting = SAME_BITS.setting()
-    if setting not in recorded:
-        pytest.skip(f"bits are recorded for {'; '.join(recorded)}. Here is {setting}, whose last bits may differ.")
-    assert SAME_BITS.digest(SAME_BITS.measure(SAME_BITS.CASES[name])) == recorded[setting][name]
+    here = setting()
+    if here not in recorded:
+        pytest.skip(f"bits are recorded for {'; '.join(recorded)}. Here is {here}, whose last bits may differ.")
+    assert digest(measure(CASES[name])) == recorded[here][name]
