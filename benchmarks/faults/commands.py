@@ -280,7 +280,7 @@ def killed_at_each_change(seed: int, folder: Path) -> None:
         again.save_to_path(saved)
         again.stop()
         require(is_whole(saved), f"killed at change {changes} of a save, the next save is not whole")
-        left = [path.name for path in folder.iterdir() if path.name.endswith(".replaced")]
+        left = [path.name for path in folder.iterdir() if path.name.endswith((".replaced", ".saving"))]
         require(not left, f"killed at change {changes} of a save, the next save leaves {left}")
         shutil.rmtree(saved)
     require(changes > 10 and found == {HARM_AT, HARM_AT + 1}, f"{changes} changes, checkpoints of {found} were found")

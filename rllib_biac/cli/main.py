@@ -12,7 +12,7 @@ import traceback
 from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -50,17 +50,25 @@ class _Rllib(click.Group):
         except (click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, Mistake):
+                _refuse(error)
             if ctx.meta.get("traceback"):
                 traceback.print_exc()
             if isinstance(error, click.ClickException):
                 raise
-            if isinstance(error, Mistake):
-                click.echo(f"Error: {error}", err=True)
-                ctx.exit(_MISTAKEN)
             # Our own ValueErrors say what to write instead. For other errors the type helps too.
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
             ctx.exit(1)
+
+
+def _refuse(mistake: Mistake) -> NoReturn:
+    """Tells a mistake, and ends the command."""
+    ctx = click.get_current_context()
+    if ctx.meta.get("traceback"):
+        traceback.print_exc()
+    click.echo(f"Error: {mistake}", err=True)
+    ctx.exit(_MISTAKEN)
 
 
 @click.group(cls=_Rllib, context_settings={"help_option_names": ["-h", "--help"]})
@@ -157,8 +165,11 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
     from rllib_biac.cli.run import run, show
     from rllib_biac.experiments.resolve import resolve
 
-    with guarded("the game, or a module or class that the experiment names,"):
-        experiments = [resolve(draft) for draft in drafts]
+    try:
+        with guarded("the game, or a module or class that the experiment names,"):
+            experiments = [resolve(draft) for draft in drafts]
+    except Mistake as mistake:
+        _refuse(mistake)  # now: a Ray that was started ahead takes its time to stop
     if flags["dry_run"]:
         for experiment in experiments:
             show(experiment)

@@ -10,7 +10,10 @@ from rllib_biac.experiments import ranges, schedulers, searchers, sweeps
 from rllib_biac.experiments.metrics import TIMES, unreported
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import KEYS, Draft, kind_of
+from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.rllib.hints import did_you_mean
+from rllib_biac.rllib.kinds import fit, nested_mistakes
+from rllib_biac.rllib.known_keys import known_keys
 from rllib_biac.rllib.traps import trap
 
 # All trials are created, and their settings checked, before the first one starts.
@@ -61,6 +64,7 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
     if not isinstance(storage, str) or not storage.strip() or "\0" in storage:
         yield ("storage_path",), f"expected a path, not {storage!r}."
     yield from _config_mistakes(settings, config)
+    yield from _algorithm_mistakes(settings.get("run"), config)
     if "scheduler" in settings:
         yield from schedulers.mistakes(settings["scheduler"], settings)
     if "search_alg" in settings:
@@ -93,6 +97,48 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for game in () if wrong else sweeps.starts(env):
         if unknown := _unknown_game(game):
             yield env_path, unknown
+    levels = config.get("hierarchy")
+    for one in () if list(ranges.mistakes(levels)) else sweeps.starts(levels):
+        if one is not None and not sweeps.has_grid(one) and not ranges.find(one):
+            try:
+                Hierarchy(one)
+            except ValueError as error:
+                yield ("config", "hierarchy"), str(error)
+
+
+def _algorithm_mistakes(run: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yields an unknown algorithm, settings that it does not have, and values of the wrong kind."""
+    from rllib_biac.rllib.registry import ALGORITHMS
+
+    if run is None or not isinstance(config, dict):
+        return
+    if not isinstance(run, str) or not (run in ALGORITHMS or ":" in run):
+        known = ", ".join(sorted(ALGORITHMS))
+        yield ("run",), f"unknown algorithm {run!r}.{did_you_mean(run, ALGORITHMS)} There are: {known}."
+        return
+    keys = known_keys(ALGORITHMS.get(run, run))
+    for key, value in config.items() if keys else ():
+        if trap("config", key):
+            continue
+        if key not in keys:
+            yield ("config", key), f"unknown key.{did_you_mean(key, keys)}"
+            continue
+        for path, text in nested_mistakes(key, value, keys):
+            yield ("config", *path), text
+        if misfit := _misfit(value, keys[key]):
+            yield ("config", key), misfit
+
+
+def _misfit(value: Any, hint: Any) -> str | None:
+    """Returns what is wrong with the kind of a value, by all that a sweep may give it; None if nothing is."""
+    for one in () if list(ranges.mistakes(value)) else sweeps.starts(value):
+        if (isinstance(one, str) and ":" in one) or sweeps.has_grid(one) or ranges.find(one):
+            continue  # the name of an object, which would have to be imported, or swept further inside
+        try:
+            fit(one, hint)
+        except TypeError as error:
+            return str(error)
+    return None
 
 
 def _unusable_numbers(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:

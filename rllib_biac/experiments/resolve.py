@@ -15,7 +15,6 @@ from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
 from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.rllib.config_keys import BadSettings, build
-from rllib_biac.rllib.hints import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_biac.rllib.config_keys import AlgorithmConfig
@@ -282,17 +281,12 @@ def _mutants(tree: Any, path: grid.Path) -> Iterator[tuple[grid.Path, Any]]:
 
 
 def _algorithm(draft: Draft) -> type[AlgorithmConfig]:
-    from rllib_biac.rllib.registry import ALGORITHMS, config_class
+    from rllib_biac.rllib.registry import config_class
 
-    name = draft.settings["run"]
-    if isinstance(name, str) and (name in ALGORITHMS or ":" in name):
-        try:
-            return config_class(name)
-        except ValueError as error:
-            raise Mistake(draft.mistake(("run",), str(error))) from error
-    hint = did_you_mean(name, ALGORITHMS)
-    known = ", ".join(sorted(ALGORITHMS))
-    raise Mistake(draft.mistake(("run",), f"unknown algorithm {name!r}.{hint} There are: {known}."))
+    try:
+        return config_class(draft.settings["run"])
+    except ValueError as error:
+        raise Mistake(draft.mistake(("run",), str(error))) from error
 
 
 def _settings(draft: Draft) -> dict[str, Any]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 from rllib_biac.files import inert
 from rllib_biac.files.damage import UNSEALED, DamagedFile, seal_holds, sealed, sha256
@@ -23,6 +29,7 @@ METADATA = "rllib_checkpoint.json"
 MADE_BY = "class_and_ctor_args.pkl"
 _OWN = "rllib_biac"
 _FILES = "files"
+_UNFINISHED = ".saving"
 _SEAL = "rllib_biac_seal"  # of the metadata; beside `_OWN`, so that one flipped bit does not hide both
 
 
@@ -32,14 +39,20 @@ def metadata(**facts: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, owner: str = "") -> Iterator[Path]:
     """Gives a folder to write a checkpoint to, which takes the place of `folder` in one step once all is written.
 
     Whoever is killed on the way leaves `folder` as it was, and beside it a hidden folder that nobody takes for a
-    checkpoint. A checkpoint that is there already is replaced as a whole; other files in `folder` stay.
+    checkpoint; `clear_unfinished` removes it. A checkpoint that is there already is replaced as a whole; other files
+    in `folder` stay.
+
+    Args:
+        folder: the checkpoint.
+        owner: whose it is, if not its own name says so: a trial's id, where names are new for each checkpoint.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=".", suffix=".saving", dir=folder.parent))
+    clear_unfinished(folder.parent, owner or folder.name)
+    written, held = _unfinished(folder.parent, owner or folder.name)
     try:
         yield written
         _list_files(written)
@@ -57,6 +70,58 @@ def replacing(folder: Path) -> Iterator[Path]:
         _clear(old, folder)
     finally:
         shutil.rmtree(written, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def clear_unfinished(place: Path, owner: str) -> None:
+    """Removes what this owner's saves left behind that were killed; never what is being written, nor another's.
+
+    Args:
+        place: the folder of the checkpoints.
+        owner: as for `replacing`.
+    """
+    name = re.compile(rf"\.{re.escape(owner)}\.\w+{re.escape(_UNFINISHED)}")
+    for path in place.iterdir():
+        if name.fullmatch(path.name):
+            with contextlib.suppress(OSError):  # it is being written, or may not be removed
+                if (held := _hold(path)) is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(held)
+
+
+def _unfinished(place: Path, owner: str) -> tuple[Path, int | None]:
+    """Makes a folder to write a checkpoint to, and holds it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{owner}.", suffix=_UNFINISHED, dir=place))
+        try:
+            return folder, _hold(folder)
+        except (BlockingIOError, FileNotFoundError):  # somebody was faster, and took it for left behind
+            continue
+
+
+def _hold(folder: Path) -> int | None:
+    """Locks a folder until the file that is returned is closed, or its process dies.
+
+    Returns:
+        None where folders cannot be locked: there none is held, and none is taken for left behind.
+
+    Raises:
+        BlockingIOError: if somebody else holds it.
+        FileNotFoundError: if it is gone.
+    """
+    if fcntl is None:
+        return None
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise
+    except OSError:
+        os.close(held)
+        return None
+    return held
 
 
 def _set_aside(folder: Path) -> Path:

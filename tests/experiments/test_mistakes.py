@@ -170,6 +170,7 @@ def test_every_mistake_is_told(rllib, write, name):
 def test_all_mistakes_of_an_experiment_are_told_at_once(rllib, write):
     result = rllib("train", "file", write(f"mine: {{{GOOD}, config: {{gama: 1, lr: x, explore: 1}}}}"))
     assert all(key in result.output for key in ("gama", "`config: lr`", "explore"))
+    assert "loading Ray" not in result.output
 
 
 def test_a_mistake_in_a_later_experiment_stops_the_first_from_starting(rllib, write):

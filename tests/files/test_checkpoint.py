@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_biac.files.checkpoint import METADATA, check, check_part, is_whole, metadata, newest_whole, replacing
+from rllib_biac.files.checkpoint import (
+    METADATA,
+    check,
+    check_part,
+    clear_unfinished,
+    is_whole,
+    metadata,
+    newest_whole,
+    replacing,
+)
 from rllib_biac.files.damage import LARGEST, UNSEALED, DamagedFile, seal_holds, sealed, unusable
 
 NAMES = ("state.pkl", "part/weights.pkl")
@@ -60,6 +69,31 @@ def kill_at(patch, step, after):
 
     for owner, name in STEPS:
         patch.setattr(owner, name, killing(getattr(owner, name)))
+
+
+def test_what_a_kill_left_of_this_checkpoint_is_removed_and_nothing_else(tmp_path):
+    left, dotted, stranger = (tmp_path / f".{name}.abcd_123.saving" for name in ("saved", "saved.old", "other"))
+    for folder in (left, dotted, stranger):
+        (folder / "part").mkdir(parents=True)
+    with replacing(tmp_path / "saved") as written:
+        assert not left.exists() and dotted.is_dir() and stranger.is_dir()
+        clear_unfinished(tmp_path, "saved")
+        assert written.is_dir()  # it is being written
+        shutil.copytree(written, left)
+        (written / METADATA).write_text(json.dumps(metadata()))
+    assert is_whole(tmp_path / "saved")
+    clear_unfinished(tmp_path, "saved")
+    assert {path.name for path in tmp_path.iterdir()} == {"saved", dotted.name, stranger.name}
+
+
+def test_of_a_trial_the_name_is_its_id(tmp_path):
+    with replacing(tmp_path / "tmp1", "trial_0") as written:
+        assert written.name.startswith(".trial_0.")
+        shutil.copytree(written, tmp_path / ".trial_0.abcd_123.saving")
+        (written / METADATA).write_text(json.dumps(metadata()))
+    with replacing(tmp_path / "tmp2", "trial_0") as written:
+        assert {path.name for path in tmp_path.iterdir()} == {"tmp1", written.name}
+        (written / METADATA).write_text(json.dumps(metadata()))
 
 
 @pytest.mark.parametrize("there", ["nothing", "an earlier one", "an earlier one and what a kill left", "own files"])

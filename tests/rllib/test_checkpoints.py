@@ -299,9 +299,9 @@ def test_killed_while_it_saves_over_an_earlier_checkpoint(ray, tmp_path):
         ray.get(in_a_worker.remote(folder))
     assert is_whole(folder) and len(list(tmp_path.iterdir())) == 2
     algo = BiAC.from_checkpoint(folder)
-    assert algo.iteration == 0
+    assert algo.iteration == 0 and list(tmp_path.iterdir()) == [folder]  # nothing is left of the kill
     algo.train()
-    algo.save_to_path(folder)  # what was left behind is in nobody's way
+    algo.save_to_path(folder)
     assert is_whole(folder)
     assert json.loads((folder / METADATA).read_text())["rllib_biac"]["training_iteration"] == 1
     algo.stop()
@@ -315,7 +315,10 @@ def test_a_checkpoint_takes_the_place_of_another_and_of_nothing_else(ray, tmp_pa
     algo.save_to_path(tmp_path / "saved")
     algo.train()
     algo.save_to_path(tmp_path / "saved")
+    (tmp_path / ".saved.abcd_123.saving" / "part").mkdir(parents=True)  # as a killed save leaves it
+    (tmp_path / ".other.abcd_123.saving").mkdir()
     assert BiAC.from_checkpoint(tmp_path / "saved").iteration == 1
+    assert [path.name for path in tmp_path.glob(".*.saving")] == [".other.abcd_123.saving"]
     # Killed between the two steps of a replacement: the earlier one is found.
     os.replace(tmp_path / "saved", tmp_path / ".saved.replaced")
     assert is_whole(tmp_path / "saved")
