@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -102,3 +103,25 @@ class BatchedGame(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  (most games hold nothing to close)
         """Frees what the games hold."""
+
+
+class BatchedForm(BatchedGame):
+    """The batched form of a game that is there in plain form: agents, spaces and names are those of the plain one.
+
+    Args:
+        game: the plain form.
+        num_games: N, at least 1.
+
+    Raises:
+        ValueError: if `num_games` is less than 1.
+    """
+
+    def __init__(self, game: Any, num_games: int) -> None:
+        if num_games < 1:
+            raise ValueError(f"num_games must be at least 1; got {num_games}.")
+        self.num_games = num_games
+        self.possible_agents = game.possible_agents
+        self.observation_spaces = game.observation_spaces
+        self.action_spaces = game.action_spaces
+        self.state_space = game.state_space
+        self.outcome_names = list(getattr(game, "outcome_names", ()))

@@ -13,7 +13,7 @@ from gymnasium.utils import EzPickle, seeding
 from numpy.typing import ArrayLike
 from pettingzoo import ParallelEnv
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedForm, BatchedStep
 from rllib_biac.envs.matrix_game import check_horizon, names_per_player
 
 TIMEOUT = "timeout"
@@ -270,7 +270,7 @@ class FiniteMarkovGame(ParallelEnv[str, np.ndarray, int], EzPickle):
         return np.where(terminated, self._outcomes[states, joint], np.where(truncated, len(self.outcome_names) - 1, -1))
 
 
-class BatchedMarkovGame(BatchedGame):
+class BatchedMarkovGame(BatchedForm):
     """The batched form of `FiniteMarkovGame`: a step is a few look-ups in its tables.
 
     Args:
@@ -283,14 +283,7 @@ class BatchedMarkovGame(BatchedGame):
     """
 
     def __init__(self, game: FiniteMarkovGame, num_games: int, rng: np.random.Generator) -> None:
-        if num_games < 1:
-            raise ValueError(f"num_games must be at least 1; got {num_games}.")
-        self.num_games = num_games
-        self.possible_agents = game.possible_agents
-        self.observation_spaces = game.observation_spaces
-        self.action_spaces = game.action_spaces
-        self.state_space = game.state_space
-        self.outcome_names = game.outcome_names
+        super().__init__(game, num_games)
         self._game = game
         self._rng = rng
         self._states = np.zeros(num_games, np.int64)

@@ -13,7 +13,7 @@ from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike
 from pettingzoo import ParallelEnv
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedForm, BatchedStep
 
 ESCAPE = np.array(
     [
@@ -201,7 +201,7 @@ class MatrixGame(ParallelEnv[str, np.ndarray, int], EzPickle):
         return "-".join(names[a] for names, a in zip(self.action_names, joint, strict=True))
 
 
-class BatchedMatrixGame(BatchedGame):
+class BatchedMatrixGame(BatchedForm):
     """The batched form of `MatrixGame`: a step is one look-up in the payoff table. Nothing in it is random.
 
     `outcome_names` are all joint actions in C order, or none where there are more than `MAX_OUTCOMES`.
@@ -215,13 +215,7 @@ class BatchedMatrixGame(BatchedGame):
     """
 
     def __init__(self, game: MatrixGame, num_games: int) -> None:
-        if num_games < 1:
-            raise ValueError(f"num_games must be at least 1; got {num_games}.")
-        self.num_games = num_games
-        self.possible_agents = game.possible_agents
-        self.observation_spaces = game.observation_spaces
-        self.action_spaces = game.action_spaces
-        self.state_space = game.state_space
+        super().__init__(game, num_games)
         self._sizes = game.sizes
         joint_actions = math.prod(game.sizes)
         self._named = joint_actions <= MAX_OUTCOMES

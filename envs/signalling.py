@@ -10,7 +10,7 @@ from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike
 from pettingzoo import ParallelEnv
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedForm, BatchedStep
 
 
 class SignallingGame(ParallelEnv[str, np.ndarray, int], EzPickle):
@@ -114,7 +114,7 @@ class SignallingGame(ParallelEnv[str, np.ndarray, int], EzPickle):
         )
 
 
-class BatchedSignallingGame(BatchedGame):
+class BatchedSignallingGame(BatchedForm):
     """The batched form of `SignallingGame`.
 
     Args:
@@ -127,14 +127,7 @@ class BatchedSignallingGame(BatchedGame):
     """
 
     def __init__(self, game: SignallingGame, num_games: int, rng: np.random.Generator) -> None:
-        if num_games < 1:
-            raise ValueError(f"num_games must be at least 1; got {num_games}.")
-        self.num_games = num_games
-        self.possible_agents = game.possible_agents
-        self.observation_spaces = game.observation_spaces
-        self.action_spaces = game.action_spaces
-        self.state_space = game.state_space
-        self.outcome_names: list[str] = []
+        super().__init__(game, num_games)
         self._game, self._rng = game, rng
         self._states = np.zeros(num_games, np.int64)
 

@@ -20,7 +20,7 @@ from gymnasium.utils import EzPickle
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.conversions import aec_wrapper_fn
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedForm, BatchedStep
 
 __all__ = ["BatchedDuopoly", "Duopoly", "batched_env", "env", "equilibrium", "parallel_env", "raw_env"]
 
@@ -210,7 +210,7 @@ class Duopoly(ParallelEnv, EzPickle):
         return actions[:, 0].astype(np.float64)
 
 
-class BatchedDuopoly(BatchedGame):
+class BatchedDuopoly(BatchedForm):
     """The batched form of `Duopoly`. Nothing in it is random.
 
     Args:
@@ -222,14 +222,7 @@ class BatchedDuopoly(BatchedGame):
     """
 
     def __init__(self, game: Duopoly, num_games: int) -> None:
-        if num_games < 1:
-            raise ValueError(f"num_games must be at least 1; got {num_games}.")
-        self.num_games = num_games
-        self.possible_agents = game.possible_agents
-        self.observation_spaces = game.observation_spaces
-        self.action_spaces = game.action_spaces
-        self.state_space = game.state_space
-        self.outcome_names = []
+        super().__init__(game, num_games)
         self._game = game
 
     def reset(self, mask: np.ndarray | None = None) -> None:

@@ -17,7 +17,7 @@ from rllib_biac.cli.ticker import Ticker
 from rllib_biac.experiments.mistakes import Mistake
 
 if TYPE_CHECKING:
-    from rllib_biac.evaluation import Played, Start
+    from rllib_biac.evaluation import Played, Start, Trained
 
 # Every RLlib checkpoint has this file at its top.
 _MARK = "rllib_checkpoint.json"
@@ -116,8 +116,26 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
     Raises:
         Mistake: if the checkpoint cannot be played, or if the game cannot draw and `render_to` is given.
     """
-    from rllib_biac.evaluation import diagnosis, play
-    from rllib_biac.evaluation.statistics import mean_interval, share_interval
+    from rllib_biac.evaluation import diagnosis
+
+    trained, played = _played(checkpoint, asked)
+    if asked.render_to is not None:
+        _write_film(played, asked.render_to)
+    report = {"checkpoint": str(checkpoint), "seed": asked.seed, **_episodes(played), **_exact(played)}
+    if played.learned_regret:
+        report["best_response"] = {
+            "env_steps": asked.best_response,
+            "regret": {agent: asdict(found) for agent, found in played.learned_regret.items()},
+        }
+    # In another game than it was trained in, play may get less for good reasons.
+    same = not asked.env_config and not asked.starts
+    peers = len(trained.team.hierarchy.levels) == 1
+    report["notes"] = diagnosis.of_play(played, _trained_returns(checkpoint) if same else None, peers=peers)
+    return report
+
+
+def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
+    from rllib_biac.evaluation import play
     from rllib_biac.rllib.reading import read_trained
 
     # RLlib's warnings address its callers. A person who plays a checkpoint can do nothing about them.
@@ -127,7 +145,7 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
         trained = read_trained(checkpoint)
         if asked.env_config:
             trained = replace(trained, env_config={**trained.env_config, **asked.env_config})
-        played = play(
+        return trained, play(
             trained,
             episodes=asked.episodes,
             seed=asked.seed,
@@ -145,14 +163,16 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
         raise Mistake(f"--env-config {json.dumps(asked.env_config)}: the game refuses it: {error}") from error
     finally:
         ticker.close()
-    if asked.render_to is not None:
-        _write_film(played, asked.render_to)
+
+
+def _episodes(played: Played) -> dict[str, Any]:
+    """Returns the report's part on the episodes: means, shares, their 95% intervals, and each episode."""
+    from rllib_biac.evaluation.statistics import mean_interval, share_interval
+
     count = len(played.lengths)
     means = {agent: mean_interval(returns) for agent, returns in played.returns.items()}
-    report: dict[str, Any] = {
-        "checkpoint": str(checkpoint),
+    return {
         "episodes": count,
-        "seed": asked.seed,
         "episode_len_mean": fmean(played.lengths),
         "cut": played.cut,
         "deployable": played.deployable,
@@ -169,6 +189,11 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
             for k in range(count)
         ],
     }
+
+
+def _exact(played: Played) -> dict[str, Any]:
+    """Returns the report's part on exact answers, as far as the game has tables."""
+    report: dict[str, Any] = {}
     if played.regret is not None:
         report["response_regret"] = played.regret.worst_response_regret
         report["leader_regret"] = played.regret.worst_leader_regret
@@ -187,15 +212,6 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
             "equilibria": [dict(zip(agents, payoffs, strict=True)) for payoffs in played.nash.nash.tolist()],
             **{name: int(getattr(played.nash, name).sum()) for name in ("dominates", "dominated", "equal")},
         }
-    if played.learned_regret:
-        report["best_response"] = {
-            "env_steps": asked.best_response,
-            "regret": {agent: asdict(found) for agent, found in played.learned_regret.items()},
-        }
-    # In another game than it was trained in, play may get less for good reasons.
-    same = not asked.env_config and not asked.starts
-    peers = len(trained.team.hierarchy.levels) == 1
-    report["notes"] = diagnosis.of_play(played, _trained_returns(checkpoint) if same else None, peers=peers)
     return report
 
 

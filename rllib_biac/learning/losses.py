@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from rllib_biac.learning.cuts import STAYED, as_if_stayed
 from rllib_biac.learning.networks import RunningMoments, check_rescalable, kind_of, renormalise
 from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
-from rllib_biac.learning.transitions import CUT, ENDED, NEXT_STATE, REWARDS, STATE, TERMINATED
+from rllib_biac.learning.transitions import ACTIONS, CUT, ENDED, NEXT_STATE, REWARDS, STATE, TERMINATED
 
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
@@ -41,9 +41,11 @@ class Losses:
         one_input: whether critics and actors see nothing but the state, so that all of one shape are computed at once
             by `networks.forward`. Else those of one kind are, on inputs of their own, by `networks.compute`, as
             approximators always are.
+        apart: kinds of networks, such as actors, each of which sees something else and is computed by itself.
     """
 
-    one_input = True
+    one_input: ClassVar[bool] = True
+    apart: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, team: Team, generator: torch.Generator, *, num_learners: int = 1) -> None:
         self.team, self.settings, self.agents = team, team.settings, team.agents
@@ -61,6 +63,8 @@ class Losses:
     def stack_of(self, agent: str, network: str) -> Hashable:
         """Returns a label: only networks of one label and shape are computed together."""
         kind = kind_of(network)
+        if kind in self.apart:
+            return agent, network
         return None if self.one_input and kind != APPROXIMATOR else kind
 
     def due(self, kind: str) -> bool:
@@ -196,6 +200,19 @@ class Losses:
         self.optimizers.set_state(state["optimizers"])
         for agent, moments in state["targets"].items():
             self.target_statistics[agent].restore(moments)
+
+
+class VectorLosses(Losses):
+    """Losses of networks that take actions in, as vectors beside what they see."""
+
+    one_input = False
+
+    def masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
+        """Returns a column of masks, agent -> (rows, |A_i|) bool, of those who have one."""
+        return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
+
+    def more_columns(self, rows: Rows) -> Rows:
+        return {(VECTOR, agent): self.team[agent].coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
 
 
 def goes_on(rows: Mapping[Hashable, torch.Tensor], agent: str) -> torch.Tensor:

@@ -9,38 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
-from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
-from rllib_biac.learning.networks import call_frozen, kind_of
+from rllib_biac.learning.losses import VECTOR, Measured, Rows, VectorLosses
+from rllib_biac.learning.networks import call_frozen
 from rllib_biac.learning.stacked import Outputs
-from rllib_biac.learning.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_STATE, STATE
+from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_STATE, STATE
 from rllib_biac.walk import ByActions, concatenated, restrict, walk
 
 
-class LevelsLosses(Losses):
+class LevelsLosses(VectorLosses):
     """Losses of any hierarchy, with discrete and continuous actions."""
 
-    one_input = False
+    apart = ("actor",)  # critics all see the joint action; every actor sees something else
     team: LevelsTeam
     settings: BiACSettings
-
-    def stack_of(self, agent: str, network: str) -> Any:
-        # Critics all see the joint action; every actor sees something else.
-        kind = kind_of(network)
-        return (agent, network) if kind == "actor" else kind
-
-    def masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
-        """Returns a column of masks, agent -> (rows, |A_i|) bool, of those who have one."""
-        return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
-
-    def more_columns(self, rows: Rows) -> Rows:
-        return {(VECTOR, agent): self.team[agent].coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         x, masks = rows[NEXT_STATE].flatten(1), self.masks(rows, NEXT_ACTION_MASK)

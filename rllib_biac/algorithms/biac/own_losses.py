@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 from rllib_biac.algorithms.biac.own_scene import ByCommitments, Commitment, Scene, repeated, repeated_each
 from rllib_biac.algorithms.biac.own_team import OwnTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
-from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
-from rllib_biac.learning.networks import call_frozen, kind_of
+from rllib_biac.learning.losses import VECTOR, Measured, Rows, VectorLosses
+from rllib_biac.learning.networks import call_frozen
 from rllib_biac.learning.stacked import Outputs
-from rllib_biac.learning.transitions import ACTION_MASK, ACTIONS, NEXT_ACTION_MASK, NEXT_OBS, NEXT_STATE, OBS, STATE
+from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_OBS, NEXT_STATE, OBS, STATE
 from rllib_biac.walk import concatenated, restrict, walk
 
 # How often each row meets another one of its minibatch, whose agent above commits to something else.
@@ -37,23 +36,12 @@ INERTIA = 0.025
 HEARD, UNHEARD = 2.0, 0.5
 
 
-class OwnLosses(Losses):
+class OwnLosses(VectorLosses):
     """Losses of any hierarchy that acts by observations, with discrete and continuous actions."""
 
-    one_input = False
+    apart = ("actor",)
     team: OwnTeam
     settings: BiACSettings
-
-    def stack_of(self, agent: str, network: str) -> Any:
-        kind = kind_of(network)
-        return (agent, network) if kind == "actor" else kind
-
-    def masks(self, rows: Rows, column: str) -> dict[str, torch.Tensor]:
-        """Returns a column of masks, agent -> (rows, |A_i|) bool, of those who have one."""
-        return {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
-
-    def more_columns(self, rows: Rows) -> Rows:
-        return {(VECTOR, agent): self.team[agent].coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
 
     # Critics.
 

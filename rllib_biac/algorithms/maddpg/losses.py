@@ -7,11 +7,10 @@ import torch.nn.functional as F
 
 from rllib_biac.algorithms.maddpg.settings import MADDPGSettings, MATD3Settings
 from rllib_biac.learning.actions import acting
-from rllib_biac.learning.losses import VECTOR, Losses, Measured, Rows
+from rllib_biac.learning.losses import VECTOR, Measured, Rows, VectorLosses
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import (
     ACTION_MASK,
-    ACTIONS,
     NEXT_ACTION_MASK,
     NEXT_OBS,
     NEXT_STATE,
@@ -21,10 +20,8 @@ from rllib_biac.learning.transitions import (
 from rllib_biac.walk import concatenated
 
 
-class MADDPGLosses(Losses):
+class MADDPGLosses(VectorLosses):
     """Critics learn Q_i(s, a_1, ..., a_n); each actor climbs its own critic, the others' actions as replayed."""
-
-    one_input = False
 
     settings: MADDPGSettings
 
@@ -43,9 +40,6 @@ class MADDPGLosses(Losses):
             # Q_i'(x', a_1', ..., a_N'), a_k' = mu_k'(o_k')  (Lowe et al., Eq. 6)
             values[agent] = self.team[agent].raw(twins.amin(0))  # (rows,)
         return values
-
-    def more_columns(self, rows: Rows) -> Rows:
-        return {(VECTOR, agent): self.team[agent].coder.encode(rows[ACTIONS, agent]) for agent in self.agents}
 
     def _replayed(self, batch: Rows) -> dict[str, torch.Tensor]:
         return {agent: batch[VECTOR, agent] for agent in self.agents}
