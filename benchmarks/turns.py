@@ -120,12 +120,9 @@ def page(runs: list[Row], rows: list[Row]) -> str:
                 if what["opposed"]:
                     shares = [share(learned.ravel() > 0), share(learned.ravel() == 0), share(by_chance.ravel() > 0)]
                     by_seed = " ".join(f"{value:.2f}" for value in (learned > 0).mean(1))
-                    shares = [share(learned.ravel() > 0), share(learned.ravel() == 0), share(by_chance.ravel() > 0)]
-                    by_seed = " ".join(f"{value:.2f}" for value in (learned > 0).mean(1))
                     won.append([game, algorithm, side, *shares, by_seed])
                 else:
                     mean, low, high = interval(learned - by_chance, np.random.default_rng(0))
-                    means = [f"{learned.mean():.2f}", f"{by_chance.mean():.2f}"]
                     means = [f"{learned.mean():.2f}", f"{by_chance.mean():.2f}"]
                     lived.append([game, algorithm, *means, f"{mean:+.2f} [{low:.2f}, {high:.2f}]"])
     return "\n".join(

@@ -15,7 +15,10 @@ from rllib_biac.envs.one_game import STATE, Contract, Look
 from rllib_biac.envs.watchdog import Watchdog
 
 # At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
-LOOK_STEPS, LOOK_EPISODES, MOST_STEPS, LOOK_SECONDS = 200, 10, 2000, 10.0
+LOOK_STEPS, LOOK_EPISODES, MOST_STEPS, LOOK_SECONDS = 200, 20, 2000, 10.0
+# In every other episode an agent does with this probability what it did before. Actions that are all drawn anew undo
+# one another: who only trembles does not leave its place, meets nobody, and sees nobody die.
+KEPT = 0.9
 # A game in which nobody has acted for so many steps has stopped, and does not say so.
 MOST_STEPS_OF_NOBODY = 1000
 # Over so many first steps the state is asked for, and what is seen is compared.
@@ -25,6 +28,8 @@ LOOK_SEED = 20201
 
 def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
     """Plays a game at random, from a seed of its own: `LOOK_EPISODES` episodes where that can be had.
+
+    In every other of them agents go on for a while with what they do.
 
     Args:
         game: one copy of it, which puts up with all that may be; it is closed afterwards.
@@ -37,6 +42,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
     """
     rng, telling, state_fault = np.random.default_rng(LOOK_SEED), Telling(), ""
     steps = episodes = idle = 0
+    before: dict[str, np.ndarray] = {}
     begin = time.monotonic()
     try:
         calling("reset()")
@@ -49,7 +55,8 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
                 state, state_fault = _state_of(game) if not state_fault else (None, state_fault)
                 telling.add(_seen_in(game, state))
             calling("step()")
-            step = game.step(random_actions(game, rng))
+            before = _kept(game, random_actions(game, rng), before if episodes % 2 else {}, rng)
+            step = game.step(before)
             steps += 1
             idle = 0 if game.acts.any() else idle + 1
             if idle >= MOST_STEPS_OF_NOBODY:
@@ -127,6 +134,19 @@ def random_actions(game: BatchedGame, rng: np.random.Generator) -> dict[str, np.
     """Returns uniformly random allowed actions, agent -> (N, *action shape)."""
     masks: dict[str, Any] = game.action_masks() or {}
     return {agent: _drawn(space, masks.get(agent), game.num_games, rng) for agent, space in game.action_spaces.items()}
+
+
+def _kept(
+    game: BatchedGame, drawn: dict[str, np.ndarray], before: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Returns actions of one game, each as before with probability `KEPT`, where there is one that is still allowed."""
+    masks = game.action_masks() or {}
+    for agent, action in before.items():
+        discrete = isinstance(game.action_spaces[agent], spaces.Discrete)
+        allowed = agent not in masks or masks[agent][0, int(action[0]) if discrete else 0]
+        if allowed and rng.random() < KEPT:
+            drawn[agent] = action
+    return drawn
 
 
 def _drawn(space: Any, mask: np.ndarray | None, count: int, rng: np.random.Generator) -> np.ndarray:

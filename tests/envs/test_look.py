@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rllib_biac.envs import look
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.look import Telling
 from rllib_biac.envs.one_game import STATE
@@ -106,3 +107,52 @@ def test_who_acts_is_part_of_what_is_told():
     games = ParallelEnvBatch(Mutes, 1, np.random.default_rng(0))
     assert games.look.absences
     assert games.look.holds == {"one": {"one"}, "two": {"one", "two", STATE}, STATE: {"one", "two", STATE}}
+
+
+class Trap(Probe):
+    """`one` goes left or right for 40 steps; 20 places off where it began `two` dies."""
+
+    def start(self):
+        self.place = 0
+
+    def observe(self):
+        return {agent: np.array([self.place / 10, 0.0], np.float32) for agent in self.agents}
+
+    def step(self, actions):
+        self.time += 1
+        self.place += 2 * int(actions["one"]) - 1
+        agents, died = list(self.agents), "two" in self.agents and abs(self.place) >= 20
+        seen = {agent: np.array([self.place / 10, 0.0], np.float32) for agent in agents}
+        if died:
+            self.agents = ["one"]
+        terminated = {agent: died and agent == "two" for agent in agents}
+        truncated = {agent: self.time == 40 for agent in agents}
+        if self.time == 40:
+            self.agents = []
+        return seen, dict.fromkeys(agents, 0.0), terminated, truncated, {}
+
+
+def test_a_look_goes_far():
+    """A walk of 40 steps drawn one by one leads so far 3 times in 1,000, one that keeps its way for 10 steps often."""
+    games = make_games(Trap, 1, np.random.default_rng(0), {})
+    assert games.look.absences and games.look.episodes == look.LOOK_EPISODES
+
+
+class Once(Probe):
+    """An action is forbidden at the step after it was taken; whoever takes it then raises."""
+
+    def start(self):
+        super().start()
+        self.latest = None
+
+    def infos(self):
+        return {"one": {"action_mask": np.arange(2) != self.latest}, "two": {}}
+
+    def pay(self, one, two):
+        assert one != self.latest
+        self.latest = one
+        return (0.0, 0.0), False, self.time == 10
+
+
+def test_what_is_forbidden_now_is_not_kept():
+    assert make_games(Once, 1, np.random.default_rng(0), {}).look.masks
