@@ -139,6 +139,39 @@ def check_file(file: str, env: str | None) -> None:
     check([resolve(draft) for draft in drafts])
 
 
+@main.command("compare-roles")
+@click.argument("file", shell_complete=complete_examples)
+@click.option("--env", metavar="GAME", help="Play this game instead of the file's.", shell_complete=complete_games)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Env steps of each run.  [default: those at which FILE stops]"
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each order.")
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Greedy episodes of each run, in games without tables.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
+@traceback_option
+def compare_roles(file: str, env: str | None, steps: int | None, seeds: int, episodes: int, as_json: bool) -> None:
+    """Say what the two agents of FILE get if the one leads, and if the other does: exactly, and as learned.
+
+    Each order is trained in this process, by the first trial's settings. Nothing is saved.
+    """
+    drafts = [overrides.override(draft, {"env": env}) for draft in reading.read(reading.find(file))]
+    for draft in drafts:
+        checks.check(draft)
+    from rllib_biac.cli import roles
+    from rllib_biac.experiments.resolve import resolve
+
+    for experiment in [resolve(draft) for draft in drafts]:
+        with stdout_for_the_answer(as_json), guarded(f"the game of {file}"):
+            found = roles.compare_roles(experiment, steps, seeds, episodes)
+        roles.show(found, as_json)
+
+
 def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     """Checks everything before anything trains, the fastest checks first."""
     if flags["ray_address"] and flags["ray_num_cpus"]:

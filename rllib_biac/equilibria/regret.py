@@ -130,6 +130,21 @@ def commitment_regret(
         ValueError: as `secured` and `play_regret`.
     """
     found = secured(game, policy, announced=announced, start=start, leader=leader)
+    played, follows = returns_of(game, policy, responses, start=start, leader=leader)
+    missed = found.follower_payoff - follows
+    # Rounding errors of two linear systems are nobody's regret.
+    missed = missed if missed > 1e-9 * np.abs(game.rewards[1 - leader]).max() else 0.0
+    return CommitmentRegret(found.leader_payoff, played, missed, best)
+
+
+def returns_of(
+    game: MarkovGame, policy: ArrayLike, responses: ArrayLike, *, start: int | ArrayLike = 0, leader: int = 0
+) -> tuple[float, float]:
+    """Returns what the leader and the follower get, discounted, from the start; arguments as `commitment_regret`'s.
+
+    Raises:
+        ValueError: as `secured` and `play_regret`.
+    """
     game = game.led_by(leader)
     chances = checked_policy(game, policy)
     _, answers = _checked(game, np.zeros(game.num_states, int), responses)
@@ -137,11 +152,8 @@ def commitment_regret(
     rewards = (game.rewards[:, states, leads, answers] * chances).sum(-1)  # (2, |S|)
     moves = (game.transitions[states, leads, answers] * chances[..., None]).sum(1)  # (|S|, |S|)
     values = np.linalg.solve(np.eye(game.num_states) - game.gamma * moves, rewards.T)  # (|S|, 2)
-    played, follows = start_chances(start, game.num_states) @ values
-    missed = found.follower_payoff - float(follows)
-    # Rounding errors of two linear systems are nobody's regret.
-    missed = missed if missed > 1e-9 * np.abs(game.rewards[1]).max() else 0.0
-    return CommitmentRegret(found.leader_payoff, float(played), missed, best)
+    one, other = start_chances(start, game.num_states) @ values
+    return float(one), float(other)
 
 
 def _checked(game: MarkovGame, leader_action: ArrayLike, responses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from rllib_biac.equilibria import (
     compare_with_nash,
     play_regret,
 )
+from rllib_biac.equilibria.regret import returns_of
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.team import as_tensors
@@ -68,6 +70,10 @@ class ExactPlay:
     mixed: bool
     announced: bool
 
+    def returns(self) -> tuple[float, float]:
+        """Returns what the leader and the follower get of this play, discounted, from the start."""
+        return returns_of(self.game, self.policy, self.answers, start=self.start, leader=self.leader)
+
     @property
     def _pure(self) -> bool:
         return bool((self.policy.max(-1) == 1).all())
@@ -89,12 +95,7 @@ class ExactPlay:
 
     def commitment(self) -> CommitmentRegret:
         """Returns the regrets of the leader's whole policy as a commitment, and of the answers to it."""
-        best = _best(
-            pickle.dumps((self.game.rewards, self.game.transitions, self.game.gamma, self.start)),
-            self.mixed,
-            self.announced,
-            self.leader,
-        )
+        best = best_known(self.game, self.start, mixed=self.mixed, announced=self.announced, leader=self.leader)
         return commitment_regret(
             self.game,
             self.policy,
@@ -116,9 +117,16 @@ class ExactPlay:
             return None
 
 
+def best_known(
+    game: MarkovGame, start: np.ndarray | int, *, mixed: bool, announced: bool, leader: int
+) -> BestCommitment | None:
+    """Returns the best commitment in a game, as `best_commitment`; None where there are too many policies."""
+    tables = pickle.dumps((game.rewards, game.transitions, game.gamma, start))
+    return _best(tables, mixed, announced, leader)
+
+
 @lru_cache(maxsize=8)  # evaluations while training ask again and again
 def _best(tables: bytes, mixed: bool, announced: bool, leader: int) -> BestCommitment | None:
-    """Returns the best commitment in a game; None where there are too many policies."""
     rewards, transitions, gamma, start = pickle.loads(tables)
     game = MarkovGame(rewards, transitions, gamma)
     try:
@@ -129,17 +137,43 @@ def _best(tables: bytes, mixed: bool, announced: bool, leader: int) -> BestCommi
         return None
 
 
-def exact_play(trained: Trained) -> ExactPlay | None:
-    """Reads a team's greedy play off its game's tables; None where it has none, or not two agents."""
-    team, agents = trained.team, trained.team.agents
-    game: Any = make(trained.env, **trained.env_config) if isinstance(trained.env, str) else None
-    if not hasattr(game, "tables") or len(agents) != 2:
+@dataclass(frozen=True, slots=True)
+class ExactGame:
+    """A game that has tables.
+
+    Attributes:
+        game: the tables.
+        agents: in the game's own order.
+        start: the first state, or (|S|,) probabilities of it.
+        states: (|S|, ...) float32, what agents see in each state.
+    """
+
+    game: MarkovGame
+    agents: list[str]
+    start: np.ndarray | int
+    states: np.ndarray
+
+
+def exact_game(env: Any, env_config: Mapping[str, Any], gamma: float) -> ExactGame | None:
+    """Makes a game and reads its tables; None where it has none, or not two agents."""
+    game: Any = make(env, **env_config) if isinstance(env, str) else None
+    if not hasattr(game, "tables") or len(game.possible_agents) != 2:
         return None
     try:
         rewards, transitions, states = game.tables()
-        exact = MarkovGame(rewards, transitions, team.settings.gamma)
+        tables = MarkovGame(rewards, transitions, gamma)
     except (ValueError, NotImplementedError):  # no tables that exact answers know of
         return None
+    return ExactGame(tables, list(game.possible_agents), getattr(game, "start_probabilities", 0), states)
+
+
+def exact_play(trained: Trained) -> ExactPlay | None:
+    """Reads a team's greedy play off its game's tables; None where it has none, or not two agents."""
+    team, agents = trained.team, trained.team.agents
+    known = exact_game(trained.env, trained.env_config, team.settings.gamma)
+    if known is None or len(agents) != 2:
+        return None
+    exact, states = known.game, known.states
     # In such games every agent sees the state.
     seen = dict.fromkeys(agents, states)
     state = states if team.settings.state == "env" else joint_state(seen, agents)
@@ -150,7 +184,7 @@ def exact_play(trained: Trained) -> ExactPlay | None:
             answers = team.responses(torch.from_numpy(state), as_tensors(seen)).numpy()  # (|S|, |A_1|)
     except NotImplementedError:  # no answers one by one
         return None
-    leader = game.possible_agents.index(agents[0])
+    leader = known.agents.index(agents[0])
     with torch.no_grad():
         committed = team.commitment(torch.from_numpy(state))
     if committed is None:
@@ -166,7 +200,7 @@ def exact_play(trained: Trained) -> ExactPlay | None:
         policy,
         answers,
         leader,
-        getattr(game, "start_probabilities", 0),
+        known.start,
         commits=committed is not None,
         mixed=mixed,
         announced=settings.announced if mixed else True,

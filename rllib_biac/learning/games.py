@@ -56,8 +56,11 @@ def name_of(env: Any) -> str:
 
 
 def as_seen(env: Game, history: int, source: str) -> Game:
-    """Returns the game as agents see it: with `history` of the last looks side by side; `source` as `StateReader`'s."""
-    return env if history == 1 else GameWithHistory(env, history, source)
+    """Returns the game as agents see it: with `history` of the last looks side by side; `source` as `StateReader`'s.
+
+    A game that is seen so already stays as it is.
+    """
+    return env if history == 1 or isinstance(env, GameWithHistory) else GameWithHistory(env, history, source)
 
 
 def make_games(
