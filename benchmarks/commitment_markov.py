@@ -84,8 +84,7 @@ def learn(row: dict[str, Any], mixed: bool) -> dict[str, Any]:
         choose_after=learned,
         choose_steps=PLAYED,
         lr=[[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]],
-        train_batch_size_per_learner=128,
-        training_intensity=32.0,
+        train_batch_size_per_learner=256,
     )
     settings.check(LEVELS)
     config = {"rewards": rewards, "transitions": transitions, "horizon": HORIZON}

@@ -35,6 +35,7 @@ class CommitmentDQNConfig(JointConfig):
         search_every: int = NotProvided,
         choose_after: int | None = NotProvided,
         choose_steps: int = NotProvided,
+        counted: bool = NotProvided,
         near_best: float = NotProvided,
         **kwargs: Any,
     ) -> Self:
@@ -51,6 +52,7 @@ class CommitmentDQNConfig(JointConfig):
                 search_every=search_every,
                 choose_after=choose_after,
                 choose_steps=choose_steps,
+                counted=counted,
                 near_best=near_best,
             )
         )

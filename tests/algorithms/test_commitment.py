@@ -186,6 +186,7 @@ def test_the_choice_is_made_once_and_its_play_counts():
 def test_play_refutes_what_critics_promise(maintain, monkeypatch):
     """A candidate that the critics like too much is passed over, however good they say it is."""
     good, bad = torch.tensor([[0.3, 0.7, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    monkeypatch.setattr(maintain.team.settings, "counted", False)
     games = make_games("maintain_v0", 64, np.random.default_rng(0), {})
     for promised, kept in (([50.0, 26.9], good), ([0.0, 26.9], bad), ([50.0, 49.0], good)):
         monkeypatch.setattr(choice, "candidates", lambda *_: torch.stack([bad, good]))

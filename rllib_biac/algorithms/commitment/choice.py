@@ -1,4 +1,4 @@
-"""The choice of the commitment, once, at the end: the critics propose, play refutes."""
+"""The choice of the commitment, once, at the end: counts or critics propose, play refutes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from rllib_biac.algorithms.commitment.counted import Answered, CountedGame
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.algorithms.commitment.worth import candidates, values, worth
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.learning.games import StateReader, game_errors
 
-CANDIDATES = 16  # that are played, the best by the critics
+CANDIDATES = 16  # that are played, the best by counts or critics
 _CERTAIN = 2.0  # standard errors by which play refutes a promise
 _NOTHING = 0.02  # of the spread of the leader's Q: what no promise is refuted by
 
@@ -24,8 +26,8 @@ class Choice:
 
     Attributes:
         z: (|S|, |A_1|), the commitment.
-        promised: what the leader's critic expects of it.
-        played: what it got of the learned follower, its mean return. It was chosen by this: report other play.
+        promised: what is expected of it, by counts or by the leader's critic.
+        played: what it got of the follower, its mean return. It was chosen by this: report other play.
         refuted: how many candidates with better promises were refuted.
         env_steps: that were played for the choice.
     """
@@ -46,15 +48,18 @@ def finish(team: Any, games: BatchedGame, generator: torch.Generator | None) -> 
     choice = choose(team, games, team.settings.choose_steps, generator)
     team.commit(choice.z)
     team.leader.chosen.fill_(True)
+    if team.settings.counted:
+        CountedGame(team).teach(choice.z)
     names = "promised", "played", "refuted", "env_steps"
     return {name: getattr(choice, name) for name in names}
 
 
 @torch.no_grad()
 def choose(team: CommitmentTeam, games: BatchedGame, steps: int, generator: torch.Generator | None) -> Choice:
-    """Plays the best candidates against the learned follower, and takes the first whose promise that does not refute.
+    """Plays the best candidates, and takes the first whose promise that does not refute.
 
-    Play alone does not decide: the best of many noisy means is one where the follower erred in the leader's favour.
+    The follower answers as it is best in the counted game, or as it has learned to. Play alone does not decide: the
+    best of many noisy means is one where the follower erred in the leader's favour.
 
     Args:
         team: that has learned.
@@ -65,11 +70,12 @@ def choose(team: CommitmentTeam, games: BatchedGame, steps: int, generator: torc
     Raises:
         GameError: if a game raises.
     """
-    found = candidates(team, generator)
+    counted = CountedGame(team) if team.settings.counted else None
+    found = candidates(team, generator, counted.judge if counted else None)
     found = found[torch.arange(CANDIDATES, device=found.device) % len(found)]
-    promised = worth(team, found).cpu().numpy()
+    promised = (counted.judge(found)[0] if counted else worth(team, found)).cpu().numpy()
     rounds = -(-steps // games.num_games)
-    returns = _returns(team, games, found, rounds, generator)
+    returns = _returns(team, games, found, rounds, generator, counted.answered(found) if counted else None)
     mean = np.array([own.mean() for own in returns])
     error = np.array([own.std() / np.sqrt(len(own)) for own in returns])
     refuted = mean < promised - _CERTAIN * error - _NOTHING * float(team.leader.q_std)
@@ -79,18 +85,32 @@ def choose(team: CommitmentTeam, games: BatchedGame, steps: int, generator: torc
 
 
 def _returns(
-    team: CommitmentTeam, games: BatchedGame, found: torch.Tensor, rounds: int, generator: torch.Generator | None
+    team: CommitmentTeam,
+    games: BatchedGame,
+    found: torch.Tensor,
+    rounds: int,
+    generator: torch.Generator | None,
+    answered: Answered | None = None,
 ) -> list[np.ndarray]:
-    """Returns the leader's discounted return in every episode of each candidate; what is cut off the critic adds."""
+    """Returns the leader's discounted return in every episode of each candidate; of what is cut off what is expected.
+
+    `answered` says what the follower does, and what the leader expects, instead of their critics.
+    """
     state, leader, device = StateReader(games, team.settings.state), team.agents[0], found.device
     whose = np.arange(games.num_games) % len(found)
-    z = found[torch.from_numpy(whose).to(device)]
+    own = torch.from_numpy(whose).to(device)
+    z = found[own]
     total, weight = np.zeros(games.num_games), np.ones(games.num_games)
     ended: list[list[float]] = [[] for _ in found]
     with game_errors("reset()"):
         games.reset()
     for left in reversed(range(rounds)):
-        taken = team.play(torch.from_numpy(state()).to(device), z, generator=generator)
+        now = torch.from_numpy(state()).to(device)
+        told = None
+        if answered is not None:
+            answer = answered.answer[own, team.leader.rows(team.leader.encode(now))]  # (games, K)
+            told = F.one_hot(answer, answered.q2.shape[3]).expand(-1, z.shape[2], -1).to(z.dtype)
+        taken = team.play(now, z, generator=generator, q2=told)
         with game_errors("step()"):
             step = games.step({agent: action.cpu().numpy() for agent, action in taken.items()})
         total += weight * step.rewards[leader]
@@ -99,11 +119,12 @@ def _returns(
         cut = ~step.terminated & (over | (left == 0))
         if cut.any():
             x = team.leader.encode(torch.from_numpy(state()).to(device))
-            total += np.where(cut, weight * values(team, x, z).cpu().numpy(), 0.0)
+            rest = values(team, x, z) if answered is None else answered.values[own, team.leader.rows(x)]
+            total += np.where(cut, weight * rest.cpu().numpy(), 0.0)
         for game in np.flatnonzero(over | cut):
             ended[whose[game]].append(float(total[game]))
         if over.any():
             total[over], weight[over] = 0.0, 1.0
             with game_errors("reset()"):
                 games.reset(over)
-    return [np.array(own) for own in ended]
+    return [np.array(one) for one in ended]

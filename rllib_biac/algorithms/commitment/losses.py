@@ -6,13 +6,14 @@ import math
 
 import torch
 
+from rllib_biac.algorithms.commitment.counted import count
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.algorithms.commitment.worth import candidates
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.several import of_all_learners, start_as_the_first
 from rllib_biac.learning.stacked import Outputs
-from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, START, STATE, TERMINATED
+from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, REWARDS, START, STATE, TERMINATED
 from rllib_biac.walk.commitment import answers, beside
 
 COMMITMENT = "commitment"  # a column beside those of joint transitions: z, (rows, |S|, |A_1|)
@@ -35,6 +36,7 @@ class CommitmentLosses(Losses):
         self.team.meet(seen[STATE])
         self.team.meet(seen[NEXT_STATE][~seen[TERMINATED]])
         leader.starts += torch.bincount(leader.rows(seen[STATE][seen[START]]), minlength=len(leader.starts))
+        self._count(rows)
         due = self.num_updates // self.settings.search_every > int(leader.searches)
         if due and not leader.chosen:
             self.team.follower.error.copy_(self._critic_error(rows))
@@ -44,6 +46,15 @@ class CommitmentLosses(Losses):
             self.team.commit(best)
         rows[COMMITMENT] = self.team.draw(len(rows[STATE]), self.generator)
         super().normalise_targets(rows)
+
+    def _count(self, rows: Rows) -> None:
+        to = torch.where(rows[TERMINATED], -1, self.team.leader.rows(rows[NEXT_STATE]))
+        rewards = [rows[REWARDS, agent] for agent in self.agents]
+        columns = [self._entries(rows), to, *rewards]
+        if self.num_learners > 1:
+            columns = [of_all_learners(column) for column in columns]
+        entry, to, *rewards = columns
+        count(self.team.leader, entry, to, torch.stack(rewards))
 
     @torch.no_grad()
     def _critic_error(self, rows: Rows) -> torch.Tensor:
@@ -55,7 +66,7 @@ class CommitmentLosses(Losses):
         products of two rows' errors.
         """
         follower, joint = self.agents[1], self._joint(rows)
-        entry = self.team.leader.rows(rows[STATE]) * math.prod(self.team.sizes.values()) + joint
+        entry = self._entries(rows)
         errors = []
         for _ in range(2):
             drawn = rows | {COMMITMENT: self.team.draw(len(joint), self.generator)}
@@ -72,6 +83,10 @@ class CommitmentLosses(Losses):
         """Returns the numbers of joint actions, (rows,) int64."""
         first, second = (rows[ACTIONS, agent] for agent in self.agents)
         return first * self.team.sizes[self.agents[1]] + second
+
+    def _entries(self, rows: Rows) -> torch.Tensor:
+        """Returns the numbers of states and joint actions, (rows,) int64."""
+        return self.team.leader.rows(rows[STATE]) * math.prod(self.team.sizes.values()) + self._joint(rows)
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
         leader, z = self.team.leader, rows[COMMITMENT]

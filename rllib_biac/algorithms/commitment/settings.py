@@ -41,7 +41,8 @@ class CommitmentDQNSettings(Settings):
     answer_margin: float = setting(
         1.0,
         "distance that the commitment keeps from where the follower turns away: by how much it is to prefer its answer "
-        "to those that cost the leader, in units of the measured error of its critic.",
+        "to those that cost the leader, in units of its critic's measured error; where the choice is `counted`, of two "
+        "standard errors of that preference.",
         low=0.0,
     )
     num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
@@ -53,6 +54,11 @@ class CommitmentDQNSettings(Settings):
         low=1,
     )
     choose_steps: int = setting(4000, "env steps that this choice plays, which count as others do.", low=16)
+    counted: bool = setting(
+        True,
+        "whether that choice goes by what was counted: how often rows of each state and joint action led where, and "
+        "what they paid. `false`: by critics alone.",
+    )
     near_best: float = setting(
         0.5, "share of commitments drawn near the best one found so far, in play and in replay.", low=0.0, high=1.0
     )

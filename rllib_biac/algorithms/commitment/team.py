@@ -74,6 +74,10 @@ class CommitmentLeader(CommitmentFollower):
         commitment: buffer (max_states, |A_1|), the best policy found so far; uniform before the first search.
         searches: buffer, how many searches there were.
         chosen: buffer () bool, whether the commitment was chosen for good.
+        counts: buffer (max_states, |A_1|, |A_2|), rows that were replayed, by state and joint action.
+        moves: buffer (max_states, |A_1|, |A_2|, max_states), how many of them led where; the others ended their games.
+        reward_mean: buffer (2, max_states, |A_1|, |A_2|), what they paid both agents, the leader first.
+        reward_square_mean: buffer (max_states, |A_1|, |A_2|), of the follower's rewards.
     """
 
     states: torch.Tensor
@@ -82,6 +86,10 @@ class CommitmentLeader(CommitmentFollower):
     commitment: torch.Tensor
     searches: torch.Tensor
     chosen: torch.Tensor
+    counts: torch.Tensor
+    moves: torch.Tensor
+    reward_mean: torch.Tensor
+    reward_square_mean: torch.Tensor
 
     def build_networks(self) -> None:
         super().build_networks()
@@ -92,6 +100,14 @@ class CommitmentLeader(CommitmentFollower):
         self.register_buffer("commitment", torch.full((rows, actions), 1.0 / actions))
         self.register_buffer("searches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("chosen", torch.zeros((), dtype=torch.bool))
+        table = rows, *self.num_actions
+        for name, shape in (
+            ("counts", table),
+            ("moves", (*table, rows)),
+            ("reward_mean", (2, *table)),
+            ("reward_square_mean", table),
+        ):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
     @property
     def known(self) -> torch.Tensor:
@@ -178,8 +194,13 @@ class CommitmentTeam(Team):
                 )
 
     def draw(self, count: int, generator: torch.Generator | None) -> torch.Tensor:
-        """Draws commitments to explore with, `near_best` of them near the best one: (count, |S|, |A_1|)."""
+        """Draws commitments to explore with, `near_best` of them near the best one: (count, |S|, |A_1|).
+
+        Once one is chosen for good, it is that one.
+        """
         leader, mixed = self.leader, self.settings.mixed
+        if leader.chosen:
+            return leader.commitment.expand(count, -1, -1)
         drawn = draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
         if not leader.searches:
             return drawn
@@ -218,12 +239,16 @@ class CommitmentTeam(Team):
         epsilon: float = 0.0,
         generator: torch.Generator | None = None,
         given: Tensors | None = None,
+        q2: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`."""
+        """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`.
+
+        `q2`, (batch, |A_1|, |A_2|), is what the follower answers by instead of its critic.
+        """
         leader, follower = self.leader, self.follower
         x = leader.encode(state)
         chances = leader.probabilities(z, leader.rows(x))  # (batch, |A_1|)
-        q2 = follower.table(follower.critic(beside(x, z)))
+        q2 = follower.table(follower.critic(beside(x, z))) if q2 is None else q2
         uniform = None
         if self.settings.mixed or epsilon > 0.0:
             uniform = torch.rand(len(x), generator=generator, device=x.device)

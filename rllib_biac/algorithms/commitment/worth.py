@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from rllib_biac.algorithms.commitment.search import draw, search
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 
-_UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
+UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
+UNLIKELY = 0.01  # probability of an action whose answer does not count
+
+# Commitments -> what they are worth to the leader, and how safe they are: as `expected`.
+Judge = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @torch.no_grad()
@@ -35,7 +41,7 @@ def expected(team: CommitmentTeam, z: torch.Tensor) -> tuple[torch.Tensor, torch
         total += weights[row] * (chances * value[..., 0]).sum(1)
         if margin > 0.0:
             regret = q2.gather(2, answer) - q2
-            costs = (value - q1 > _UNMOVED * leader.q_std) & (chances[..., None] > 0.01)
+            costs = (value - q1 > UNMOVED * leader.q_std) & (chances[..., None] > UNLIKELY)
             safe = torch.minimum(safe, torch.where(costs, regret, torch.inf).amin((1, 2)) / margin)
     return total, safe
 
@@ -72,28 +78,29 @@ def _answered(
 
 
 @torch.no_grad()
-def candidates(team: CommitmentTeam, generator: torch.Generator | None) -> torch.Tensor:
+def candidates(team: CommitmentTeam, generator: torch.Generator | None, judge: Judge | None = None) -> torch.Tensor:
     """Searches for the best commitments: (at most 64, |S|, |A_1|), best first.
 
-    J(z) counts in full where the follower prefers its answer by `answer_margin` errors of its critic. Nearer to where
-    it turns away it falls, in proportion, to the worst that commitments are worth.
+    J(z) counts in full where the follower prefers its answer by `answer_margin`. Nearer to where it turns away it
+    falls, in proportion, to the worst that commitments are worth.
 
     Args:
-        team: whose critics are asked.
+        team: whose commitments they are.
         generator: draws what is tried.
+        judge: says what they are worth, and how safe they are; by default the critics.
     """
     leader, mixed = team.leader, team.settings.mixed
 
     def again(count: int) -> torch.Tensor:
         return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
 
+    def score(z: torch.Tensor) -> torch.Tensor:
+        value, safe = judge(z) if judge else expected(team, z)
+        return floor + safe * (value - floor)
+
     drawn = again(team.settings.num_candidates)
     if leader.searches:
         drawn = torch.cat([leader.commitment[None], drawn])
-    floor = float(worth(team, drawn).min())
-
-    def score(z: torch.Tensor) -> torch.Tensor:
-        value, safe = expected(team, z)
-        return floor + safe * (value - floor)
-
+    value, _ = judge(drawn) if judge else expected(team, drawn)
+    floor = value.min()
     return search(score, drawn, again, mixed=mixed, generator=generator)

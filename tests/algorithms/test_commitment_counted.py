@@ -1,0 +1,121 @@
+"""The counted game: its values are those of the game itself, its errors those of counting."""
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.algorithms.commitment.counted import CountedGame
+from rllib_biac.algorithms.commitment.search import draw
+from rllib_biac.equilibria import MarkovGame, best_commitment, secured
+from rllib_biac.equilibria.random_markov import sample_markov_games
+from rllib_biac.learning.settings import MODEL_DEFAULTS
+from tests.training import Run
+
+LEADS = [["player_0"], ["player_1"]]
+GAMMA = 0.8
+ROWS = 3  # of the commitment; the game has two states
+
+
+def drawn_game(seed, kind="dirichlet"):
+    rewards, transitions = (tables[0] for tables in sample_markov_games(1, 2, 2, np.random.default_rng(seed), kind))
+    return MarkovGame(rewards, transitions, GAMMA)
+
+
+def learner(game, steps, **settings):
+    own = {"training_intensity": 8.0, "model_config": MODEL_DEFAULTS, "max_states": ROWS, "mixed": True}
+    config = {"rewards": game.rewards, "transitions": game.transitions, "horizon": 10}
+    run = Run(CommitmentDQN, "markov_game_v0", LEADS, num_games=25, env_config=config, gamma=GAMMA, **own | settings)
+    return run.train(steps)
+
+
+def by_state(run):
+    """The game's states in the order of the commitment's rows."""
+    return run.team.leader.states[:2].argmax(1).numpy()
+
+
+def count_exactly(run, game, rows=1e9):
+    """Puts a game's own tables in the place of what was counted, as of so many rows of each kind."""
+    leader, order = run.team.leader, by_state(run)
+    leader.counts[:2] = rows
+    leader.reward_mean[:, :2] = torch.from_numpy(game.rewards[:, order].copy())
+    leader.reward_square_mean[:2] = leader.reward_mean[1, :2].square()
+    leader.moves[:2, :, :, :2] = rows * torch.from_numpy(game.transitions[order][..., order].copy())
+
+
+def exact(game, run, z, announced):
+    """What a commitment secures, from where games start; z by rows."""
+    policy = np.empty((2, 2))
+    policy[by_state(run)] = z[:2].double().numpy()
+    return secured(game, policy / policy.sum(1, keepdims=True), announced=announced)
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_commitments_are_worth_what_they_secure(announced):
+    game = drawn_game(1)
+    run = learner(game, 150, announced=announced)
+    count_exactly(run, game)
+    z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+    value, safe = CountedGame(run.team).judge(z)
+    found = [exact(game, run, one, announced) for one in z]
+    assert value.numpy() == pytest.approx([one.leader_payoff for one in found])
+    assert (safe >= 0).all() and (safe <= 1).all() and (safe == 1).sum() > 20
+
+
+def test_what_was_counted_is_the_game():
+    game = drawn_game(2, "deterministic")
+    run = learner(game, 600)
+    counted = CountedGame(run.team)
+    order = by_state(run)
+    assert counted._rewards[:, :2].numpy() == pytest.approx(game.rewards[:, order], abs=1e-5)
+    assert counted._moves[:2, :, :, :2].numpy() == pytest.approx(game.transitions[order][..., order])
+    assert float(run.team.leader.counts.sum()) == run.trainer.num_updates * 64
+    assert float(counted._noise.max()) < 1e-6
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_standard_errors_are_those_of_games_counted_anew(announced):
+    """The spread of the follower's preferences over many counts of one game, each row seen 200 times."""
+    game, rng, seen = drawn_game(3), np.random.default_rng(0), 200
+    run = learner(game, 150, announced=announced)
+    repeated = 2 * run.settings.training_intensity
+    z = torch.tensor([[[0.3, 0.7], [0.6, 0.4], [0.5, 0.5]]])
+    count_exactly(run, game, seen * repeated)
+    team, order = run.team, by_state(run)
+    true = CountedGame(team).answered(z)
+    preferences = []
+    for _ in range(300):
+        moves = rng.multinomial(seen, game.transitions[order][..., order]) * repeated
+        team.leader.moves[:2, :, :, :2] = torch.from_numpy(moves)
+        found = CountedGame(team).answered(z)
+        preferences.append((found.q2.gather(3, true.answer[..., None]) - found.q2)[0, :2].numpy())
+    spread, error = np.std(preferences, 0), true.error[0, :2].numpy()
+    other = spread > 1e-9  # the answer itself is preferred to itself by nothing, whatever was counted
+    assert other.sum() == true.q2[0, :2].numel() // 2
+    assert error[other] == pytest.approx(spread[other], rel=0.3)
+
+
+def test_the_critic_is_taught_what_was_counted():
+    game = drawn_game(4)
+    run = learner(game, 150)
+    count_exactly(run, game)
+    team, counted = run.team, CountedGame(run.team)
+    team.commit(torch.tensor([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]]))
+    counted.teach(team.leader.commitment)
+    answered = counted.answered(team.leader.commitment[None])
+    told = team.q_tables(team.leader.states[:2])["player_1"].detach().double()
+    assert told.numpy() == pytest.approx(answered.q2_joint[0, :2].numpy(), abs=1e-3)
+    assert torch.equal(team.responses(team.leader.states[:2])[:, :1], answered.answer[0, :2])
+
+
+def test_the_choice_goes_to_the_edge():
+    """What was counted tells where the follower turns away to within a small part of what lies between."""
+    game = drawn_game(8, "deterministic")
+    run = learner(game, 1400, choose_after=1000, choose_steps=320, training_intensity=4.0)
+    best = best_commitment(game, mixed=True, tolerance=0.002)
+    found = exact(game, run, run.team.leader.commitment, announced=False)
+    assert best.lower > best_commitment(game, mixed=False).lower + 0.5  # mixing pays in this game
+    assert found.leader_payoff == pytest.approx(best.lower, abs=0.05)
+    assert run.finished["promised"] == pytest.approx(found.leader_payoff, abs=0.01)
+    chosen = run.team.draw(3, None)  # all that is learned from now on is of this one
+    assert torch.equal(chosen, run.team.leader.commitment.expand(3, -1, -1))
