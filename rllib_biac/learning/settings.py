@@ -20,7 +20,6 @@ from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.networks import ACTIVATIONS, kind_of
 
 Schedule = float | list[list[float]]
-LearningRate = float | list[list[float]] | dict[str, Any]
 
 MODEL_DEFAULTS: dict[str, Any] = {
     "fcnet_hiddens": [64, 64],

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ray.rllib.env.env_runner_group import EnvRunnerGroup
     from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 
-SUPPORTED = (OLDEST, NEWEST)
-
 
 def ray_version() -> tuple[int, int]:
     """Returns the installed Ray's major and minor version."""
@@ -98,6 +96,7 @@ def difference(row: Row) -> str | None:
     return f"{dotted}: expected ({row.parameters}), found ({actual}) ({row.why})."
 
 
+@functools.cache
 def _load(dotted: str) -> Any:
     """Returns a module, or a class in one."""
     try:
@@ -121,8 +120,13 @@ def _has_attribute(owner: Any, name: str) -> bool:
     """Tells whether objects of a class have an attribute: one of the class, or one that its source sets."""
     if hasattr(owner, name):
         return True
-    sources = [inspect.getsource(base) for base in inspect.getmro(owner) if base.__module__.startswith("ray.")]
+    sources = [_source(base) for base in inspect.getmro(owner) if base.__module__.startswith("ray.")]
     return any(f"self.{name} =" in source or f"self.{name}:" in source for source in sources)
+
+
+@functools.cache
+def _source(cls: type) -> str:
+    return inspect.getsource(cls)
 
 
 # Games.

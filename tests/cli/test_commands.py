@@ -108,7 +108,7 @@ def test_a_command_tells_what_it_does_before_ray_is_loaded(tmp_path):
         "import sys, click, rllib_biac.cli.main as m\n"
         "said, echo = [], click.echo\n"
         "click.echo = lambda *a, **k: (said.append((a[0], 'ray' in sys.modules)), echo(*a, **k))\n"
-        "sys.modules['rllib_biac.cli.run'] = None\n"
+        "sys.modules['rllib_biac.experiments.cluster'] = None\n"  # what starts Ray
         "try: m.main(['train', 'file', 'escape_biac'])\n"
         "finally: print(said[0])"
     )

@@ -35,17 +35,21 @@ def recursive(cars, lead, gamma, game=PAPER, effective=EFFECTIVE):
     return max(answered, key=lambda found: found[0][lead])
 
 
+STARTS = (
+    [215.0, 32.0, 215.0, 37.0],
+    [220.0, 38.0, 222.0, 39.0],
+    [225.0, 36.0, 220.0, 45.0],
+    [228.0, 50.0, 229.0, 40.0],
+    [240.0, 30.0, 235.0, 31.0],
+)
+
+
+@pytest.mark.parametrize(
+    "which", [slice(2, None), pytest.param(slice(2), marks=pytest.mark.slow)], ids=["late", "early"]
+)
 @pytest.mark.parametrize("lead", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_equals_the_plain_recursion(lead):
-    starts = np.array(
-        [
-            [215.0, 32.0, 215.0, 37.0],
-            [220.0, 38.0, 222.0, 39.0],
-            [225.0, 36.0, 220.0, 45.0],
-            [228.0, 50.0, 229.0, 40.0],
-            [240.0, 30.0, 235.0, 31.0],
-        ]
-    )
+def test_equals_the_plain_recursion(lead, which):
+    starts = np.array(STARTS[which])
     solved = merge_equilibrium(starts, leader=rules.AGENTS[lead], gamma=0.9)
     for i, each in enumerate(starts):
         values, outcome = recursive(start(each[None]), lead, 0.9)

@@ -100,6 +100,7 @@ def test_mistakes_are_named(case, tmp_path):
         case[0].export_torch(tmp_path / "policy.torch")
 
 
+@pytest.mark.slow
 def test_an_exported_program_runs_without_this_library(tmp_path):
     policy = StackelbergPolicy.from_module(team_of("tables"))
     policy.export_torch(tmp_path / "merge.pt2")

@@ -15,6 +15,9 @@ from rllib_biac.report.comparison import compare
 from rllib_biac.report.page import write_comparison, write_report
 from tests.report import chromium, results
 
+# Chromium takes its time to start.
+pytestmark = pytest.mark.slow
+
 PHONE, DESKTOP = 375, 1280
 
 

@@ -31,7 +31,8 @@ def test_a_broken_game_is_named_and_nothing_of_it_kept(ray, fault, on):
     algo.stop()
 
 
-@pytest.mark.parametrize("on", [lambda c: c, pytest.param(stock, marks=pytest.mark.slow)], ids=["joint", "stock"])
+@pytest.mark.slow
+@pytest.mark.parametrize("on", [lambda c: c, stock], ids=["joint", "stock"])
 def test_a_broken_game_in_another_process_is_named_too(ray, on):
     """RLlib alone would restart the runner again and again."""
     algo = broken("raise", on).env_runners(num_env_runners=1).build_algo()

@@ -93,15 +93,12 @@ def answers(algo):
 # Spaces.
 
 
-@pytest.mark.parametrize(
-    ("game", "best"),
-    [(OneStep, {"ann": 2.0, "mid": 0.0}), pytest.param(Mixed, {"ann": 2.0, "mid": -0.4}, marks=pytest.mark.slow)],
-    ids=["box", "mixed"],
-)
-def test_continuous_actions_reach_an_rllib_game_and_it_is_learned(ray, game, best):
-    settings = on_stock(game, lr=3e-3).env_runners(epsilon=[[0, 1.0], [300, 1.0], [600, 0.2]])
-    algo = settings.reporting(min_sample_timesteps_per_iteration=700).build_algo()
-    first = algo.train()["env_runners"]["agent_episode_returns_mean"]
+@pytest.mark.parametrize("game", [OneStep, Mixed], ids=["box", "mixed"])
+def test_continuous_actions_reach_an_rllib_game(ray, game):
+    settings = on_stock(game, num_steps_sampled_before_learning_starts=1000)
+    settings.env_runners(epsilon=1.0, num_envs_per_env_runner=1)
+    algo = settings.reporting(min_sample_timesteps_per_iteration=100).build_algo()
+    algo.train()
     assert isinstance(algo.env_runner.module.team, LevelsTeam) and isinstance(algo.learner_team(), LevelsTeam)
     env = algo.env_runner.env.envs[0].unwrapped._games._games[0].env.env
     for agent, space in game.doing.items():
@@ -112,6 +109,17 @@ def test_continuous_actions_reach_an_rllib_game_and_it_is_learned(ray, game, bes
     paid = [game.pay(env, mid, ann) for mid, ann in taken]
     for agent in game.doing:
         np.testing.assert_allclose(rows["rewards", agent], [each[agent] for each in paid], atol=1e-5)
+    algo.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("game", "best"), [(OneStep, {"ann": 2.0, "mid": 0.0}), (Mixed, {"ann": 2.0, "mid": -0.4})], ids=["box", "mixed"]
+)
+def test_an_rllib_game_of_continuous_actions_is_learned(ray, game, best):
+    settings = on_stock(game, lr=3e-3).env_runners(epsilon=[[0, 1.0], [300, 1.0], [600, 0.2]])
+    algo = settings.reporting(min_sample_timesteps_per_iteration=700).build_algo()
+    first = algo.train()["env_runners"]["agent_episode_returns_mean"]
     algo.train()
     last = algo.evaluate()["env_runners"]["agent_episode_returns_mean"]
     assert all(last[agent] > first[agent] for agent in game.doing)
