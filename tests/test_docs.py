@@ -169,5 +169,43 @@ def _table_of_algorithms() -> str:
     return "\n".join(lines)
 
 
+def _rows(page: str) -> set[tuple[str, str]]:
+    """The tables of settings on a page: names and defaults, as Python writes them."""
+    found, of_settings = set(), False
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        of_settings = line.startswith("| setting | default |") or (of_settings and line.startswith("|"))
+        if of_settings and (match := re.match(r"\| (`\w+`(?:, `\w+`)*) \|([^|]*)\|", line)):
+            names = re.findall(r"`(\w+)`", match[1])
+            values = re.split(r", (?![^\[{]*[\]}])", match[2].strip())
+            if len(values) != len(names):  # one for all of them
+                values = [match[2].strip()] * len(names)
+            found |= {(name, _default(value.strip("`"))) for name, value in zip(names, values, strict=True)}
+    return found
+
+
+def _default(text: str) -> str:
+    if text in ("", "none", "all") or text.startswith("as "):
+        return "None"
+    value = yaml.safe_load(text)
+    return repr(float(text) if re.fullmatch(r"\d+e-\d+", text) else value)
+
+
+def test_every_setting_stands_on_its_page_with_its_default():
+    from rllib_biac.learning.settings import Settings
+    from rllib_biac.rllib.registry import ALGORITHMS, config_class
+
+    everywhere, pages = vars(Settings()), {name: _rows(name) for name in ("configuration.md", "baselines.md")}
+    for name in ALGORITHMS:
+        own = vars(config_class(name).algorithm.settings())
+        page = "configuration.md" if name == "BiAC" else "baselines.md"
+        for key, value in own.items():
+            if key == "model_config" or (name != "BiAC" and key in everywhere and value == everywhere[key]):
+                continue
+            if name == "BiLevelQ" and key in ("lr_fade", "averaging", "normalize_targets"):
+                continue  # tables have none of these
+            same = {text for other, text in pages[page] if other == key}
+            assert same & {repr(value), repr(int(value)) if isinstance(value, float) else ""}, (name, key, value)
+
+
 def test_table_of_algorithms_is_that_of_the_registry():
     assert _table_of_algorithms() in (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
