@@ -81,7 +81,9 @@ def _with_vectors_of_answers(game: MarkovGame) -> MarkovGame:
     """
     leads, follows = game.num_actions
     if follows**leads > 256:
-        raise ValueError(f"{follows} ** {leads} ways to answer announced actions are too many to enumerate.")
+        raise ValueError(
+            f"{follows} ** {leads} ways to answer announced actions are too many to enumerate: take a smaller game."
+        )
     answers = policies(follows, leads)  # (K, |A_l|)
     at = np.arange(leads)
     rewards = game.rewards[:, :, at, answers]  # (2, |S|, K, |A_l|)
@@ -92,7 +94,10 @@ def _with_vectors_of_answers(game: MarkovGame) -> MarkovGame:
 def _best_pure(game: MarkovGame, first: np.ndarray) -> BestCommitment:
     count = game.num_actions[0] ** game.num_states
     if count > _MOST_POLICIES:
-        raise ValueError(f"{game.num_actions[0]} ** {game.num_states} leader policies are too many to enumerate.")
+        raise ValueError(
+            f"{game.num_actions[0]} ** {game.num_states} leader policies are too many to enumerate: take a "
+            "smaller game."
+        )
     every = np.eye(game.num_actions[0])[policies(game.num_actions[0], game.num_states)]
     worst, best = worths(game, every, first)
     at = int(worst.argmax())
@@ -128,7 +133,9 @@ def _best_mixed(
     game: MarkovGame, first: np.ndarray, pure: BestCommitment, tolerance: float, max_nodes: int
 ) -> BestCommitment:
     if game.num_actions[1] ** game.num_states > _MOST_POLICIES:
-        raise ValueError(f"{game.num_actions[1]} ** {game.num_states} answers are too many to enumerate.")
+        raise ValueError(
+            f"{game.num_actions[1]} ** {game.num_states} answers are too many to enumerate: take a smaller game."
+        )
     policy, lower, nodes = pure.policy, pure.lower, 0
     enough, rng = tolerance * span(game, first), np.random.default_rng(0)
     left = new = everything(game, first)

@@ -102,7 +102,10 @@ def decentralised_commitment(
         )
     observations, actions = int(seen[0].max()) + 1, array.shape[2]
     if actions**observations > _MOST:
-        raise ValueError(f"the leader has {actions}^{observations} policies, too many to try.")
+        raise ValueError(
+            f"the leader has {actions}^{observations} policies, more than the {_MOST:,} that are tried: take a "
+            "smaller game."
+        )
     best: PolicyValue | None = None
     policy: tuple[int, ...] = ()
     secured = -float("inf")

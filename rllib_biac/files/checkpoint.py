@@ -199,7 +199,10 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
     if not folder.exists() and _set_aside(folder).is_dir():
         os.replace(_set_aside(folder), folder)  # whoever was about to replace it was killed between two steps
     if not (folder / METADATA).is_file():
-        raise ValueError(f"{folder} is no checkpoint of an algorithm: it has no {METADATA}.")
+        raise ValueError(
+            f"{folder} is no checkpoint of an algorithm: it has no {METADATA}. Name the folder that has it, such as "
+            "checkpoint_000000 in a trial's folder."
+        )
     about, files = _read_metadata(folder)
     _check_files(folder, files, hashes=hashes)
     return about
@@ -322,7 +325,10 @@ def check_own(folder: Path) -> str:
     for module, name in names:
         if module.startswith(f"{_OWN}.algorithms."):
             return name
-    raise ValueError(f"{folder} was made by {names[0][1]}, not by an algorithm of rllib_biac.")
+    raise ValueError(
+        f"{folder} was made by {names[0][1]}, not by an algorithm of rllib_biac: load it with that one's own "
+        "from_checkpoint()."
+    )
 
 
 def is_whole(folder: Path, *, hashes: bool = True) -> bool:

@@ -71,7 +71,10 @@ def load_weights(path: str | Path, like: Weights) -> dict[str, dict[str, np.ndar
         start = f"{agent}/"
         found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
         if not found:
-            raise ValueError(f"{path} has no networks of {agent}: it has those of {about[_NETWORKS]}.")
+            raise ValueError(
+                f"{path} has no networks of {agent}: it has those of {about[_NETWORKS]}. Take a file of the same "
+                "hierarchy."
+            )
         for name in [*own, *found]:
             here = own[name].shape if name in own else None
             there = found[name].shape if name in found else None

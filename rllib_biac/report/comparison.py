@@ -121,7 +121,10 @@ def compare(
     problems += [f"{_place(t)}: training failed: {t.failure}" for t in trials if t.failure]
     trials = [trial for trial in trials if trial.rows]
     if not trials:
-        raise ValueError(f"{', '.join(map(str, folders))}: no trial there has reported anything yet.")
+        raise ValueError(
+            f"{', '.join(map(str, folders))}: no trial there has reported anything yet: wait for a first report, or "
+            "name other folders."
+        )
     played = _play_all(trials, episodes, seed, best_response, problems, progress) if episodes else {}
     games = [_game(name, of_game, played, problems) for name, of_game in _games(trials)]
     return Comparison(games, problems, command)

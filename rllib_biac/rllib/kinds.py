@@ -100,6 +100,9 @@ def _load(name: str, hint: Any) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ImportError as error:
-        raise ValueError(f"cannot import {module_name!r} of {name!r} ({error}).") from error
+        raise ValueError(
+            f"cannot import {module_name!r} of {name!r} ({error}): run the command from the folder that holds it, or "
+            "name that folder in PYTHONPATH."
+        ) from error
     except AttributeError as error:
         raise ValueError(f"{module_name!r} has no {attribute!r}; write 'package.module:name'.") from error

@@ -61,7 +61,9 @@ def load_networks(folder: Path) -> tuple[str, Team]:
     """
     name = check_own(folder)
     if name not in ALGORITHMS:
-        raise ValueError(f"{folder} was made by {name}, which this version of rllib_biac does not have.")
+        raise ValueError(
+            f"{folder} was made by {name}, which this version of rllib_biac does not have: read it with version 0.1.0."
+        )
     algorithm: Algorithm = config_class(name).algorithm
     try:
         team = algorithm.build_team(_spec(_read(folder / _MODULES / MADE_BY), algorithm.settings))

@@ -39,7 +39,10 @@ class Frozen:
         try:
             played = self.team.act(state, observations=as_tensors(seen.games.observe()), masks=as_tensors(masks))
         except (RuntimeError, KeyError) as error:
-            raise GameError(f"partner {self.path} of agent {seen.agent!r} does not fit this game: {error!r}") from error
+            raise GameError(
+                f"partner {self.path} of agent {seen.agent!r} does not fit this game: {error!r}. Take a checkpoint "
+                "that was trained in a game with these spaces."
+            ) from error
         return played[seen.agent].numpy()
 
 
@@ -85,9 +88,14 @@ def _frozen(agent: str, path: Path) -> Frozen:
     try:
         team = TeamModule.from_checkpoint(path.absolute() / NETWORKS).team
     except Exception as error:  # whatever a damaged file makes pickle, numpy or torch raise
-        raise ValueError(f"partners: {agent}: the networks of {path} cannot be read ({error!r}).") from error
+        raise ValueError(
+            f"partners: {agent}: the networks of {path} cannot be read ({error!r}): take another checkpoint."
+        ) from error
     if agent not in team.agents:
-        raise ValueError(f"partners: {path} knows no agent {agent!r}; its agents are {', '.join(team.agents)}.")
+        raise ValueError(
+            f"partners: {path} knows no agent {agent!r}; its agents are {', '.join(team.agents)}: take a checkpoint in "
+            f"which {agent!r} was trained."
+        )
     if team.settings.history > 1:
         raise ValueError(
             f"partners: {agent}: {path} was trained with history: {team.settings.history}, and a partner sees the game "

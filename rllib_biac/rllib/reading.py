@@ -55,7 +55,10 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
         path = folder / checkpoints.MADE_BY
         raise DamagedFile(path, f"{folder} is damaged: {path.name} cannot be read ({error!r}).") from error
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
-        raise ValueError(f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac.")
+        raise ValueError(
+            f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac: load it with that "
+            "one's own from_checkpoint()."
+        )
     config = config_class.from_state(state)
     try:
         module = TeamModule.from_checkpoint(folder / _MODULE)
