@@ -31,12 +31,15 @@ CHECKPOINT_KEYS: dict[str, type] = {
 def check(draft: Draft) -> None:
     """Checks everything about an experiment that needs neither Ray nor torch.
 
+    What needs them is checked in `resolve`. A Ray may have been started by then, for that takes seconds as well.
+
     Raises:
         Mistake: with one line for each mistake, each with its place and what to write instead.
     """
     found = [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]
     if draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", draft.name):
         found.append(draft.mistake((), "the name becomes a folder's name; write 1 to 200 characters without / and \\."))
+    found = found or [draft.mistake(path, text) for path, text in _mistakes_in_game(draft.settings)]
     if found:
         raise Mistake("\n".join(found))
 
@@ -97,13 +100,6 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
     for game in () if wrong else sweeps.starts(env):
         if unknown := _unknown_game(game):
             yield env_path, unknown
-    levels = config.get("hierarchy")
-    for one in () if list(ranges.mistakes(levels)) else sweeps.starts(levels):
-        if one is not None and not sweeps.has_grid(one) and not ranges.find(one):
-            try:
-                Hierarchy(one)
-            except ValueError as error:
-                yield ("config", "hierarchy"), str(error)
 
 
 def _algorithm_mistakes(run: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -129,8 +125,40 @@ def _algorithm_mistakes(run: Any, config: Any) -> Iterator[tuple[tuple[Any, ...]
             yield ("config", key), misfit
 
 
+def _mistakes_in_game(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Yields what does not fit a game of this package: its settings, and who leads whom in it.
+
+    The settings have no other mistakes. What a sweep changes is checked in `resolve`, and so is anybody's own game,
+    which may take its time to be made.
+    """
+    from rllib_biac.envs import game_ids, make
+
+    config = settings.get("config")
+    if not isinstance(config, dict):
+        return
+    env, levels, given = settings.get("env", config.get("env")), config.get("hierarchy"), config.get("env_config") or {}
+    partners = config.get("partners") or {}
+    swept = any(sweeps.has_grid(tree) or ranges.find(tree) for tree in (levels, given, partners))
+    if env not in game_ids() or swept or not isinstance(partners, dict):
+        return
+    try:
+        game = make(env, **given)
+    except (TypeError, ValueError) as error:
+        named = [key for key in given if re.search(rf"\b{re.escape(str(key))}\b", str(error))]
+        yield ("config", "env_config", *named[:1]), str(error)
+        return
+    agents = [agent for agent in game.possible_agents if agent not in partners]
+    if levels is None:
+        yield (), f"no hierarchy: write e.g. hierarchy: {[[agent] for agent in agents]}, top level first."
+        return
+    try:
+        Hierarchy(levels).check_against(agents)
+    except ValueError as error:
+        yield ("config", "hierarchy"), str(error)
+
+
 def _misfit(value: Any, hint: Any) -> str | None:
-    """Returns what is wrong with the kind of a value, by all that a sweep may give it; None if nothing is."""
+    """Returns why a value, or one that a sweep may give, is not of the kind that a setting takes; None if it is."""
     for one in () if list(ranges.mistakes(value)) else sweeps.starts(value):
         if (isinstance(one, str) and ":" in one) or sweeps.has_grid(one) or ranges.find(one):
             continue  # the name of an object, which would have to be imported, or swept further inside

@@ -15,7 +15,8 @@ from rllib_biac.experiments.resolve import Experiment
 
 @pytest.fixture
 def rllib(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs `rllib` with these arguments. `BiAC` and `IDQN` are stubs."""
+    """Runs `rllib` with these arguments. `BiAC` and `IDQN` are stubs, which play no games."""
+    monkeypatch.setattr("rllib_biac.experiments.checks._mistakes_in_game", lambda settings: ())
     stub = "tests.experiments.stub:StubAlgorithm"
     monkeypatch.setattr("rllib_biac.rllib.registry.ALGORITHMS", {"BiAC": stub, "IDQN": stub})
     return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
