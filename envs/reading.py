@@ -87,6 +87,7 @@ class SpaceReader:
         return array if array.dtype == self._dtype else array.astype(self._dtype)
 
     def new_buffer(self, num_games: int) -> np.ndarray:
+        """Returns zeros to read N observations into, (N, *shape) in the dtype they are read as."""
         return np.zeros((num_games, *(self.space.shape or ())), self._dtype)
 
 

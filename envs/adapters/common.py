@@ -57,6 +57,7 @@ class Adapter(ParallelEnv):
 
     @property
     def unwrapped(self) -> Any:
+        """The game inside of all wrappers, as its author wrote it."""
         return getattr(self.env, "unwrapped", self.env)
 
     def observation_space(self, agent: Any) -> gym.Space:

@@ -320,6 +320,9 @@ class BatchedMerge(BatchedGame):
         Args:
             mask: which games.
             starts: their exact starts, (mask.sum(), 4), columns as `rules.START_NAMES`, instead of drawn ones.
+
+        Raises:
+            ValueError: if there are more or fewer starts than games.
         """
         games = np.arange(self.num_games) if mask is None else np.flatnonzero(mask)
         if starts is None:
@@ -381,7 +384,11 @@ class BatchedMerge(BatchedGame):
         return self._cars
 
     def restore(self, cars: Cars) -> None:
-        """Puts the games where `cars`, of N games, stand."""
+        """Puts the games where `cars` stand.
+
+        Raises:
+            ValueError: if these are not of N games.
+        """
         if len(cars) != self.num_games:
             raise ValueError(f"a snapshot of {len(cars)} games cannot be restored into {self.num_games}.")
         self._cars = cars

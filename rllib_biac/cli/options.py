@@ -109,17 +109,20 @@ class TrainGroup(click.Group):
 
 
 def complete_examples(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Returns the packaged examples that begin so; where a file may be named, files as well."""
     files = [] if param.name == "name" else [CompletionItem(incomplete, type="file")]
     return [CompletionItem(name) for name in reading.examples() if name.startswith(incomplete)] + files
 
 
 def complete_games(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Returns the ids of games that begin so."""
     from rllib_biac.envs import game_ids
 
     return [name for name in game_ids() if name.startswith(incomplete)]
 
 
 def complete_algorithms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Returns the algorithms whose names begin so, in either case."""
     from rllib_biac.rllib.registry import ALGORITHMS
 
     return [name for name in ALGORITHMS if name.lower().startswith(incomplete.lower())]
@@ -161,6 +164,7 @@ _OVERRIDES: tuple[Callable[[Any], Any], ...] = (
 
 
 def overridable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the flags that replace what an experiment file says."""
     for option in reversed(_OVERRIDES):
         command = option(command)
     return command

@@ -41,7 +41,11 @@ def game_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming(env: Game) -> Iterator[None]:
-    """Puts the game's name before its errors: they are read far from where it is played."""
+    """Puts the game's name before its errors: they are read far from where it is played.
+
+    Raises:
+        GameError: with that name.
+    """
     try:
         yield
     except GameError as error:
@@ -86,7 +90,12 @@ def make_games(
 
 
 def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
-    """Makes one game; arguments as for `make_games`."""
+    """Makes one game; arguments as for `make_games`.
+
+    Raises:
+        GameError: if the game's constructor raises.
+        ValueError: if there is no such game, or it is of no make that is known.
+    """
     if isinstance(env, GameWithPartners | GameWithHistory):
         return make_one(env.env, kwargs)
     if isinstance(env, str):
@@ -103,7 +112,11 @@ def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
 def make_copies(
     env: Game, num_games: int, rng: np.random.Generator, kwargs: Mapping[str, Any], look: Look | None = None
 ) -> ParallelEnvBatch | WithPartners | WithHistory:
-    """Makes N copies of a game, stepped one after the other: the plain form of `make_games`. They are its `copies`."""
+    """Makes N copies of a game, stepped one after the other: the plain form of `make_games`; arguments as there.
+
+    Returns:
+        The games; the copies are their `copies`.
+    """
     if isinstance(env, GameWithHistory):
         return WithHistory(make_copies(env.env, num_games, rng, kwargs, look), env.length, env.source)
     if isinstance(env, GameWithPartners):

@@ -292,7 +292,15 @@ class Settings:
                 raise ValueError(f"{has}: it needs finite bounds, low < high.")
 
     def refuse_cuts(self, spec: Any, what: str) -> None:
-        """Refuses a game in which agents are truncated alone, naming what cannot learn from it."""
+        """Refuses a game in which agents are truncated alone.
+
+        Args:
+            spec: a `TeamSpec`.
+            what: cannot learn from it, for the message.
+
+        Raises:
+            ValueError: if the game does that.
+        """
         if spec.look is not None and spec.look.cuts:
             raise ValueError(
                 f"in this game an agent is truncated while others go on, from which {what} does not learn: let the "
@@ -311,17 +319,30 @@ class Settings:
     def check_number(
         self, key: str, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False
     ) -> None:
-        """Refuses a setting that is no number from `low` (itself excluded if `above`) to `high`."""
+        """Holds a setting against its bounds; arguments and errors as for the function of this name."""
         check_number(key, getattr(self, key), low, high, above=above, whole=whole)
 
     def check_choice(self, key: str, options: tuple[Any, ...]) -> None:
-        """Refuses a setting that is none of the options."""
+        """Refuses a setting that is none of the options.
+
+        Raises:
+            ValueError: naming the setting, its value and the options.
+        """
         if (value := getattr(self, key)) not in options:
             raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, options))}.")
 
     @staticmethod
     def check_schedule(key: str, schedule: Any, low: float, high: float) -> None:
-        """Refuses what is neither a number nor a schedule, or leaves [low, high]."""
+        """Refuses what is neither a number nor a schedule, or leaves [low, high].
+
+        Args:
+            key: the setting, for the message.
+            schedule: a number, or [[env step, value], ...] with steps that rise from 0.
+            low, high: the bounds of all values.
+
+        Raises:
+            ValueError: naming the setting and what is wrong with it.
+        """
         points = [[0, schedule]] if isinstance(schedule, int | float) else schedule
         try:
             steps, values = [step for step, _ in points], [value for _, value in points]
@@ -377,7 +398,14 @@ class Settings:
 def check_number(
     key: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False
 ) -> None:
-    """Refuses a value that is no number from `low` (itself excluded if `above`) to `high`.
+    """Refuses a value that is no number within its bounds.
+
+    Args:
+        key: the setting, for the message.
+        value: what it is set to.
+        low, high: the bounds, `high` included.
+        above: whether `low` itself is out.
+        whole: whether the number is a whole one.
 
     Raises:
         ValueError: naming the key, its value and the bounds.

@@ -370,7 +370,16 @@ class Team(nn.Module):
         return None
 
     def joint_coin(self, state: torch.Tensor, epsilon: float, generator: torch.Generator | None) -> Any:
-        """Returns who explores, (batch,) bool, where that is decided for all agents at once; else None."""
+        """Decides who explores, where that is decided for all agents at once.
+
+        Args:
+            state: (batch, *state shape).
+            epsilon: the probability, in [0, 1].
+            generator: draws it.
+
+        Returns:
+            (batch,) bool; None where each agent explores by itself, or nobody does.
+        """
         if epsilon <= 0.0 or self.settings.exploration != "joint":
             return None
         return torch.rand(len(state), generator=generator, device=state.device) < epsilon

@@ -52,7 +52,16 @@ def as_rows(batch: MultiAgentBatch, agents: tuple[str, ...]) -> dict[Hashable, n
 
 
 def shares_of_minibatches(rows: JointTransitions, num_minibatches: int, num_learners: int) -> list[JointTransitions]:
-    """Splits minibatches that lie one after the other among learners: each gets an equal part of every one."""
+    """Splits minibatches among learners: each gets an equal part of every one.
+
+    Args:
+        rows: the minibatches, one after the other, of equal sizes that `num_learners` divides.
+        num_minibatches: K.
+        num_learners: L.
+
+    Returns:
+        The rows of each learner, L parts of K shares one after the other.
+    """
     if num_learners == 1:
         return [rows]
     columns = {

@@ -114,7 +114,17 @@ class LevelsLosses(VectorLosses):
 def expectation_loss(
     logits: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None, entropy_coeff: float
 ) -> torch.Tensor:
-    """Returns minus E_{a ~ pi}[Q(a)] plus the entropy bonus, exact: logits, q (batch, |A_i|) -> scalar."""
+    """Returns minus (E_{a ~ pi}[Q(a)] plus the entropy bonus), exact, the mean over rows.
+
+    Args:
+        logits: of pi, (batch, |A_i|).
+        q: what each action is worth, normalised, (batch, |A_i|).
+        mask: (batch, |A_i|) bool, allowed actions; None allows all.
+        entropy_coeff: weight of the entropy, at least 0.
+
+    Returns:
+        (), to be minimised.
+    """
     log_pi = restrict(logits, mask).log_softmax(1)
     pi = log_pi.exp()
     log_pi = log_pi.masked_fill(pi == 0.0, 0.0)  # where 0 · log 0 counts as 0

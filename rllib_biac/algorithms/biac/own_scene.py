@@ -42,6 +42,7 @@ class Commitment:
         return self.known * (action == self.action).all(1, keepdim=True)
 
     def repeated(self, times: int) -> Commitment:
+        """Returns the commitment with each row so many times in turn."""
         return Commitment(repeated(self.known, times), repeated(self.seen, times), repeated(self.action, times))
 
 
@@ -64,6 +65,7 @@ class Scene:
     trembles: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def repeated(self, times: int) -> Scene:
+        """Returns the scene with each row so many times in turn."""
         return Scene(
             repeated(self.state, times),
             repeated_each(self.x, times),
@@ -124,5 +126,5 @@ def repeated(rows: torch.Tensor, times: int) -> torch.Tensor:
 
 
 def repeated_each(columns: Mapping[str, torch.Tensor], times: int) -> dict[str, torch.Tensor]:
-    """Does that to every column."""
+    """Returns columns, name -> (rows, ...), each as `repeated` returns it."""
     return {name: repeated(column, times) for name, column in columns.items()}
