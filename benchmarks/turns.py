@@ -2,12 +2,13 @@
 
 How to run:
     python benchmarks/turns.py                                   # three games, two algorithms, five seeds each
-    python benchmarks/turns.py --games tictactoe --seeds 1 --steps 20000 --out /tmp
+    python benchmarks/turns.py --games tictactoe --seeds 1 --out /tmp
 
 Tic-tac-toe and connect four (PettingZoo's, in turns, masks say what is free) are trained by self-play of a hierarchy in
-which the first mover leads, and by IDQN. Then each side in turn plays greedily against a partner that plays at random;
-random play against random play is the measure. In knights, archers, zombies agents die. Nobody plays against them, so
-learned play is compared with random play from the same starts: the sum of all returns, one per zombie.
+which the first mover leads, and by IDQN, by default settings and without Ray. Then each side in turn plays greedily
+against a partner that plays at random; random play against random play is the measure. In knights, archers, zombies
+agents die. Nobody plays against them, so learned play is compared with random play from the same starts: the sum of all
+returns, one per zombie.
 
 It needs pymunk for the knights (`pip install pymunk`). Raw results go to `--out`; what is in it is not computed again.
 
@@ -23,7 +24,6 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ |= {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,26 @@ import numpy as np
 from scipy import stats
 from studies import RESULTS, Row, made_with, markdown, run_all
 
-# Game -> how it is made, who leads, and whether the sides are against each other.
+# Game -> how it is made, who leads, whether the sides are against each other, and env steps of a run.
 GAMES: dict[str, dict[str, Any]] = {
     "tictactoe": {
         "env": "pettingzoo.classic.tictactoe_v3:env",
         "hierarchy": [["player_1"], ["player_2"]],
         "opposed": True,
+        "steps": 40_000,
     },
     "connect_four": {
         "env": "pettingzoo.classic.connect_four_v3:env",
         "hierarchy": [["player_0"], ["player_1"]],
         "opposed": True,
+        "steps": 40_000,
     },
     "knights_archers_zombies": {
         "env": "pettingzoo.butterfly.knights_archers_zombies_v11:parallel_env",
         "env_config": {"max_cycles": 300},
         "hierarchy": [["archer_0"], ["archer_1", "knight_0", "knight_1"]],
         "opposed": False,
+        "steps": 10_000,
     },
 }
 ALGORITHMS = ("BiAC", "IDQN")
@@ -57,43 +60,29 @@ def learn(game: str, algorithm: str, seed: int, steps: int, episodes: int) -> Ro
     """Trains once, then plays each side against random play. Returns the returns of every episode."""
     from public_games.playing import returns
 
-    from rllib_biac.rllib.config_keys import build
-    from rllib_biac.rllib.reading import read_trained
-    from rllib_biac.rllib.registry import config_class
+    from rllib_biac.algorithms.biac import BiAC
+    from rllib_biac.algorithms.dqn import IDQN
+    from rllib_biac.evaluation.trained import Trained
+    from rllib_biac.learning.hierarchy import Hierarchy
+    from rllib_biac.learning.run import Run
 
     what = GAMES[game]
     everybody = [agent for level in what["hierarchy"] for agent in level]
-    settings = {
-        "hierarchy": what["hierarchy"] if algorithm == "BiAC" else [everybody],
-        "state": "observations",
-        "env_config": what.get("env_config", {}),
-        "seed": seed,
-        "gamma": 0.99,
-        "lr": [[0, 0.001], [steps // 2, 0.001], [steps, 0.0001]],
-        "model_config": {"fcnet_hiddens": [128, 128], "fcnet_activation": "relu"},
-        "epsilon": [[0, 1.0], [steps // 2, 0.1]],
-        "replay_buffer_config": {"capacity": steps},
-        "store_buffer_in_checkpoints": False,
-        "min_sample_timesteps_per_iteration": 2000,
-    }
-    config = build(config_class(algorithm), settings).environment(what["env"]).debugging(log_sys_usage=False)
-    algo = config.build_algo()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            while algo.train()["num_env_steps_sampled_lifetime"] < steps:
-                pass
-            algo.save_to_path(folder)
-        finally:
-            algo.stop()
-        trained = read_trained(folder)
-    look = trained.team.spec.look
+    chosen = {"BiAC": BiAC, "IDQN": IDQN}[algorithm]
+    hierarchy = Hierarchy(what["hierarchy"] if algorithm == "BiAC" else [everybody])
+    settings = chosen.settings(state="observations")
+    settings.check(hierarchy)
+    game_of = (what["env"], what.get("env_config", {}))
+    run = Run(chosen, game_of[0], hierarchy, settings, seed=seed, env_config=game_of[1]).train(steps)
+    trained = Trained(run.team, *game_of)
     sides = [[agent] for agent in everybody] if what["opposed"] else [everybody]
-    common = (what["env"], settings["env_config"], "observations")
     row: Row = {}
     for side in sides:
         for who, player in (("learned", trained), ("random", None)):
-            row["+".join(side), who] = returns(*common, side, player, None, episodes, 10_000 + seed, look)[0].tolist()
-    return {f"{side} {who}": value for (side, who), value in row.items()}
+            common = (*game_of, settings.state, side)
+            played, _ = returns(*common, player, None, episodes, 10_000 + seed, run.team.spec.look)
+            row["+".join(side) + f" {who}"] = played.tolist()
+    return row
 
 
 def share(hits: np.ndarray) -> str:
@@ -114,26 +103,32 @@ def page(runs: list[Row], rows: list[Row]) -> str:
             own = [row for run, row in pairs if (run["game"], run["algorithm"]) == these]
             if not own:
                 continue
+            named = [game, algorithm, f"{len(own)} × {own[0]['steps']:,}"]
             for side in sorted({key.rsplit(" ", 1)[0] for key in own[0] if key.endswith(" learned")}):
                 learned = np.array([row[f"{side} learned"] for row in own])
                 by_chance = np.array([row[f"{side} random"] for row in own])
                 if what["opposed"]:
                     shares = [share(learned.ravel() > 0), share(learned.ravel() == 0), share(by_chance.ravel() > 0)]
                     by_seed = " ".join(f"{value:.2f}" for value in (learned > 0).mean(1))
-                    won.append([game, algorithm, side, *shares, by_seed])
+                    won.append([*named, side, *shares, by_seed])
                 else:
                     mean, low, high = interval(learned - by_chance, np.random.default_rng(0))
                     means = [f"{learned.mean():.2f}", f"{by_chance.mean():.2f}"]
-                    lived.append([game, algorithm, *means, f"{mean:+.2f} [{low:.2f}, {high:.2f}]"])
+                    lived.append([*named, *means, f"{mean:+.2f} [{low:.2f}, {high:.2f}]"])
     return "\n".join(
         [
             "# Games in turns, and a game in which agents die",
             "",
-            f"{runs[0]['steps']:,} env steps, {runs[0]['episodes']} episodes of each side and seed.",
+            f"Default settings, {runs[0]['episodes']} episodes of each side and seed.",
             "",
-            markdown(["game", "algorithm", "side", "won", "drawn", "random play wins", "won, by seed"], won),
+            markdown(
+                ["game", "algorithm", "seeds × env steps", "side", "won", "drawn", "random play wins", "won, by seed"],
+                won,
+            ),
             "",
-            markdown(["game", "algorithm", "return of all", "of random play", "difference"], lived),
+            markdown(
+                ["game", "algorithm", "seeds × env steps", "return of all", "of random play", "difference"], lived
+            ),
             "",
             *made_with("rllib_biac", "pettingzoo", "torch"),
             "",
@@ -146,13 +141,19 @@ def main() -> None:
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=GAMES)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100_000, help="env steps of each run (default: 100,000)")
+    parser.add_argument("--steps", type=int, help="env steps of each run (default: the game's own number)")
     parser.add_argument("--episodes", type=int, default=200, help="of each side against random play (default: 200)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of turns.jsonl and turns.md")
     parser.add_argument("--cpus", type=int, default=None, help="runs at once (default: all cores)")
     options = parser.parse_args()
     runs: list[Row] = [
-        {"game": game, "algorithm": algorithm, "seed": seed, "steps": options.steps, "episodes": options.episodes}
+        {
+            "game": game,
+            "algorithm": algorithm,
+            "seed": seed,
+            "steps": options.steps or GAMES[game]["steps"],
+            "episodes": options.episodes,
+        }
         for game in options.games
         for algorithm in options.algorithms
         for seed in range(options.seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import click
@@ -35,6 +36,8 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     said.append(("state", f"{_shape(spec.state_space)} numbers, {_STATES[config.state]}"))
     if config.history > 1:
         said.append(("history", f"the last {config.history} observations and states side by side, counted above"))
+    if told := _scales(config, found):
+        said.append(("scales", told))
     forbidden = spec.masked if look is None else look.masks
     said.append(("masks", "some actions are forbidden at times" if forbidden else "all actions always are allowed"))
     if look is not None:
@@ -57,6 +60,26 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     play, learn = found.steps_per_second
     said.append(("speed", f"about {play:,.0f} steps per second of play, {learn:,.0f} with learning, in one process"))
     return said
+
+
+# Of numbers that vary by less than a third, or by more than three times, of 1 networks see too little, or too much.
+_LOW, _HIGH = 1 / 3, 3.0
+
+
+def _scales(config: Any, found: Understood) -> str:
+    if found.spreads is None or config.normalize_observations or len(found.spec.state_space.shape or ()) > 1:
+        return ""
+    low, high = found.spreads
+    if low >= _LOW and high <= _HIGH:
+        return ""
+    try:
+        dataclasses.replace(found.spec.settings, normalize_observations=True).check(found.spec.hierarchy)
+    except ValueError:  # tables hold states as they are
+        return ""
+    return (
+        f"numbers of the state vary by {low:.2g} to {high:.2g} in random play (standard deviations); with "
+        "normalize_observations: true all of them vary by 1, which often learns faster"
+    )
 
 
 _STATES = {"env": "the game's own state()", "observations": "all agents' observations side by side"}

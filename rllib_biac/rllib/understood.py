@@ -17,6 +17,7 @@ from rllib_biac.learning.memory import Memory, memory_of
 from rllib_biac.learning.replay import JointReplayBuffer
 from rllib_biac.learning.sampler import Sampler
 from rllib_biac.learning.team import Team, TeamSpec
+from rllib_biac.learning.transitions import STATE
 
 _STEPS_TRIED, _UPDATES_TRIED = 200, 5
 
@@ -33,6 +34,8 @@ class Understood:
         joint_actions: how many there are; None where an action is continuous.
         memory: what training takes.
         steps_per_second: (playing alone, playing and learning), on this machine, by one process.
+        spreads: the smallest and the largest standard deviation of a number of the state, in those steps. Numbers that
+            never differ, or are 0 or 1, do not count; None where no other is left.
     """
 
     spec: TeamSpec
@@ -42,6 +45,7 @@ class Understood:
     joint_actions: int | None
     memory: Memory
     steps_per_second: tuple[float, float]
+    spreads: tuple[float, float] | None
 
 
 def understand(config: Any) -> Understood:
@@ -65,7 +69,7 @@ def understand(config: Any) -> Understood:
         spec = sampler.state.team_spec(config.checked_hierarchy(), settings)
         team = sampler.team = config.algorithm.build_team(spec, seed=0)
         torch.set_num_threads(1)  # as in a trial's process
-        speed = _speed(config, sampler, team)
+        speed, states = _speed(config, sampler, team)
     finally:
         torch.set_num_threads(threads)
         games.close()
@@ -82,11 +86,23 @@ def understand(config: Any) -> Understood:
         joint_actions=int(np.prod(sizes, dtype=object)) if discrete else None,
         memory=memory_of(spec, type(team)),
         steps_per_second=speed,
+        spreads=spreads_of(states),
     )
 
 
-def _speed(config: Any, sampler: Sampler, team: Team) -> tuple[float, float]:
-    """Returns env steps per second: playing alone, and with the updates that they call for."""
+def spreads_of(states: np.ndarray) -> tuple[float, float] | None:
+    """Returns the smallest and the largest standard deviation of a number of (rows, *state shape).
+
+    Numbers that never differ, or are 0 or 1, do not count; None where no other is left.
+    """
+    numbers = states.reshape(len(states), -1).astype(np.float64)
+    found = numbers.std(0)[((numbers != 0.0) & (numbers != 1.0)).any(0)]
+    found = found[found > 0.0]
+    return (float(found.min()), float(found.max())) if len(found) else None
+
+
+def _speed(config: Any, sampler: Sampler, team: Team) -> tuple[tuple[float, float], np.ndarray]:
+    """Returns env steps per second: playing alone, and with the updates that they call for; and the states met."""
     size = config.train_batch_size_per_learner
     sampler.sample(sampler.num_games)  # the first call is slower than all others
     begin = time.perf_counter()
@@ -103,4 +119,4 @@ def _speed(config: Any, sampler: Sampler, team: Team) -> tuple[float, float]:
     trainer.train(many, minibatch_size=size, env_steps=0, report=False)
     update = (time.perf_counter() - begin) / _UPDATES_TRIED
     updates_per_step = (config.training_intensity or size) / size
-    return 1.0 / step, 1.0 / (step + updates_per_step * update)
+    return (1.0 / step, 1.0 / (step + updates_per_step * update)), rows.columns[STATE]

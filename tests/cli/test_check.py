@@ -1,11 +1,13 @@
 """`rllib check` says what a file is understood to mean, and refuses what cannot be trained."""
 
+import numpy as np
 import pytest
 
-from rllib_biac import BiACConfig, IDQNConfig
+from rllib_biac import BiACConfig, BiLevelQConfig, IDQNConfig
 from rllib_biac.cli.check import lines
-from rllib_biac.rllib.understood import understand
+from rllib_biac.rllib.understood import spreads_of, understand
 from tests import foreign
+from tests.games import Probe
 
 
 def said(config):
@@ -29,6 +31,39 @@ def test_what_is_said_of_a_history():
     text, plain = said(config), said(config.copy().environment("escape_v0", history=1))
     assert text["history"] == ["the last 3 observations and states side by side, counted above"]
     assert "history" not in plain and text["state"] != plain["state"]
+
+
+class Scales(Probe):
+    """What is seen is of size 1 and of size `size`."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def state(self):
+        return self.rng.standard_normal(2).astype(np.float32).clip(-2, 2) * np.array([1.0, self.size], np.float32)
+
+
+@pytest.mark.parametrize(("size", "said_of"), [(1.0, False), (0.2, True), (5.0, True)])
+def test_scales_that_differ_much_are_said_with_what_to_write(size, said_of):
+    config = BiACConfig().environment(lambda: Scales(size)).hierarchy([["one"], ["two"]])
+    text = said(config)
+    assert ("scales" in text) is said_of
+    if said_of:
+        assert "normalize_observations: true" in text["scales"][0]
+        assert "scales" not in said(config.copy(copy_frozen=False).training(normalize_observations=True))
+
+
+def test_tables_are_not_told_to_normalise():
+    config = BiLevelQConfig().environment(lambda: Scales(5.0)).hierarchy([["one"], ["two"]])
+    assert "scales" not in said(config)
+
+
+def test_whether_something_is_there_has_no_scale():
+    rare = np.zeros((100, 2))
+    rare[0] = 1.0
+    assert spreads_of(rare) is None
+    assert spreads_of(np.array([[0.0, 3.0, 2.0], [1.0, 3.0, 4.0]])) == (1.0, 1.0)  # the second never differs
 
 
 def test_peers_have_no_leader():
