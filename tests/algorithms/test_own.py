@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac.own_losses import MOST_TRIED, OwnLosses
 from rllib_biac.algorithms.biac.own_scene import Scene
 from rllib_biac.envs.signalling import SignallingGame
 from rllib_biac.envs.signalling_v0 import tables
@@ -84,6 +85,21 @@ def test_what_is_met_has_the_frequencies_of_the_game():
         asked = (news.does(torch.eye(3)[:1])[:, 0] > 0) & (news.seen[:, 2] > 0)  # that the third state does the same
         counts += (scene.state * (weights * asked).unsqueeze(1)).sum(0)
     torch.testing.assert_close(counts / counts.sum(), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0.0)
+
+
+def test_where_there_are_many_actions_fewer_rows_tell_of_each(monkeypatch):
+    """An update tries no more actions than `MOST_TRIED` in all, whatever their number; critics learn from all rows."""
+    payoffs = np.arange(2.0 * 3 * 64).reshape(2, 3, 64)
+    run = Run(BiAC, "matrix_game_v0", PAIR, env_config={"payoffs": payoffs}, information="own").train(100)
+    seen = {}
+    plain = OwnLosses.actor_loss
+    monkeypatch.setattr(
+        OwnLosses, "actor_loss", lambda self, agent, here: seen.update({agent: here}) or plain(self, agent, here)
+    )
+    rows = run.replay.sample(256).columns
+    run.trainer.train(rows, minibatch_size=256)
+    assert len(seen["player_0"].state) == 256  # 3 actions
+    assert len(seen["player_1"].state) == len(seen["player_1"].x["player_0"]) == MOST_TRIED // 64
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ HEAD_START = 200
 # What an agent's present choice counts more, as a share of what lies between its best and its worst: among equals it is
 # kept.
 INERTIA = 0.025
+# How many actions an update tries in all rows together, about: where there are many, fewer rows tell of each.
+MOST_TRIED = 4096
 # What a row counts in which what is heard is what has been committed to, and one in which it is not.
 HEARD, UNHEARD = 2.0, 0.5
 
@@ -69,7 +71,10 @@ class OwnLosses(VectorLosses):
         )
         for agent in self.agents:
             losses[agent, "qf_loss"] = F.mse_loss(outputs[agent, "critic"].squeeze(1), targets[agent])
-            if self.team[agent].coder.discrete or self.num_updates > HEAD_START:
+            coder = self.team[agent].coder
+            if coder.discrete:
+                losses[agent, "actor_loss"] = self.actor_loss(agent, here.first(max(MOST_TRIED // coder.size, 1)))
+            elif self.num_updates > HEAD_START:
                 losses[agent, "actor_loss"] = self.actor_loss(agent, here)
         return losses
 

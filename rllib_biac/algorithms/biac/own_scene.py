@@ -74,6 +74,11 @@ class Scene:
             {agent: (repeated(who, times), repeated(what, times)) for agent, (who, what) in self.trembles.items()},
         )
 
+    def first(self, count: int) -> Scene:
+        """Returns the first so many rows of one in which nobody has committed or trembles."""
+        x = {agent: own[:count] for agent, own in self.x.items()}
+        return Scene(self.state[:count], x, {agent: mask[:count] for agent, mask in self.masks.items()})
+
     def told(self, agent: str, seen: torch.Tensor, action: torch.Tensor) -> Scene:
         """Returns the scene in which an agent also commits: to that action, whoever sees that."""
         own = Commitment(torch.ones_like(seen[:, :1]), seen, action)
