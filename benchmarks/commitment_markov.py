@@ -33,7 +33,7 @@ from rllib_biac.learning.run import Run
 
 RAW = RESULTS / "commitment_markov.jsonl"
 LEVELS = Hierarchy((("player_0",), ("player_1",)))
-GAMMA, HORIZON, STEPS, PLAYED = 0.9, 40, 20_000, 2_560
+GAMMA, HORIZON, STEPS, PLAYED = 0.9, 40, 200_000, 2_560
 GAIN = 0.1  # of the range, over every feedback SE
 LOOK = 2_000  # policies that the worst commitment is looked for among
 
@@ -85,11 +85,13 @@ def learn(row: dict[str, Any], mixed: bool) -> dict[str, Any]:
         choose_steps=PLAYED,
         lr=[[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]],
         train_batch_size_per_learner=256,
+        training_intensity=2.0,
     )
     settings.check(LEVELS)
     config = {"rewards": rewards, "transitions": transitions, "horizon": HORIZON}
     begin = time.process_time()
-    run = Run(CommitmentDQN, "markov_game_v0", LEVELS, settings, seed=row["number"], env_config=config).train(STEPS)
+    run = Run(CommitmentDQN, "markov_game_v0", LEVELS, settings, seed=row["number"], num_games=100, env_config=config)
+    run.train(STEPS)
     z = run.team.commitment(torch.eye(game.num_states)).double()
     policy = (z / z.sum(1, keepdim=True)).numpy()
     found = secured(game, policy, announced=False)

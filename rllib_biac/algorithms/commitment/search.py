@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-_WIDTHS = (0.3, 0.1, 0.03, 0.01)  # how far around the best the rounds of a search look
-_KEPT = 64
+_ROUNDS, _KEPT, _EACH = 12, 16, 32  # of a search: rounds, the best of each, and what is tried around each of them
 
 
 def draw(
@@ -66,6 +65,25 @@ def near(
     return (1 - step) * best + step * drawn
 
 
+def around(
+    best: torch.Tensor, drawn: torch.Tensor, *, mixed: bool, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Moves commitments towards others, in one state or in some, a long way or a short one: as `near` takes them.
+
+    At the best mixed ones the follower is often indifferent in several states, and only moves of few states keep to
+    all these edges.
+    """
+    count, states = drawn.shape[:2]
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, device=drawn.device)
+
+    one = torch.randint(states, (count, 1), generator=generator, device=drawn.device)
+    moved = (one == torch.arange(states, device=drawn.device)) | ((rand(count, 1) < 0.5) & (rand(count, states) < 0.5))
+    share = 10.0 ** (-3.0 * rand(count, 1)) if mixed else 1.0
+    return best + (share * moved)[..., None] * (drawn - best)
+
+
 def search(
     score: Callable[[torch.Tensor], torch.Tensor],
     first: torch.Tensor,
@@ -74,7 +92,7 @@ def search(
     mixed: bool,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Looks for the commitments of the highest score: many at first, then ever nearer to the best.
+    """Looks for the commitments of the highest score: many at first, then around the best.
 
     Args:
         score: (n, |S|, |A_1|) -> (n,).
@@ -84,14 +102,12 @@ def search(
         generator: draws what is tried.
 
     Returns:
-        (at most 64, |S|, |A_1|), best first.
+        (at most 16, |S|, |A_1|), best first.
     """
-    tried = first
-    for width in (*_WIDTHS, None):
-        scores = score(tried)
-        kept = tried[scores.topk(min(_KEPT, len(tried))).indices]
-        if width is None:
-            break
-        many = kept.repeat_interleave(8, 0)
-        tried = torch.cat([kept, near(many, again(len(many)), width, mixed=mixed, generator=generator)])
-    return kept
+    tried, scores = first, score(first)
+    for _ in range(_ROUNDS):
+        best = scores.topk(min(_KEPT, len(tried))).indices
+        many = tried[best].repeat_interleave(_EACH, 0)
+        new = around(many, again(len(many)), mixed=mixed, generator=generator)
+        tried, scores = torch.cat([tried[best], new]), torch.cat([scores[best], score(new)])
+    return tried[scores.topk(min(_KEPT, len(tried))).indices]

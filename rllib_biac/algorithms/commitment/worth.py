@@ -79,7 +79,7 @@ def _answered(
 
 @torch.no_grad()
 def candidates(team: CommitmentTeam, generator: torch.Generator | None, judge: Judge | None = None) -> torch.Tensor:
-    """Searches for the best commitments: (at most 64, |S|, |A_1|), best first.
+    """Searches for the best commitments: (at most 16, |S|, |A_1|), best first.
 
     J(z) counts in full where the follower prefers its answer by `answer_margin`. Nearer to where it turns away it
     falls, in proportion, to the worst that commitments are worth.
