@@ -26,18 +26,25 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.envs import entry_deterrence_v0
 from rllib_biac.envs.matrix_game import ESCAPE, MAINTAIN
-from rllib_biac.equilibria import MarkovGame, Secured, backward_induction, mixed_commitment, secured
+from rllib_biac.equilibria import MarkovGame, Secured, backward_induction, best_commitment, mixed_commitment, secured
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.run import Run
 
 RAW = RESULTS / "commitment.jsonl"
 LEVELS = Hierarchy((("player_0",), ("player_1",)))
-HORIZON = 150  # steps of the three-state game, over which returns are published undiscounted
+# Steps over which returns are published undiscounted.
+HORIZONS = {"three_state": 150, "prisoners_dilemma": 10}
 RANDOM = 200  # matrix games
-WIDER = 2.0  # `answer_margin` in games of one or two states; in the three-state game it is the default, 1
 A, B, C = 0, 1, 2
-FEW = 4_000  # env steps in games of one or two states
-PLAYED = {True: 9_600, False: 640}  # of all env steps, those that are played to choose: in the three-state game, else
+FEW, MANY = 4_000, 20_000  # env steps in games of one or two states, and of three
+PLAYED = {True: 9_600, False: 640}  # of all env steps, those that are played to choose: in games with `HORIZONS`, else
+# Of the mixed three-state game at R = 2: what is changed, by name.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "critics, not counts": {"counted": False, "training_intensity": 64.0},
+    "the last search, no choice": {"choose_after": None},
+    "64 candidates": {"num_candidates": 64},
+    "no margin": {"answer_margin": 0.0},
+}
 
 
 def three_state(reward: float) -> MarkovGame:
@@ -51,6 +58,20 @@ def three_state(reward: float) -> MarkovGame:
     return MarkovGame(rewards, transitions, 0.99)
 
 
+def prisoners_dilemma() -> MarkovGame:
+    """Returns the repeated prisoner's dilemma to players who remember one step.
+
+    Its states are the start and what both did last; they cooperate (0) or defect (1).
+    """
+    payoffs = np.array([[3.0, 1.0], [4.0, 2.0]])
+    rewards = np.broadcast_to(np.stack([payoffs, payoffs.T])[:, None], (2, 5, 2, 2))
+    transitions = np.zeros((5, 2, 2, 5))
+    for one in range(2):
+        for other in range(2):
+            transitions[:, one, other, 1 + 2 * one + other] = 1
+    return MarkovGame(rewards, transitions, 0.99)
+
+
 def random_matrix(seed: int) -> np.ndarray:
     """Returns the payoffs of a 3 x 3 game, independent standard normal."""
     return np.random.default_rng([16, seed]).standard_normal((2, 3, 3))
@@ -59,9 +80,9 @@ def random_matrix(seed: int) -> np.ndarray:
 def game_of(case: dict[str, Any]) -> tuple[MarkovGame, str, dict[str, Any]]:
     """Returns a case's game, its id and its settings."""
     name = case["game"]
-    if name == "three_state":
-        game = three_state(case["R"])
-        tables = {"rewards": game.rewards, "transitions": game.transitions, "horizon": HORIZON}
+    if name in HORIZONS:
+        game = three_state(case["R"]) if name == "three_state" else prisoners_dilemma()
+        tables = {"rewards": game.rewards, "transitions": game.transitions, "horizon": HORIZONS[name]}
         return game, "markov_game_v0", tables
     if name == "entry_deterrence_v0":
         own = entry_deterrence_v0
@@ -83,15 +104,21 @@ def cases(seeds: int) -> list[dict[str, Any]]:
             {"game": "entry_deterrence_v0", "mixed": m, "announced": False, "steps": FEW, "seed": seed} for m in (0, 1)
         ]
         for reward in (1.0, 1.5, 2.0):
-            game = {"game": "three_state", "R": reward, "announced": False, "answer_margin": 1.0, "seed": seed}
-            found += [game | {"mixed": False, "steps": 40_000}, game | {"mixed": True, "steps": 100_000}]
+            game = {"game": "three_state", "R": reward, "announced": False, "steps": MANY, "seed": seed}
+            found += [game | {"mixed": mixed, "changed": ""} for mixed in (False, True)]
+        found += [
+            {"game": "prisoners_dilemma", "mixed": 0, "announced": False, "steps": MANY, "seed": seed},
+        ]
         if seed < 3:
             found += [
                 {"game": "three_state", "R": r, "run": "BiAC", "steps": 40_000, "seed": seed} for r in (1.0, 1.5, 2.0)
             ]
             found += [
-                {"game": g, "run": "BiAC", "steps": FEW, "seed": seed} for g in ("maintain_v0", "entry_deterrence_v0")
+                {"game": g, "run": "BiAC", "steps": FEW, "seed": seed}
+                for g in ("maintain_v0", "entry_deterrence_v0", "prisoners_dilemma")
             ]
+            game = {"game": "three_state", "R": 2.0, "announced": False, "steps": MANY, "seed": seed, "mixed": True}
+            found += [game | {"changed": name} for name in ABLATIONS]
     found += [
         {"game": "random_matrix", "mixed": True, "announced": False, "steps": FEW, "seed": seed}
         for seed in range(RANDOM if seeds > 1 else 2)
@@ -103,18 +130,18 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
     """Trains one run without Ray, and returns its row."""
     game, env, config = game_of(case)
     gamma = game.gamma or 0.99
-    algorithm, steps, long = CommitmentDQN, case["steps"], case["game"] == "three_state"
+    algorithm, steps, horizon = CommitmentDQN, case["steps"], HORIZONS.get(case["game"])
+    long = horizon is not None
     more: dict[str, Any] = {}
     if case["run"] == "BiAC":
         algorithm, learned = BiAC, steps
     else:
         learned = steps - PLAYED[long]
         more |= {"mixed": bool(case["mixed"]), "announced": case["announced"], "max_states": game.num_states}
-        more |= {"choose_after": learned, "choose_steps": PLAYED[long]}
-        more["answer_margin"] = case.get("answer_margin", WIDER)
+        more |= {"choose_after": learned, "choose_steps": PLAYED[long], "train_batch_size_per_learner": 256}
+        more |= {"training_intensity": 4.0} if long else {}
+        more |= ABLATIONS.get(case.get("changed", ""), {})
     more["lr"] = [[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]]
-    if long and case.get("mixed"):
-        more |= {"train_batch_size_per_learner": 128, "training_intensity": 32.0}
     settings = algorithm.settings(gamma=gamma, **more)
     settings.check(LEVELS)
     begin = time.process_time()
@@ -126,21 +153,21 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
         policy = np.eye(game.num_actions[0])[played["player_0"].numpy()]
         row["announced"] = False
         joint = policy, np.eye(game.num_actions[1])[played["player_1"].numpy()]
-        row["played"] = played_return(game, *joint, horizon=HORIZON if long else None)
+        row["played"] = played_return(game, *joint, horizon=horizon)
     else:
         z = run.team.commitment(states).double()
         policy = (z / z.sum(1, keepdim=True)).numpy()
-        row |= {"promised": run.finished["promised"], "chosen_by": run.finished}
+        row |= {"promised": run.finished.get("promised"), "chosen_by": run.finished}
     found = secured(game, policy, announced=row["announced"])
     row |= {"policy": policy.round(4).tolist(), "secured": found.leader_payoff}
-    if long:
-        row["undiscounted"] = published(game, policy, found)
+    if horizon:
+        row["undiscounted"] = published(game, policy, found, horizon)
     return row
 
 
-def published(game: MarkovGame, policy: np.ndarray, found: Secured) -> float:
-    """Returns the leader's undiscounted return over `HORIZON` steps against the exact stationary best response."""
-    return played_return(game, policy, np.eye(game.num_actions[1])[found.response], horizon=HORIZON)
+def published(game: MarkovGame, policy: np.ndarray, found: Secured, horizon: int) -> float:
+    """Returns the leader's undiscounted return over a horizon against the exact stationary best response."""
+    return played_return(game, policy, np.eye(game.num_actions[1])[found.response], horizon=horizon)
 
 
 def played_return(game: MarkovGame, one: np.ndarray, two: np.ndarray, horizon: int | None) -> float:
@@ -160,7 +187,7 @@ def supremum(reward: float, points: int = 2_001) -> tuple[float, float]:
     best = (0.0, -np.inf)
     for p in np.linspace(0, 1, points):
         policy = np.array([[1, 0], [1 - p, p], [1, 0]])
-        value = published(game, policy, secured(game, policy, announced=False))
+        value = published(game, policy, secured(game, policy, announced=False), HORIZONS["three_state"])
         best = max(best, (float(p), value), key=lambda one: one[1])
     return best
 
@@ -177,15 +204,31 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         exact = {True: f"{value:.1f}, p = {p:.3f}", False: "50.0"}
         own = [row for row in rows if row["game"] == "three_state" and row["R"] == reward]
         for mixed in (False, True):
-            for margin in (1.0, WIDER):
-                group = [row for row in own if row.get("mixed") == mixed and row["answer_margin"] == margin]
-                name = f"{'mixed' if mixed else 'pure'}, `answer_margin` {margin:g}"
-                found.append([f"{reward:g}", name, exact[mixed], *summary(group, "undiscounted")])
+            group = [row for row in own if row.get("mixed") == mixed and not row["changed"]]
+            found.append([f"{reward:g}", "mixed" if mixed else "pure", exact[mixed], *summary(group, "undiscounted")])
+        for name in ABLATIONS:
+            if group := [row for row in own if row.get("changed") == name]:
+                found.append([f"{reward:g}", f"mixed, {name}", exact[True], *summary(group, "undiscounted")])
         group = [row for row in own if row["run"] == "BiAC"]
         found.append([f"{reward:g}", "Bi-AC (feedback)", "0.0", *summary(group, "played")])
     head = ["R", "learned", "exact", "median", "worst", "best", "runs", "env steps", "CPU-s", "promised - secured"]
     lines += [*markdown(head, found).splitlines(), ""]
-    lines += ["Games of one or two states, discounted return (`answer_margin` 2):", ""]
+    lines += [
+        "Repeated prisoner's dilemma, whose players remember one step (payoffs 3 and 3, 1 and 4, 2 and 2), gamma 0.99: "
+        "the leader's undiscounted return over 10 steps.",
+        "",
+    ]
+    group = [row for row in rows if row["game"] == "prisoners_dilemma"]
+    dilemma = prisoners_dilemma()
+    best = best_commitment(dilemma, mixed=False).policy
+    value = published(dilemma, best, secured(dilemma, best, announced=False), HORIZONS["prisoners_dilemma"])
+    learned, bi_ac = ([row for row in group if row["run"] == run] for run in ("CommitmentDQN", "BiAC"))
+    found = [
+        ["pure", f"{value:.1f}", *summary(learned, "undiscounted")],
+        ["Bi-AC (feedback)", "20.0", *summary(bi_ac, "played")],
+    ]
+    lines += [*markdown(head[1:], found).splitlines(), ""]
+    lines += ["Games of one or two states, discounted return:", ""]
     found = []
     entry = entry_deterrence_v0
     feedback = backward_induction(MarkovGame(entry.REWARDS, entry.TRANSITIONS, entry.DISCOUNT)).leader_value[0, 0]
@@ -208,9 +251,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     if gaps := [gap(row) for row in own]:
         hits = {most: share(sum(g <= most for g in gaps), len(gaps)) for most in (1, 3)}
         lines += [
-            f"{len(gaps)} random 3 x 3 matrix games (normal payoffs), mixed, unannounced, `answer_margin` {WIDER:g}, "
-            f"against linear programs: gap in % of the range of the leader's payoffs: median {median(gaps):.2f}, worst "
-            f"{max(gaps):.1f}; at most 1%: {hits[1]}; at most 3%: {hits[3]}.",
+            f"{len(gaps)} random 3 x 3 matrix games (normal payoffs), mixed, unannounced, against linear programs: gap "
+            f"in % of the range of the leader's payoffs: median {median(gaps):.2f}, worst {max(gaps):.1f}; at most 1%: "
+            f"{hits[1]}; at most 3%: {hits[3]}.",
             "",
         ]
     return lines
@@ -227,7 +270,7 @@ def summary(rows: list[dict[str, Any]], key: str) -> list[str]:
     if not rows:
         return ["-"] * 7
     values = [row[key] for row in rows]
-    over = [row["promised"] - row["secured"] for row in rows if "promised" in row]
+    over = [row["promised"] - row["secured"] for row in rows if row.get("promised") is not None]
     return [
         *(f"{of(values):.2f}" for of in (median, min, max)),
         str(len(rows)),
@@ -262,10 +305,9 @@ def main() -> None:
         "What learned commitments (`CommitmentDQN`, Eq. 5) secure: the leader's return if the follower best-responds "
         "exactly and breaks ties against the leader. Exact values of mixed commitments are suprema over stationary "
         "policies; no policy attains them. Commitments are made before the start, which is always the same state. "
-        "Bi-AC learns feedback equilibria; its rows say what its own play returns. Promised: what the learned critic "
-        "expects, discounted, less what is secured, median. Env steps include those that were played to choose the "
-        "commitment (`choose_steps`); no figure here is of that play. Defaults and schedules were chosen on other "
-        "seeds, from 1,000 on, but for `tau` and the steps of the three-state game: on its seeds 0 and 1.",
+        "Bi-AC learns feedback equilibria; its rows say what its own play returns. Promised: what counts (or critics) "
+        "expect, discounted, less what is secured, median. Env steps include those that were played to choose the "
+        "commitment (`choose_steps`); no figure here is of that play. Some rows change one setting.",
         "",
         *table(rows),
         *made_with("rllib_biac", "torch", "numpy"),
