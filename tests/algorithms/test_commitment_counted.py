@@ -119,3 +119,31 @@ def test_the_choice_goes_to_the_edge():
     assert run.finished["promised"] == pytest.approx(found.leader_payoff, abs=0.01)
     chosen = run.team.draw(3, None)  # all that is learned from now on is of this one
     assert torch.equal(chosen, run.team.leader.commitment.expand(3, -1, -1))
+
+
+def test_games_that_end_need_no_discount():
+    run = Run(
+        CommitmentDQN,
+        "entry_deterrence_v0",
+        LEADS,
+        gamma=1.0,
+        max_states=2,
+        choose_after=400,
+        choose_steps=160,
+        training_intensity=4.0,
+        model_config=MODEL_DEFAULTS,
+    ).train(700)
+    assert run.finished["promised"] == pytest.approx(4) and run.finished["played"] == pytest.approx(4)
+
+
+def test_what_was_never_tried_is_unknown():
+    """Nobody keeps to a threat that hangs on an answer that nobody has seen."""
+    game = drawn_game(1)
+    run = learner(game, 150)
+    count_exactly(run, game)
+    z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+    _, known = CountedGame(run.team).judge(z)
+    run.team.leader.counts[:2, :, 1] = 0
+    run.team.leader.moves[:2, :, 1] = 0
+    _, unknown = CountedGame(run.team).judge(z)
+    assert float(unknown.mean()) < float(known.mean()) - 0.2

@@ -18,6 +18,7 @@ from rllib_biac.walk.commitment import beside
 _CERTAIN = 2.0  # standard errors of a preference, in one `answer_margin`
 _TIED = 1e-4  # of the spread of the follower's Q: what it never prefers by
 _ROUNDING = 1e-9
+_AT_ONCE = 2**24  # numbers in the largest array
 
 
 def count(leader: CommitmentLeader, entry: torch.Tensor, to: torch.Tensor, rewards: torch.Tensor) -> None:
@@ -46,7 +47,7 @@ def count(leader: CommitmentLeader, entry: torch.Tensor, to: torch.Tensor, rewar
 class Answered:
     """What n commitments are worth if the follower best-responds in the counted game, ties going to its first action.
 
-    K is |A_1| if the follower sees the leader's action, else 1. All are float64.
+    K is |A_1| if the follower sees the leader's action, else 1. |S| are the states that were met. All are float64.
 
     Attributes:
         values: (n, |S|), the leader's.
@@ -72,16 +73,17 @@ class CountedGame:
     """
 
     def __init__(self, team: CommitmentTeam) -> None:
-        leader, settings = team.leader, team.settings
+        leader, settings, count = team.leader, team.settings, int(team.leader.count)
         self._team = team
         self._gamma = min(settings.gamma, 1.0 - _ROUNDING)
-        self._rewards = leader.reward_mean  # (2, |S|, |A_1|, |A_2|)
-        self._moves = leader.moves / leader.counts.clamp(min=1.0)[..., None]  # (|S|, |A_1|, |A_2|, |S|)
-        self._noise = (leader.reward_square_mean - self._rewards[1].square()).clamp(min=0.0)  # as `counts`
+        counts = leader.counts[:count]  # (|S|, |A_1|, |A_2|)
+        self._rewards = leader.reward_mean[:, :count]  # (2, |S|, |A_1|, |A_2|)
+        self._moves = leader.moves[:count, ..., :count] / counts.clamp(min=1.0)[..., None]  # (|S|, |A_1|, |A_2|, |S|)
+        self._noise = (leader.reward_square_mean[:count] - self._rewards[1].square()).clamp(min=0.0)  # as `counts`
         # Each sampled row was replayed so often, early ones more often than late ones: as good as half of them.
         repeated = settings.training_intensity or settings.train_batch_size_per_learner
-        self._rows = leader.counts / (2.0 * repeated)
-        self._starts = (leader.starts / leader.starts.sum()).double()
+        self._rows = counts / (2.0 * repeated)
+        self._starts = (leader.starts / leader.starts.sum())[:count].double()
 
     @torch.no_grad()
     def answered(self, z: torch.Tensor) -> Answered:
@@ -90,22 +92,18 @@ class CountedGame:
         Args:
             z: (n, |S|, |A_1|).
         """
-        z = z.double()
+        z = z[:, : len(self._moves)].double()
         z = z / z.sum(2, keepdim=True)
         answer = torch.zeros(*z.shape[:2], z.shape[2] if self._team.hears else 1, dtype=torch.int64, device=z.device)
         for _ in range(100):  # ends by itself, save for rounding
             follows, values, q = self._evaluated(z, answer)
             q1, q2 = self._told(z, q[0]), self._told(z, q[1])
             kept = q2.gather(3, answer[..., None])
-            better = q2.amax(3, keepdim=True) > kept + _ROUNDING * self._size
+            better = q2.amax(3, keepdim=True) > kept + _ROUNDING * q2.abs().max()
             if not better.any():
                 break
             answer = torch.where(better, q2.argmax(3, keepdim=True), answer[..., None])[..., 0]
         return Answered(values[0], answer, q1, q2, q[1], self._error(z, answer, follows, values[1]))
-
-    @property
-    def _size(self) -> torch.Tensor:
-        return self._rewards[1].abs().max() / (1.0 - self._gamma)
 
     def _evaluated(self, z: torch.Tensor, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns (I - gamma P)^-1 (n, |S|, |S|), both values (2, n, |S|) and Q (2, n, |S|, |A_1|, |A_2|)."""
@@ -147,13 +145,18 @@ class CountedGame:
 
     def judge(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns what commitments are worth, (n,), and how safe they are; as `worth.expected`, in standard errors."""
+        parts = [self._judge(part) for part in z.split(max(1, _AT_ONCE // self._moves.numel()))]
+        values, safe = zip(*parts, strict=True)
+        return torch.cat(values), torch.cat(safe)
+
+    def _judge(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         team, found = self._team, self.answered(z)
         value = found.values @ self._starts
         pick = found.answer[..., None]
         regret = found.q2.gather(3, pick) - found.q2
         costs = found.q1.gather(3, pick) - found.q1 > UNMOVED * team.leader.q_std
         if team.hears:
-            costs &= z[..., None] > UNLIKELY
+            costs &= z[:, : len(self._moves), :, None] > UNLIKELY
         least = team.settings.answer_margin * _CERTAIN * found.error + _TIED * team.follower.q_std
         safe = torch.where(costs, regret / least, torch.inf).amin((1, 2, 3))
         return value, safe.clamp(max=1.0)
@@ -164,9 +167,8 @@ class CountedGame:
 
         Its last layer takes the least change by which it does so in all states that were met.
         """
-        team, count = self._team, int(self._team.leader.count)
-        follower = team.follower
-        wanted = follower.in_units(self.answered(z[None]).q2_joint[0, :count].flatten(1))
+        team, follower, count = self._team, self._team.follower, len(self._moves)
+        wanted = follower.in_units(self.answered(z[None]).q2_joint[0].flatten(1))
         seen = beside(team.leader.states[:count], z.expand(count, -1, -1))
         for critic in (follower.critic, follower.critic_target):
             last = [module for module in critic.modules() if isinstance(module, nn.Linear)][-1]
