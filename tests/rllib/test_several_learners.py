@@ -142,6 +142,7 @@ def test_two_learners_number_the_states_alike_and_keep_to_one_commitment(ray, ra
     np.testing.assert_array_equal(np.unique(states[: len(every)], axis=0), every)
     assert first["weights", "one", "count"] == len(every) and first["weights", "one", "searches"] > 0
     assert starts.sum() == sum(rows.columns["start"].sum() for rows in calls)
+    assert first["weights", "one", "counts"].sum() == sum(len(rows.columns["start"]) for rows in calls)
 
 
 def test_without_a_seed_all_start_alike(ray, ranks):
