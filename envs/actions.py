@@ -103,6 +103,11 @@ class ActionReader:
         empty = inner_low > inner_high  # no float32 in between
         return spaces.Box(np.where(empty, low32, inner_low), np.where(empty, low32, inner_high), dtype=np.float32)
 
+    @property
+    def mask_entries(self) -> int:
+        """How many entries a mask of these actions has; 0 where there are none to forbid."""
+        return sum(self._counts)
+
     def to_game(self, actions: np.ndarray) -> list[Any]:
         """Returns the N actions as the game takes them, each of its own space.
 

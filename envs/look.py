@@ -56,6 +56,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
                 telling.add(_seen_in(game, state))
             calling("step()")
             before = _kept(game, random_actions(game, rng), before if episodes % 2 else {}, rng)
+            _check_held(before, game, contract)
             step = game.step(before)
             steps += 1
             idle = 0 if game.acts.any() else idle + 1
@@ -84,6 +85,17 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error
     finally:
         game.close()
+
+
+def _check_held(actions: Mapping[str, np.ndarray], game: BatchedGame, contract: Contract) -> None:
+    """Refuses spaces of the game's own make that hold less than their bounds say, such as points that sum to one."""
+    for i, (agent, reader) in enumerate(contract.actions.items()):
+        (action,) = reader.to_game(actions[agent])
+        if game.acts[0, i] and not reader.raw.contains(action):
+            raise GameError(
+                f"agent {agent!r}: action space {reader.raw} does not hold {action}, though its bounds do; write one "
+                "of gymnasium's own, let the game make of each action one that it knows, or forbid choices by a mask."
+            )
 
 
 def _state_of(game: BatchedGame) -> tuple[np.ndarray | None, str]:

@@ -13,14 +13,13 @@ from gymnasium import spaces
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import Adapter
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
+from rllib_biac.envs.masks import ACTION_MASK, check_info
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
 
-ACTION_MASK = "action_mask"
 STATE = "the state"  # among the agents, where what is seen is compared
 ALL = "__all__"  # RLlib's name for the whole game among flags
 # Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
 FIRST_EPISODES, ONE_STEP_OF = 3, 64
-
 
 _RETURNED = ("observations", "rewards", "terminations", "truncations")
 
@@ -152,7 +151,7 @@ class OneGame:
         self._truncated.clear()
         self._forget_cuts()
         self._ended[:] = False
-        self._lists_agents = bool(getattr(self.env, "agents", None))
+        self._lists_agents = _count(getattr(self.env, "agents", None)) > 0
         self._check_names("reset()", "observations", result[0])
         for agent, buffer in self._observations.items():
             if agent not in result[0]:
@@ -248,7 +247,7 @@ class OneGame:
             self._check_stays_over(terminations)
         terminated = self._flagged(terminations, "termination")
         truncated = self._flagged(truncations, "truncation") - terminated - self._over
-        gone = silent or (self._lists_agents and not self.env.agents)
+        gone = silent or (self._lists_agents and not _count(self.env.agents))
         if not (terminated or truncated or gone):
             return False, False
         self._over |= terminated
@@ -319,10 +318,14 @@ class OneGame:
         for agent, reader in contract.readers.items():
             info = infos.get(agent)
             mask = _entries(info).get(ACTION_MASK) if info else None
+            if contract.looking and info:
+                check_info(_entries(info), contract.actions[agent].mask_entries, f"agent {agent!r} {self.where()}")
             if seen := agent in observations:
                 observation = observations[agent]
                 if agent in contract.masked:
-                    observation, mask = self._split(agent, observation)
+                    beside, (observation, mask) = mask, self._split(agent, observation)
+                    if self._bounds and beside is not None and not np.array_equal(beside, mask):
+                        raise GameError(f"agent {agent!r} got two action masks {self.where()}, {mask} and {beside}.")
                 self._write(
                     self._observations[agent], reader, observation, "observation of agent ", agent, self._bounds
                 )
@@ -436,6 +439,11 @@ class OneGame:
 def _entries(given: Any) -> Mapping[str, Any]:
     """Returns infos, none for what is no mapping: some games return None."""
     return given if isinstance(given, Mapping) else {}
+
+
+def _count(agents: Any) -> int:
+    """Returns how many agents are listed, in whatever holds them; none where there is no list."""
+    return len(agents) if hasattr(agents, "__len__") else 0
 
 
 def _kind(value: Any) -> str:

@@ -14,23 +14,16 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from rllib_biac.envs import masks
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
-from rllib_biac.envs.one_game import ACTION_MASK, ALL, Contract, Look, OneGame
+from rllib_biac.envs.masks import ACTION_MASK
+from rllib_biac.envs.one_game import ALL, Contract, Look, OneGame
 from rllib_biac.envs.reading import SpaceReader
 from rllib_biac.envs.watchdog import Watchdog
-
-
-def _split_mask(space: gym.Space) -> tuple[gym.Space, bool]:
-    """Returns the observation proper and whether an action mask comes beside it, PettingZoo's first convention."""
-    if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces and len(space.spaces) > 1:
-        rest = {key: part for key, part in space.spaces.items() if key != ACTION_MASK}
-        return rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest), True
-    return space, False
-
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +100,10 @@ class ParallelEnvBatch(BatchedGame):
             with Watchdog() as calling:
                 calling("the constructor")
                 first = self._first_of(factory)
-                look = _looked(factory, first, look or Look(), calling)
+                look = self._looked(factory, first, look or Look(), calling)
         self.contract.looking, self.contract.trusted = looking, trusted
         self.look = self.contract.look = look or Look()
-        self._make_arrays([first, *(adapt(factory()) for _ in range(num_games - 1))])
+        self._make_arrays([first, *(self._like_the_first(adapt(factory())) for _ in range(num_games - 1))])
 
     def _first_of(self, factory: Callable[[], ParallelEnv]) -> ParallelEnv:
         """Makes the first copy, and reads what it declares."""
@@ -125,16 +118,50 @@ class ParallelEnvBatch(BatchedGame):
         self.contract = self._read_spaces(env)
         return env
 
+    def _looked(
+        self, factory: Callable[[], ParallelEnv], first: ParallelEnv, expected: Look, calling: Watchdog
+    ) -> Look:
+        """Looks at a copy of a game made for that; returns what was found, and what is expected beyond."""
+        other = self._like_the_first(adapt(factory()))
+        if other.unwrapped is first.unwrapped:
+            raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
+        game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
+        found = look_at(game, game.contract, calling)
+        return dataclasses.replace(
+            found,
+            absences=found.absences or expected.absences,
+            masks=found.masks or expected.masks,
+            cuts=found.cuts or expected.absences,
+        )
+
+    def _like_the_first(self, env: ParallelEnv) -> ParallelEnv:
+        """Returns a copy of the game, if it has the first one's agents, in their order, and their spaces."""
+        if (agents := list(env.possible_agents)) != self.possible_agents:
+            raise ValueError(
+                f"{env}: the factory made copies with other agents, or the same in another order: "
+                f"{self.possible_agents} and {agents}; let each copy have the same list."
+            )
+        for agent, declared in self.contract.spaces.items():
+            for space, now in zip(declared, (env.observation_space(agent), env.action_space(agent)), strict=True):
+                if now != space:
+                    raise ValueError(
+                        f"{env}: the factory made copies of which agent {agent!r} has the space {space} in one and "
+                        f"{now} in another; make copies of one game, and forbid actions by an action mask."
+                    )
+        return env
+
     def _read_spaces(self, env: ParallelEnv) -> Contract:
         declared = {
             agent: copy.deepcopy((env.observation_space(agent), env.action_space(agent)))
             for agent in self.possible_agents
         }
-        split = {agent: _split_mask(seen) for agent, (seen, _) in declared.items()}
+        split = {agent: masks.split(seen, agent) for agent, (seen, _) in declared.items()}
         readers = {agent: SpaceReader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
         masked = {agent for agent, (_, masked) in split.items() if masked}
         self._actions = {a: ActionReader(done, f"agent {a!r}") for a, (_, done) in declared.items()}
         self.action_spaces: dict[str, gym.Space] = {agent: reader.space for agent, reader in self._actions.items()}
+        for agent, reader in self._actions.items():
+            masks.check_names(split[agent][0], reader.mask_entries, agent)
         for agent in masked:
             if not isinstance(space := self.action_spaces[agent], spaces.Discrete):
                 raise ValueError(f"agent {agent!r}: action masks are for discrete actions; got {space}.")
@@ -295,21 +322,6 @@ class ParallelEnvBatch(BatchedGame):
         if name not in self.outcome_names:
             self.outcome_names.append(name)
         return self.outcome_names.index(name)
-
-
-def _looked(factory: Callable[[], ParallelEnv], first: ParallelEnv, expected: Look, calling: Watchdog) -> Look:
-    """Looks at a copy of a game made for that; returns what was found, and what is expected beyond."""
-    other = adapt(factory())
-    if other.unwrapped is first.unwrapped:
-        raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
-    game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
-    found = look_at(game, game.contract, calling)
-    return dataclasses.replace(
-        found,
-        absences=found.absences or expected.absences,
-        masks=found.masks or expected.masks,
-        cuts=found.cuts or expected.absences,
-    )
 
 
 def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:

@@ -12,7 +12,13 @@ from typing import Any
 import gymnasium as gym
 from pettingzoo import AECEnv, ParallelEnv
 
-from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, name_of, pettingzoo_spaces, read_spaces
+from rllib_biac.envs.adapters.common import (
+    PETTINGZOO_HINT,
+    Adapter,
+    name_of,
+    pettingzoo_spaces,
+    read_spaces,
+)
 from rllib_biac.envs.adapters.gymnasium_agents import GymnasiumAgentsEnv
 from rllib_biac.envs.adapters.highway import HighwayEnv
 from rllib_biac.envs.adapters.marlenv_env import MARLEnvAdapter
@@ -45,6 +51,7 @@ def adapt(env: Any) -> ParallelEnv:
     """
     if isinstance(env, type):
         raise ValueError(f"{env.__module__}.{env.__qualname__} is a class and no game; hand over what it makes.")
+    _check_answers(env)
     if _offers(env, "build") and not _offers(env, "reset"):  # a builder, such as lle.level(1)
         env = env.build()
     if type(env).__module__ == "ray.rllib.env.wrappers.pettingzoo_env":  # what is inside tells more
@@ -57,6 +64,17 @@ def adapt(env: Any) -> ParallelEnv:
     if late or not all(type(agent) is str for agent in spaces):
         return RenamedEnv(parallel, spaces)
     return parallel
+
+
+def _check_answers(env: Any) -> None:
+    """Refuses objects that cannot be asked what they have: `getattr`, `copy` and `pickle` would fail."""
+    try:
+        getattr(env, "no_game_has_this", None)
+    except Exception as error:
+        raise ValueError(
+            f"{type(env).__module__}.{type(env).__qualname__} raises {error!r} when it is asked for an attribute that "
+            "it has not; let its __getattr__ raise AttributeError."
+        ) from error
 
 
 def _as_parallel(env: Any) -> Any:

@@ -57,7 +57,9 @@ class RLlibEnv(Adapter):
         self._asked = [a for a in observations if a in self.agents]
 
 
-def _flag(flags: Mapping[Any, Any], agent: Any) -> bool:
+def _flag(flags: Any, agent: Any) -> bool:
+    if not isinstance(flags, Mapping):
+        raise GameError(f"step() returned {flags!r} for flags; write agent -> True or False, '__all__' among them.")
     try:
         return read_flag(flags.get(agent, False))
     except Misfit as error:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.learning.actions import ActionCoder
-from tests.foreign import Foreign, TruncatedLeaver
+from tests.foreign import VECTOR, Foreign, TruncatedLeaver
 
 
 def batch(game):
@@ -209,3 +209,155 @@ def test_who_was_truncated_is_called_so():
 
     with pytest.raises(GameError, match=r"agent 'b' earned 2.0 in game 0 at step 3, after it was truncated"):
         batch(Earns)
+
+
+class Simplex(spaces.Box):
+    """Points whose entries sum to one."""
+
+    def contains(self, x):
+        return super().contains(x) and abs(np.sum(x) - 1) < 1e-6
+
+
+class Even(spaces.Discrete):
+    """Choices of which every other one is none."""
+
+    def contains(self, x):
+        return super().contains(x) and x % 2 == 0
+
+
+@pytest.mark.parametrize("space", [Simplex(0.0, 1.0, (3,), np.float32), Even(5)])
+def test_action_spaces_that_hold_less_than_their_bounds(space):
+    class Does(Foreign):
+        doing = space
+
+    with pytest.raises(GameError, match=r"action space .* does not hold .*forbid choices by a mask"):
+        batch(Does)
+
+
+MASK = spaces.Box(0, 1, (2,), np.int8)
+FIRST = np.array([1, 0], np.int8)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "message"),
+    [
+        (spaces.Dict(action_mask=MASK), {"action_mask": FIRST}, "has a mask and nothing to see"),
+        (
+            spaces.Dict(x=spaces.Discrete(2), legal_moves=spaces.MultiBinary(2)),
+            {"x": 0, "legal_moves": FIRST},
+            r"entry 'legal_moves' seems to be an action mask.*'action_mask' alone",
+        ),
+        (
+            spaces.Dict(inner=spaces.Dict(x=spaces.Discrete(2), action_mask=MASK)),
+            {"inner": {"x": 0, "action_mask": FIRST}},
+            r"'action_mask' inside of another entry, \['inner'\]",
+        ),
+    ],
+)
+def test_masks_in_other_places_of_an_observation(space, value, message):
+    with pytest.raises(ValueError, match=message):
+        batch(seeing(space, value))
+
+
+def telling(name, value, space=VECTOR, seen=None):
+    """A game that says something in all infos."""
+
+    class Tells(Foreign):
+        seeing = space
+
+        def see(self, agent):
+            return super().see(agent) if seen is None else seen
+
+        def info(self, agent):
+            return {name: value}
+
+    return Tells
+
+
+@pytest.mark.parametrize("value", [[1, 0], np.array([0, 1]), [1]])
+@pytest.mark.parametrize("name", ["avail_actions", "legal_moves", "valid_action_mask", "mask"])
+def test_masks_under_other_names(name, value):
+    with pytest.raises(
+        GameError, match=rf"agent 'a' in game 0 at step 0: the info '{name}' seems to be an action mask"
+    ):
+        batch(telling(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("avail_actions", [1, 1]),
+        ("legal_moves", "e4"),
+        ("valid", True),
+        ("invalid_moves", 3),
+        ("masked_return", [0, 1]),
+    ],
+)
+def test_infos_that_are_no_masks(name, value):
+    assert not batch(telling(name, value)).look.masks
+
+
+def test_two_masks_that_differ():
+    space = spaces.Dict(x=spaces.Discrete(2), action_mask=MASK)
+    seen = {"x": 0, "action_mask": FIRST}
+    assert batch(telling("action_mask", FIRST, space, seen)).look.masks
+    with pytest.raises(GameError, match=r"agent 'a' got two action masks in game 0 at step 0, \[1 0\] and \[0 1\]"):
+        batch(telling("action_mask", FIRST[::-1], space, seen))
+
+
+def test_agents_listed_in_an_array():
+    class Lists(Foreign):
+        def reset(self, seed=None, options=None):
+            result = super().reset(seed)
+            self.agents = np.array(self.agents)
+            return result
+
+        def leave(self, terminated, truncated):
+            self.agents = np.array([] if self.over() else self.possible_agents)
+
+    assert batch(Lists).look.episodes > 2
+
+
+class NoTwoAlike(Foreign):
+    """Each copy is made of what it is given."""
+
+    def __init__(self, names, actions):
+        self.names, self.doing = names, spaces.Discrete(actions)
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ((("b", "a"), 2), r"copies with other agents.*\['a', 'b'\] and \['b', 'a'\]"),
+        ((("a", "b"), 3), r"agent 'a' has the space Discrete\(2\) in one and Discrete\(3\) in another"),
+    ],
+)
+@pytest.mark.parametrize("alike", [1, 2])
+def test_copies_that_are_other_games(other, message, alike):
+    copies = iter([(("a", "b"), 2)] * alike + [other] * 2)
+    with pytest.raises(ValueError, match=message):
+        ParallelEnvBatch(lambda: NoTwoAlike(*next(copies)), 2, np.random.default_rng(0))
+
+
+def test_what_cannot_be_asked_for_what_it_has():
+    class Asked(Foreign):
+        def __getattr__(self, name):
+            return self.__dict__["extras"][name]
+
+        def __init__(self):
+            self.extras = {}
+            super().__init__()
+
+    with pytest.raises(ValueError, match=r"Asked raises KeyError.*let its __getattr__ raise AttributeError"):
+        batch(Asked)
+
+
+def test_flags_of_rllibs_make_that_are_one_for_all():
+    class OneFlag(OfRLlib):
+        def step(self, actions):
+            seen, rewards, _, _, infos = super().step(actions)
+            return seen, rewards, self.time == 3, False, infos
+
+    with pytest.raises(GameError, match=r"step\(\) returned False for flags; write agent -> True or False"):
+        batch(lambda: OneFlag(True))
