@@ -1,6 +1,7 @@
 """Bi-AC against a plain torch loop written from the paper's equations, and what its losses must not depend on."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -214,8 +215,16 @@ def test_units_of_reward_do_not_matter(scale, shift):
         assert (play[agent] == other_play[agent]).mean() >= 0.98
 
 
-@pytest.mark.parametrize("actor_loss", ["expectation", "gumbel_softmax", "score_function"])
-@pytest.mark.parametrize("response", ["greedy", "sampled", "enumerated"])
+VARIANTS = list(
+    itertools.product(("expectation", "gumbel_softmax", "score_function"), ("greedy", "sampled", "enumerated"))
+)
+
+
+# Every loss and every kind of answer once; together with the slow ones each with each.
+@pytest.mark.parametrize(
+    ("actor_loss", "response"),
+    [pytest.param(*each, marks=[pytest.mark.slow] * (k % 4 > 0)) for k, each in enumerate(VARIANTS)],
+)
 def test_every_variant_learns_a_two_state_game(actor_loss, response):
     settings = {"actor_loss": actor_loss, "response": response, "lr": 3e-3, "gamma": 0.5, "tau": 0.05}
     run = train(BiAC, TwoStates, LEADS, 600, **settings)

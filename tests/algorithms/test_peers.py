@@ -74,7 +74,7 @@ def test_each_agent_learns_from_its_own_part_of_what_there_is_to_see(algorithm):
 
 
 @EVERY
-@pytest.mark.parametrize("scale", [0.01, 100.0])
+@pytest.mark.parametrize("scale", [0.01, pytest.param(100.0, marks=pytest.mark.slow)])
 def test_a_game_in_another_unit_of_reward_is_the_same_game(algorithm, scale):
     learns_its_secrets(algorithm, env_config={"scale": scale, "shift": 7.0})
 
@@ -174,14 +174,16 @@ def paid_after_training(algorithm, table, seed):
 
 
 @TABLES
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @each([HystereticDQN, LenientDQN])
 def test_optimists_reach_the_optimum_of_games_that_punish_miscoordination(algorithm, seed, table):
     """Climbing and Penalty (Claus and Boutilier 1998): the optima are 11, at (0, 0), and 10, at (0, 2) and (2, 0)."""
     assert paid_after_training(algorithm, table, seed) == np.max(table)
 
 
-@TABLES
+@pytest.mark.parametrize(
+    "table", [CLIMBING, pytest.param(PENALTY, marks=pytest.mark.slow)], ids=["climbing", "penalty"]
+)
 def test_plain_independent_learners_do_not(table):
     """They flee from what the others' exploration spoils: it is optimism that makes the difference above."""
     assert paid_after_training(IDQN, table, 0) < np.max(table)

@@ -29,8 +29,18 @@ def learned(algorithm, env, hierarchy, **settings):
     return regret(Trained(train(algorithm, env, hierarchy, 2000, **settings).team, env))
 
 
-@pytest.mark.parametrize("hierarchy", [[["player_0"], ["player_1"]], [["player_1"], ["player_0"]]])
-@pytest.mark.parametrize("state", ["env", "observations"])
+FORWARDS, BACKWARDS = [["player_0"], ["player_1"]], [["player_1"], ["player_0"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "hierarchy"),
+    [
+        ("env", FORWARDS),
+        ("observations", BACKWARDS),
+        pytest.param("env", BACKWARDS, marks=pytest.mark.slow),
+        pytest.param("observations", FORWARDS, marks=pytest.mark.slow),
+    ],
+)
 def test_a_leader_and_a_follower_have_none(hierarchy, state):
     measured = learned(BiAC, "maintain_v0", hierarchy, state=state)
     assert measured.worst_response_regret == 0.0 and measured.leader_regret.max() == 0.0
@@ -112,10 +122,10 @@ def test_games_without_tables_have_none_to_measure(env, env_config):
 @pytest.mark.parametrize(
     ("env", "hierarchy", "seed"),
     [
-        ("maintain_v0", [["player_0"], ["player_1"]], 0),
-        ("escape_v0", [["player_1"], ["player_0"]], 0),
-        ("two_state_v0", [["player_0"], ["player_1"]], 1),
-        ("two_state_v0", [["player_0"], ["player_1"]], 4),
+        ("maintain_v0", FORWARDS, 0),
+        ("two_state_v0", FORWARDS, 1),
+        pytest.param("escape_v0", BACKWARDS, 0, marks=pytest.mark.slow),
+        pytest.param("two_state_v0", FORWARDS, 4, marks=pytest.mark.slow),
     ],
 )
 def test_learned_regrets_of_small_games_are_the_exact_ones(env, hierarchy, seed):
@@ -205,6 +215,7 @@ def test_the_best_answer_has_nothing_left_to_gain():
         assert found.worst.value == found.played.value == 0.0
 
 
+@pytest.mark.slow
 def test_agents_of_three_levels_are_measured_bottom_up():
     """All sell 1/4. If the third best-responds, q' pays the second (3/4 - q') q' / 2: at 3/8 9/128, at 1/4 1/16."""
     firms = [f"firm_{i}" for i in range(3)]

@@ -23,8 +23,11 @@ KINDS = [
     "local, images",
     "commitment",
 ]
-# One program of ONNX takes two seconds to make.
-ONNX_KINDS = [kind if kind == "vector between" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+
+
+def fast(*kinds):
+    """All kinds, of which these alone are fast tests: one program takes a second or two to make."""
+    return [kind if kind in kinds else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def of_one(policy, named, expected, agent):
     return own | {f"action_{above}": expected[f"action_{above}"] for above in policy.description.above(agent)}
 
 
-@pytest.mark.parametrize("case", KINDS, indirect=True)
+@pytest.mark.parametrize("case", fast("tables, masked", "chain, masked", "local, images", "commitment"), indirect=True)
 def test_torch(case, tmp_path):
     policy, named, expected, spaces = case
     tensors = {name: torch.from_numpy(array) for name, array in named.items()}
@@ -70,7 +73,7 @@ def test_torch(case, tmp_path):
     same({name: action.numpy() for name, action in played.items()}, {own: expected[own]}, spaces)
 
 
-@pytest.mark.parametrize("case", ONNX_KINDS, indirect=True)
+@pytest.mark.parametrize("case", fast("vector between"), indirect=True)
 def test_onnx(case, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")

@@ -19,6 +19,7 @@ def test_several_hypotheses_know_where_games_start_on_rllibs_own_runner(ray):
     algo.stop()
 
 
+@pytest.mark.slow
 def test_tables_take_values_back_through_states_on_rllibs_own_runner(ray):
     """The SE is a_1 = a_2 = 1 in both states; the last is worth 4.5 and 3."""
     settings = BiLevelQConfig().environment(TwoStates).hierarchy([["one"], ["two"]]).training(gamma=0.5)

@@ -145,6 +145,7 @@ def trained_on_stock(game, iterations, **training):
     return algo
 
 
+@pytest.mark.slow
 def test_truncated_bootstraps_on_rllibs_own_runner(ray):
     algo = trained_on_stock(Endless, 4, gamma=0.5, tau=0.1)
     for table in q_tables(algo, np.eye(2, dtype=np.float32)[0]).values():
