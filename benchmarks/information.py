@@ -134,6 +134,27 @@ def mean_return(team: Any, name: str, seed: int, episodes: int, act: Any) -> flo
     return float(total.mean())
 
 
+def steered(towards: Any) -> Any:
+    """Returns play of simple_speaker_listener by hand: the listener steers to `towards(landmarks, goal)`, (batch, 2).
+
+    It takes the move after which it would roll out nearest: speed fades by a quarter a step of 0.1, a push adds 0.5.
+    """
+    pushes = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+
+    def act(team: Any, state: Any, observations: Any) -> Any:
+        seen, goal = observations["listener_0"], observations["speaker_0"].argmax(1)
+        velocity, landmarks = seen[:, None, :2], seen[:, 2:8].view(-1, 3, 2)
+        speed = 0.75 * velocity + 0.5 * pushes  # (batch, 5, 2)
+        left = towards(landmarks, goal)[:, None] - speed * 0.1 / 0.25
+        return {"speaker_0": goal, "listener_0": left.square().sum(2).argmin(1)}
+
+    return act
+
+
+to_the_goal = steered(lambda landmarks, goal: landmarks[torch.arange(len(goal)), goal])
+between_all = steered(lambda landmarks, goal: landmarks.mean(1))  # the best that can be done without being told
+
+
 def speech(name: str, how: str, seed: int, steps: int) -> Row:
     """Trains in one of mpe2's games; plays with what was learned, with constant messages, at random."""
     from rllib_biac.algorithms.biac import BiAC
@@ -173,7 +194,11 @@ def speech(name: str, how: str, seed: int, steps: int) -> Row:
     if name == "simple_reference":
         constants = [silenced_all(m) for m in range(10)]
     episodes = 300
-    return {
+    by_hand: Row = {}
+    if name == "simple_speaker_listener":
+        for what, act in (("told", to_the_goal), ("silent", between_all)):
+            by_hand[what] = mean_return(team, name, 10_000 + seed, episodes, act)
+    return by_hand | {
         "learned": mean_return(team, name, 10_000 + seed, episodes, learned),
         "constant": [mean_return(team, name, 10_000 + seed, episodes, act) for act in constants],
         "random": mean_return(team, name, 10_000 + seed, episodes, at_random),
@@ -243,18 +268,23 @@ def table_of_speech(rows: list[Row]) -> str:
         cost = (learned - constant) / (learned - random)
         said = {"unannounced": "Bi-AC own, not announced", "announced": "Bi-AC own, announced"}.get(how, how)
         each = ", ".join(f"{value:.1f}" for value in learned)
+        told, silent = ([row[key] for row in own if key in row] for key in ("told", "silent"))
+        gain = f"{np.mean((learned - constant) / (learned - silent)):.0%}" if silent else ""
         lines.append(
             [
                 name,
                 said,
+                f"{own[0]['steps']:,}",
                 f"{learned.mean():.1f} ({each})",
                 f"{constant.mean():.1f}",
                 f"{random.mean():.1f}",
                 f"{cost.mean():.0%}",
+                f"{np.mean(silent):.1f}, {np.mean(told):.1f}" if silent else "",
+                gain,
             ]
         )
-    head = ["game", "method", "greedy return, mean (seeds)", "best constant message", "random play", "cost / gain"]
-    return markdown(head, lines)
+    head = ["game", "method", "env steps", "greedy return, mean (seeds)", "best constant message", "random play"]
+    return markdown([*head, "cost / gain", "by hand: not told, told", "cost / gain over not told"], lines)
 
 
 def main() -> None:
@@ -281,9 +311,10 @@ def main() -> None:
         parts += [table_of_random_games(drawn), ""]
     if spoken:
         parts += [
-            f"mpe2, {STEPS['simple_reference']:,} env steps, discount {MPE_SETTINGS['gamma']}, all else default; "
-            "mean over agents, 300 episodes of 25 steps. Cost / gain: what the best constant message costs, of what "
-            "learning gained over random play.",
+            f"mpe2, discount {MPE_SETTINGS['gamma']}, normalize_observations, Bi-AC's entropy_coeff "
+            f"{OWN_SETTINGS['entropy_coeff']}, all else default; mean over agents, 300 episodes of 25 steps. Cost / "
+            "gain: what the best constant message costs, of what learning gained over random play, or over the best "
+            "that a listener can do who is not told (by hand: it waits between all landmarks).",
             "",
             table_of_speech(spoken),
             "",

@@ -9,7 +9,8 @@ The games are in `games.yaml`, forty from sixteen packages, none changed by hand
 dependencies, each package into its own folder in `--folder`; pins of the library stay what they are. Each run is a
 process of its own and takes the road of `rllib train file`: a YAML file is read, checked, resolved and trained. Who
 leads is not tuned: the first agent of the game's own order leads, all others follow on one level; the baselines have
-equals. The budget is the same for all games and algorithms. Rows go to `public_games.jsonl` in `--out`; what is in it
+equals. Budget and settings are the same for all games and algorithms: defaults, but that exploration takes half of the
+run and observations are normalised. Rows go to `public_games.jsonl` in `--out`; what is in it
 is not run again.
 
 What became of a run: trained; refused (before the first step, in words); late (refused in words, after the first step);
@@ -87,6 +88,7 @@ def experiment(game: dict[str, Any], algorithm: str, seed: int, steps: int, agen
         "state": "observations",
         "seed": seed,
         "epsilon": [[0, 1.0], [steps // 2, 0.1]],
+        "normalize_observations": True,  # what others' games show is of any size
         "num_envs_per_env_runner": 10,
         "replay_buffer_config": {"capacity": steps},
         "store_buffer_in_checkpoints": False,
