@@ -68,11 +68,12 @@ def test_a_wider_margin_stays_further_from_where_the_follower_turns_away(maintai
     assert shares[0] < shares[1] - 0.005 < shares[2] - 0.05
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("announced", [False, True])
-def test_targets_are_those_of_the_plain_form(announced):
+def test_targets_are_those_of_the_plain_form(announced, temperature):
     """A row under any commitment: what the game paid, and the mean over the leader's next draw."""
     players = ("one", "two")
-    run = learner(TwoStates, players, announced=announced, gamma=0.8).train(150)
+    run = learner(TwoStates, players, announced=announced, gamma=0.8, temperature=temperature).train(150)
     rows = run.trainer.as_tensors(run.replay.sample(64).columns)
     run.trainer.losses.normalise_targets(rows)
     targets = run.trainer.losses.compute_targets(rows)
@@ -87,8 +88,9 @@ def test_targets_are_those_of_the_plain_form(announced):
         values = np.zeros(2)
         for a, chance in enumerate(chances):
             liked = q2[a] if announced else sum(p * row for p, row in zip(chances, q2, strict=True))
-            b = int(liked.argmax())
-            values += float(chance) * np.array([float(q1[a, b]), float(q2[a, b])])
+            p = (liked / temperature).softmax(0) if temperature else torch.eye(len(liked))[int(liked.argmax())]
+            bonus = -temperature * float((p * p.log()).sum()) if temperature else 0.0
+            values += float(chance) * np.array([float(p @ q1[a]), float(p @ q2[a]) + bonus])
         for i, player in enumerate(players):
             expected = float(rows[REWARD, player][k]) + 0.8 * (not rows[TERMINATED][k]) * values[i]
             assert float(targets[player][k]) == pytest.approx(expected, abs=1e-4)

@@ -88,7 +88,7 @@ def test_standard_errors_are_those_of_games_counted_anew(announced):
         moves = rng.multinomial(seen, game.transitions[order][..., order]) * repeated
         team.leader.moves[:2, :, :, :2] = torch.from_numpy(moves)
         found = CountedGame(team).answered(z)
-        preferences.append((found.q2.gather(3, true.answer[..., None]) - found.q2)[0, :2].numpy())
+        preferences.append(((true.answer * found.q2).sum(3, keepdim=True) - found.q2)[0, :2].numpy())
     spread, error = np.std(preferences, 0), true.error[0, :2].numpy()
     other = spread > 1e-9  # the answer itself is preferred to itself by nothing, whatever was counted
     assert other.sum() == true.q2[0, :2].numel() // 2
@@ -105,7 +105,7 @@ def test_the_critic_is_taught_what_was_counted():
     answered = counted.answered(team.leader.commitment[None])
     told = team.q_tables(team.leader.states[:2])["player_1"].detach().double()
     assert told.numpy() == pytest.approx(answered.q2_joint[0, :2].numpy(), abs=1e-3)
-    assert torch.equal(team.responses(team.leader.states[:2])[:, :1], answered.answer[0, :2])
+    assert torch.equal(team.responses(team.leader.states[:2])[:, :1], answered.answer[0, :2].argmax(2))
 
 
 def test_the_choice_goes_to_the_edge():

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from rllib_biac.algorithms.commitment.counted import Answered, CountedGame
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
@@ -106,11 +105,11 @@ def _returns(
         games.reset()
     for left in reversed(range(rounds)):
         now = torch.from_numpy(state()).to(device)
-        told = None
+        liked = None
         if answered is not None:
-            answer = answered.answer[own, team.leader.rows(team.leader.encode(now))]  # (games, K)
-            told = F.one_hot(answer, answered.q2.shape[3]).expand(-1, z.shape[2], -1).to(z.dtype)
-        taken = team.play(now, z, generator=generator, q2=told)
+            liked = answered.q2_joint[own, team.leader.rows(team.leader.encode(now))]  # (games, |A_1|, |A_2|)
+            liked = team.follower.in_units(liked).to(z.dtype)
+        taken = team.play(now, z, generator=generator, q2=liked)
         with game_errors("step()"):
             step = games.step({agent: action.cpu().numpy() for agent, action in taken.items()})
         total += weight * step.rewards[leader]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from rllib_biac.algorithms.commitment.answering import entropy, response
 from rllib_biac.algorithms.commitment.team import CommitmentLeader, CommitmentTeam
 from rllib_biac.algorithms.commitment.worth import UNLIKELY, UNMOVED
 from rllib_biac.walk.commitment import beside
@@ -18,6 +19,7 @@ from rllib_biac.walk.commitment import beside
 _CERTAIN = 2.0  # standard errors of a preference, in one `answer_margin`
 _TIED = 1e-4  # of the spread of the follower's Q: what it never prefers by
 _ROUNDING = 1e-9
+_ITERATIONS = 100  # at most; a few, unless rounding errors go round in circles
 _AT_ONCE = 2**24  # numbers in the largest array
 
 
@@ -45,13 +47,13 @@ def count(leader: CommitmentLeader, entry: torch.Tensor, to: torch.Tensor, rewar
 
 @dataclass(frozen=True)
 class Answered:
-    """What n commitments are worth if the follower best-responds in the counted game, ties going to its first action.
+    """What n commitments are worth in the counted game if the follower knows it, ties going to its first action.
 
     K is |A_1| if the follower sees the leader's action, else 1. |S| are the states that were met. All are float64.
 
     Attributes:
         values: (n, |S|), the leader's.
-        answer: (n, |S|, K) int64.
+        answer: (n, |S|, K, |A_2|), the follower's probabilities.
         q1, q2: (n, |S|, K, |A_2|), both agents' values of answers.
         q2_joint: (n, |S|, |A_1|, |A_2|), the follower's of joint actions.
         error: (n, |S|, K, |A_2|), standard errors of the follower's preference for its answer.
@@ -87,29 +89,34 @@ class CountedGame:
 
     @torch.no_grad()
     def answered(self, z: torch.Tensor) -> Answered:
-        """Lets the follower best-respond: policy iteration, all commitments at once.
+        """Lets the follower answer: policy iteration, which is soft where it errs, all commitments at once.
 
         Args:
             z: (n, |S|, |A_1|).
         """
         z = z[:, : len(self._moves)].double()
         z = z / z.sum(2, keepdim=True)
-        answer = torch.zeros(*z.shape[:2], z.shape[2] if self._team.hears else 1, dtype=torch.int64, device=z.device)
-        for _ in range(100):  # ends by itself, save for rounding
+        temperature = self._team.settings.temperature
+        answer = response(self._told(z, self._rewards[1].expand(len(z), -1, -1, -1)), temperature)
+        for _ in range(_ITERATIONS):
             follows, values, q = self._evaluated(z, answer)
             q1, q2 = self._told(z, q[0]), self._told(z, q[1])
-            kept = q2.gather(3, answer[..., None])
-            better = q2.amax(3, keepdim=True) > kept + _ROUNDING * q2.abs().max()
-            if not better.any():
+            better = response(q2, temperature)
+            if temperature:
+                gains = (better - answer).abs().amax(3) > _ROUNDING
+            else:
+                gains = ((better - answer) * q2).sum(3) > _ROUNDING * q2.abs().max()
+            if not gains.any():
                 break
-            answer = torch.where(better, q2.argmax(3, keepdim=True), answer[..., None])[..., 0]
+            answer = torch.where(gains[..., None], better, answer)
         return Answered(values[0], answer, q1, q2, q[1], self._error(z, answer, follows, values[1]))
 
     def _evaluated(self, z: torch.Tensor, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns (I - gamma P)^-1 (n, |S|, |S|), both values (2, n, |S|) and Q (2, n, |S|, |A_1|, |A_2|)."""
-        played = nn.functional.one_hot(answer, self._rewards.shape[-1]) * z[..., None]  # (n, |S|, |A_1|, |A_2|)
+        played = answer * z[..., None]  # (n, |S|, |A_1|, |A_2|)
         moves = torch.einsum("nsab,sabt->nst", played, self._moves)
         rewards = torch.einsum("nsab,isab->ins", played, self._rewards)
+        rewards[1] += self._team.settings.temperature * (z * entropy(answer)).sum(2)
         follows = torch.linalg.inv(torch.eye(z.shape[1], dtype=z.dtype, device=z.device) - self._gamma * moves)
         values = torch.einsum("nst,int->ins", follows, rewards)
         q = self._rewards[:, None] + self._gamma * torch.einsum("sabt,int->insab", self._moves, values)
@@ -129,7 +136,7 @@ class CountedGame:
 
         What is counted at the answer itself counts once more wherever the game comes back to it.
         """
-        moves, pick = self._moves, answer[..., None]
+        moves, pick = self._moves, answer.argmax(3, keepdim=True)
         mean = torch.einsum("sabt,nt->nsab", moves, values)
         spread = torch.einsum("sabt,nt->nsab", moves, values.square()) - mean.square()
         variance = self._noise + self._gamma**2 * spread.clamp(min=0.0)  # of one row's target
@@ -152,9 +159,10 @@ class CountedGame:
     def _judge(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         team, found = self._team, self.answered(z)
         value = found.values @ self._starts
-        pick = found.answer[..., None]
-        regret = found.q2.gather(3, pick) - found.q2
-        costs = found.q1.gather(3, pick) - found.q1 > UNMOVED * team.leader.q_std
+        if team.settings.temperature:  # who errs never turns away at once
+            return value, torch.ones_like(value)
+        regret = (found.answer * found.q2).sum(3, keepdim=True) - found.q2
+        costs = (found.answer * found.q1).sum(3, keepdim=True) - found.q1 > UNMOVED * team.leader.q_std
         if team.hears:
             costs &= z[:, : len(self._moves), :, None] > UNLIKELY
         least = team.settings.answer_margin * _CERTAIN * found.error + _TIED * team.follower.q_std

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from rllib_biac.algorithms.commitment.answering import entropy, response, told
 from rllib_biac.algorithms.commitment.counted import count
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
@@ -14,7 +15,7 @@ from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.several import of_all_learners, start_as_the_first
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, REWARDS, START, STATE, TERMINATED
-from rllib_biac.walk.commitment import answers, beside
+from rllib_biac.walk.commitment import beside
 
 COMMITMENT = "commitment"  # a column beside those of joint transitions: z, (rows, |S|, |A_1|)
 
@@ -94,12 +95,16 @@ class CommitmentLosses(Losses):
         outputs = self.networks.compute("critic", seen, target=True)
         q1, q2 = (self.team[agent].table(outputs[agent, "critic"]) for agent in self.agents)
         chances = leader.probabilities(z, leader.rows(rows[NEXT_STATE]))  # (rows, |A_1|)
-        answer = answers(chances, q2, self.team.hears)[..., None]  # (rows, |A_1|, 1)
+        temperature, unit = self.settings.temperature, self.team.follower.q_std
+        answer = response(told(chances, q2, self.team.hears), temperature / unit)  # (rows, K, |A_2|)
         # E_{a_1 ~ z(s')} Q_i'(s', z, a_1, answer): (rows,)
-        return {
-            agent: self.team[agent].raw((chances * q.gather(2, answer)[..., 0]).sum(1))
+        values = {
+            agent: self.team[agent].raw((chances * (answer * q).sum(2)).sum(1))
             for agent, q in zip(self.agents, (q1, q2), strict=True)
         }
+        if temperature:
+            values[self.agents[1]] += temperature * (chances * entropy(answer)).sum(1)
+        return values
 
     def forward_online(self, batch: Rows) -> Outputs:
         return self.networks.compute("critic", beside(batch[STATE], batch[COMMITMENT]))

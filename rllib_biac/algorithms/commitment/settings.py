@@ -45,6 +45,12 @@ class CommitmentDQNSettings(Settings):
         "standard errors of that preference.",
         low=0.0,
     )
+    temperature: float = setting(
+        0.0,
+        "how much the follower errs, in the game's units of reward: it answers by a softmax of its values divided by "
+        "this, and values the entropy of its answers times this; 0: it best-responds.",
+        low=0.0,
+    )
     num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
     search_every: int = setting(250, "updates between two searches.", low=1)
     choose_after: int | None = setting(

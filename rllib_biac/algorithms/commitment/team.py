@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rllib_biac.algorithms.commitment.answering import erring
 from rllib_biac.algorithms.commitment.search import draw, near
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.files.policy import Arrays, Commitment, Description, commitment_sha256
@@ -243,12 +244,14 @@ class CommitmentTeam(Team):
     ) -> dict[str, torch.Tensor]:
         """Plays one joint action per state under commitments of its own, (batch, |S|, |A_1|); else as `act`.
 
-        `q2`, (batch, |A_1|, |A_2|), is what the follower answers by instead of its critic.
+        `q2`, (batch, |A_1|, |A_2|), is what the follower answers by instead of what its critic says.
         """
         leader, follower = self.leader, self.follower
         x = leader.encode(state)
         chances = leader.probabilities(z, leader.rows(x))  # (batch, |A_1|)
         q2 = follower.table(follower.critic(beside(x, z))) if q2 is None else q2
+        if temperature := self.settings.temperature:
+            q2 = erring(q2, temperature / follower.q_std, self.hears, generator)
         uniform = None
         if self.settings.mixed or epsilon > 0.0:
             uniform = torch.rand(len(x), generator=generator, device=x.device)
@@ -278,6 +281,8 @@ class CommitmentTeam(Team):
         return dict(zip(self.agents, self.says(self.leader.encode(state), z), strict=True))
 
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
+        if self.settings.temperature:
+            raise NotImplementedError("a follower that errs gives no one answer")
         x, z = self.leader.encode(state), self.leader.commitment.expand(len(state), -1, -1)
         chances = self.leader.probabilities(z, self.leader.rows(x))
         return answers(chances, self.says(x, z)[1], self.hears)

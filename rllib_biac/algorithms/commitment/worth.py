@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from rllib_biac.algorithms.commitment.answering import response, told
 from rllib_biac.algorithms.commitment.search import draw, search
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 
@@ -37,10 +38,11 @@ def expected(team: CommitmentTeam, z: torch.Tensor) -> tuple[torch.Tensor, torch
     total, safe = torch.zeros(len(z), device=z.device), torch.ones(len(z), device=z.device)
     weights = leader.starts / leader.starts.sum()
     for row in range(int(leader.count)):
-        chances, q1, q2, answer, value = _answered(team, leader.states[row].expand(len(z), -1), z, z[:, row])
+        chances, q1, q2, answer = _answered(team, leader.states[row].expand(len(z), -1), z, z[:, row])
+        value = (answer * q1).sum(2, keepdim=True)
         total += weights[row] * (chances * value[..., 0]).sum(1)
-        if margin > 0.0:
-            regret = q2.gather(2, answer) - q2
+        if margin > 0.0 and not team.settings.temperature:  # who errs never turns away at once
+            regret = (answer * q2).sum(2, keepdim=True) - q2
             costs = (value - q1 > UNMOVED * leader.q_std) & (chances[..., None] > UNLIKELY)
             safe = torch.minimum(safe, torch.where(costs, regret, torch.inf).amin((1, 2)) / margin)
     return total, safe
@@ -55,26 +57,23 @@ def values(team: CommitmentTeam, x: torch.Tensor, z: torch.Tensor) -> torch.Tens
         x: (batch, state size), encoded.
         z: (batch, |S|, |A_1|).
     """
-    chances, _, _, _, value = _answered(team, x, z, team.leader.probabilities(z, team.leader.rows(x)))
-    return (chances * value[..., 0]).sum(1)
+    chances, q1, _, answer = _answered(team, x, z, team.leader.probabilities(z, team.leader.rows(x)))
+    return (chances * (answer * q1).sum(2)).sum(1)
 
 
 def _answered(
     team: CommitmentTeam, x: torch.Tensor, z: torch.Tensor, chances: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Lets the follower answer commitments in one state each.
 
     Returns:
-        What the follower answers (n, actions), as probabilities: |A_1| actions that it sees, or one mean of all. Both
-        critics' values of answers, (n, actions, |A_2|); the best answers, and what they are worth to the leader,
-        (n, actions, 1).
+        What the follower answers (n, K), as probabilities: |A_1| actions that it sees, or one mean of all. Both
+        critics' values of answers, (n, K, |A_2|), and how it answers, probabilities (n, K, |A_2|).
     """
-    q1, q2 = team.says(x, z)
+    q1, q2 = (told(chances, q, team.hears) for q in team.says(x, z))
     if not team.hears:  # one answer to all actions
-        q1, q2 = ((chances[..., None] * q).sum(1, keepdim=True) for q in (q1, q2))
         chances = torch.ones(len(z), 1, device=z.device)
-    answer = q2.argmax(2, keepdim=True)
-    return chances, q1, q2, answer, q1.gather(2, answer)
+    return chances, q1, q2, response(q2, team.settings.temperature)
 
 
 @torch.no_grad()
