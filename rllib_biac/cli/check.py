@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rllib_biac.cli.guard import guarded
 from rllib_biac.envs.one_game import Look
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.learning.memory import gigabytes
@@ -17,8 +18,10 @@ def check(experiments: list[Experiment]) -> None:
     """Prints what each experiment is understood to say, by its first trial."""
     for experiment in experiments:
         config = experiment.trials[0].config
+        with guarded("the game"):
+            found = understand(config)
         click.echo(f"{experiment.name}: {len(experiment.trials)} trial(s)")
-        for name, text in lines(config, understand(config)):
+        for name, text in lines(config, found):
             click.echo(f"  {name + ':':<18}{text}")
 
 

@@ -30,6 +30,7 @@ def find(path: str) -> Path:
         Mistake: if there is no checkpoint, or if there are several trials.
     """
     from rllib_biac.files.checkpoint import is_whole, newest_whole
+    from rllib_biac.files.folders import folders_in
 
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
@@ -37,7 +38,7 @@ def find(path: str) -> Path:
     if (folder / _MARK).is_file():
         return folder
     # A run that was killed while it saved may have left a part of a checkpoint.
-    found = {mark.parent for mark in folder.glob(f"**/checkpoint_*/{_MARK}")}
+    found = [at for at, files in folders_in(folder) if _MARK in files and at.name.startswith("checkpoint_")]
     trials: dict[Path, list[Path]] = {}
     for checkpoint in sorted(path for path in found if is_whole(path, hashes=False)):
         trials.setdefault(checkpoint.parent, []).append(checkpoint)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rllib_biac.cli.folders import writable
-from rllib_biac.cli.guard import guarded, stdout_for_the_answer
+from rllib_biac.cli.guard import end_in_time, guarded, stdout_for_the_answer
 from rllib_biac.cli.options import (
     Json,
     TrainGroup,
@@ -40,6 +40,14 @@ _MISTAKEN, _INTERRUPTED = 2, 130
 
 class _Rllib(click.Group):
     """Turns exceptions into a message and an exit code. --traceback also shows the stack trace."""
+
+    def main(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        try:
+            return super().main(args, *more, **options)
+        except SystemExit as error:
+            if args is None:  # else it is called by a program that goes on
+                end_in_time(error.code)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -136,7 +144,9 @@ def check_file(file: str, env: str | None) -> None:
     from rllib_biac.cli.check import check
     from rllib_biac.experiments.resolve import resolve
 
-    check([resolve(draft) for draft in drafts])
+    with guarded("the game, or a module or class that the experiment names,"):
+        experiments = [resolve(draft) for draft in drafts]
+    check(experiments)
 
 
 @main.command("compare-roles")

@@ -289,6 +289,15 @@ def _check_sizes(description: Description, arrays: Arrays) -> None:
     for name, shape in description.inputs.items():
         if arrays[f"mean/{name}"].shape not in ((), shape):
             raise ValueError(f"what normalises {name} has shape {arrays[f'mean/{name}'].shape}, not {shape}")
+        if not (arrays[f"std/{name}"] > 0).all():
+            raise ValueError(f"what {name} is divided by is not always more than 0")
+    if len(set(description.agents)) < len(description.agents):
+        raise ValueError(f"an agent has two places among {description.levels}")
+    if description.history < 1:
+        raise ValueError(f"a history of {description.history}")
+    for agent, own in description.actions.items():
+        if own.bounds is not None and not _are_bounds(own.bounds, own.size):
+            raise ValueError(f"{agent} has {own.size} continuous actions, and the bounds {own.bounds}")
     for agent, network in description.networks.items():
         own = [array for name, array in arrays.items() if name.startswith(f"{agent}/")]
         if description.actions[agent].size > sum(array.size for array in own):
@@ -298,6 +307,12 @@ def _check_sizes(description: Description, arrays: Arrays) -> None:
         kernels = max((max(array.shape[2:]) for array in own if array.ndim == 4), default=0)
         if any(not 0 <= rows <= kernels for convolution in network.convolutions for rows in convolution.padding):
             raise ValueError(f"a convolution of {agent} pads more than its kernel has")
+
+
+def _are_bounds(bounds: tuple[list[float], list[float]], size: int) -> bool:
+    low, high = (np.asarray(one, np.float64) for one in bounds)
+    largest = float(np.finfo(np.float32).max)
+    return low.shape == high.shape == (size,) and bool(((-largest <= low) & (low < high) & (high <= largest)).all())
 
 
 def _said(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -37,8 +38,12 @@ def check(draft: Draft) -> None:
         Mistake: with one line for each mistake, each with its place and what to write instead.
     """
     found = [draft.mistake(path, text) for path, text in _mistakes(draft.settings)]
-    if draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", draft.name):
-        found.append(draft.mistake((), "the name becomes a folder's name; write 1 to 200 characters without / and \\."))
+    long = len(draft.name.encode(errors="replace")) > 200  # file systems take 255 bytes
+    if long or draft.name in (".", "..") or not re.fullmatch(r"[^/\\\x00-\x1f]+", draft.name):
+        text = (
+            "the name becomes a folder's name; write 1 to 200 characters without / and \\ (ü and its like count more)."
+        )
+        found.append(draft.mistake((), text))
     found = found or [draft.mistake(path, text) for path, text in _mistakes_in_game(draft.settings)]
     if found:
         raise Mistake("\n".join(found))
@@ -66,6 +71,8 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
     storage = settings.get("storage_path", "~")
     if not isinstance(storage, str) or not storage.strip() or "\0" in storage:
         yield ("storage_path",), f"expected a path, not {storage!r}."
+    elif wrong := _no_place(storage):
+        yield ("storage_path",), wrong
     yield from _config_mistakes(settings, config)
     yield from _algorithm_mistakes(settings.get("run"), config)
     if "scheduler" in settings:
@@ -75,7 +82,16 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
     if (trials := sweeps.num_trials(settings)) > MOST_TRIALS:
         yield (), f"this makes {trials:,} trials; the limit is {MOST_TRIALS:,}. Write a smaller grid or fewer samples."
     yield from _stop_mistakes(settings.get("stop", {}), config)
-    yield from _checkpoint_mistakes(settings.get("checkpoint_config", {}))
+    yield from _checkpoint_mistakes(settings.get("checkpoint_config", {}), config)
+
+
+def _no_place(storage: str) -> str | None:
+    """Returns what is wrong with a place for results that would become a folder of that name here."""
+    if scheme := re.match(r"(s3|gs|gcs|hdfs|abfss?|https?|file):(?!//)", storage):
+        return f"{storage!r} would be a folder here; write an address with two slashes, {scheme[0]}//..."
+    if storage.startswith("~") and os.path.expanduser(storage) == storage:
+        return f"there is no user {storage[1:].partition('/')[0]!r}; write the folder's whole path."
+    return None
 
 
 def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -88,6 +104,9 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
             yield ("config", key), f"{instead}."
     for path, text in (*ranges.mistakes(config), *_unusable_numbers(config)):
         yield ("config", *path), text
+    for key in env_config if isinstance(env_config := config.get("env_config"), dict) else ():
+        if not isinstance(key, str):
+            yield ("config", "env_config", key), f"a game's settings have names; {key!r} is a {kind_of(key)}: quote it."
     if "env" in settings and "env" in config:
         yield ("config", "env"), "`env` is given twice, inside `config` and beside it; write it once."
     env_path = ("env",) if "env" in settings else ("config", "env")
@@ -214,7 +233,7 @@ def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], st
             yield ("stop", key), f"expected more than 0, not {value!r}."
 
 
-def _checkpoint_mistakes(checkpoint: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+def _checkpoint_mistakes(checkpoint: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
     if not isinstance(checkpoint, dict):
         yield ("checkpoint_config",), f"expected a mapping, not a {kind_of(checkpoint)}."
         return
@@ -225,6 +244,8 @@ def _checkpoint_mistakes(checkpoint: Any) -> Iterator[tuple[tuple[Any, ...], str
             yield path, f"unknown key.{did_you_mean(key, CHECKPOINT_KEYS)} It has: {', '.join(CHECKPOINT_KEYS)}."
         elif not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             yield path, f"expected {kind.__name__}, not {value!r}."
+        elif key == "checkpoint_score_attribute" and (why := unreported(value, config)):
+            yield path, f"checkpoints would not be compared because of this: {why}"
         elif key == "checkpoint_score_order" and value not in ("min", "max"):
             yield path, f"expected min or max, not {value!r}."
         elif isinstance(value, int) and value < (lowest := 1 if key == "num_to_keep" else 0):

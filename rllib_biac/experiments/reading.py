@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import sys
+import traceback
 import types
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -171,9 +172,16 @@ def _read_python(path: Path) -> Draft:
     module.__file__ = str(path)
     sys.modules[name] = module
     cloudpickle.register_pickle_by_value(module)
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    except Exception as error:  # a program may raise anything
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        number = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
+        line = f", line {number}" if number else ""
+        text = error.msg if isinstance(error, SyntaxError) else str(error).strip()
+        raise Mistake(f"{path.name}{line}: the program raised {type(error).__name__}: {text}") from error
     config, stop = getattr(module, "config", None), getattr(module, "stop", {})
-    if not hasattr(config, "to_dict"):
+    if not hasattr(config, "to_dict") or isinstance(config, type):
         raise Mistake(
             f"{path.name}: a Python experiment file defines `config`, an AlgorithmConfig, and optionally `stop`."
         )

@@ -106,7 +106,9 @@ def resolve(draft: Draft) -> Experiment:
     seeds: set[tuple[str, int]] = set()
     searched: Searched | None = None
     first: Any = None
-    for choices, point in _points(draft):
+    points = _points(draft)
+    _check_apart(draft, [choices for choices, _ in points])
+    for choices, point in points:
         found = ranges.find(point) if isinstance(point, dict) else []
         seed = point.get("seed") if isinstance(point, dict) else None
         generator = np.random.default_rng(seed if isinstance(seed, int) and seed >= 0 else None)
@@ -147,6 +149,19 @@ def resolve(draft: Draft) -> Experiment:
         compared=sweeps.compared(settings),
         draft=draft,
     )
+
+
+def _check_apart(draft: Draft, points: list[grid.Choices]) -> None:
+    """Refuses a grid with a value twice: two trials would be one, and count as two in every comparison.
+
+    Raises:
+        Mistake: naming the setting.
+    """
+    labels = [repr(choices) for choices in points]
+    if twice := next((k for k, label in enumerate(labels) if label in labels[:k]), None):
+        path = next(iter(points[twice]))
+        text = f"the grid has {grid.label(points[twice])} twice; write num_samples: 2 for two runs, whose seeds differ."
+        raise Mistake(draft.mistake(_place(draft, path), text))
 
 
 def _check_seed(draft: Draft, seed: int, others: grid.Choices, seen: set[tuple[str, int]]) -> None:

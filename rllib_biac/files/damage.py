@@ -78,6 +78,8 @@ def unusable(arrays: Mapping[str, np.ndarray]) -> str | None:
         The rest of a sentence that begins with the file's name; None if all is well.
     """
     for name, values in arrays.items():
+        if np.iscomplexobj(values):
+            return f"{name} holds complex numbers"
         if not np.issubdtype(values.dtype, np.number) or not values.size:
             continue
         # Infinity and NaN go through sums: one pass, and no array of booleans.

@@ -242,6 +242,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], Arrays]:
         FileNotFoundError: if there is no such file.
         DamagedFile: if it is damaged, not such a file, or another version's. It is a ValueError.
     """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise DamagedFile(path, f"{path} is no file but a pipe, a socket or a device: reading it might never end.")
     try:
         if zipfile.is_zipfile(path):
             raise ValueError("a zip archive, as older versions wrote: save the policy anew from its checkpoint")

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rllib_biac.files.folders import folders_in
+
 REPRODUCTION = "rllib_biac reproduction"
 EXPECTED = (
     "A result folder is what `rllib train` leaves in ~/ray_results/<experiment> (a folder per trial with params.json "
@@ -114,7 +116,7 @@ def trials_in(folder: Path) -> list[Trial]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. {EXPECTED}")
-    found = sorted({path.parent for name in _TRIAL_FILES for path in folder.rglob(name)})
+    found = sorted(at for at, files in folders_in(folder) if not set(_TRIAL_FILES).isdisjoint(files))
     if not found:
         raise ValueError(f"{folder}: no trial here. {EXPECTED}")
     return [_trial(path) for path in found]

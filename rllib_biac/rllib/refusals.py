@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -222,7 +223,7 @@ def refusal(config: Any, key: str, value: Any) -> str | None:
 
 # Numbers of RLlib's: key, lowest, highest, whether the lowest itself is out, whether it is a whole number.
 NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
-    ("num_envs_per_env_runner", 1, np.inf, False, True),
+    ("num_envs_per_env_runner", 1, 2**16, False, True),
     ("min_sample_timesteps_per_iteration", 1, np.inf, False, True),
     ("max_sampling_lag", 0, np.inf, False, True),
     ("max_requests_in_flight_per_env_runner", 1, np.inf, False, True),
@@ -235,6 +236,7 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("sample_timeout_s", 0.0, np.inf, True, False),
     ("seed", 0, 2**32 - 1, False, True),  # what numpy, torch and games all take
 )
+MOST_ROWS = 10_000_000  # of one call of a runner
 MAY_BE_NONE = ("max_sampling_lag", "evaluation_interval", "min_time_s_per_iteration", "sample_timeout_s", "seed")
 
 
@@ -262,6 +264,17 @@ def check_numbers(config: Any) -> None:
             f"rollout_fragment_length: {config.rollout_fragment_length!r}: write a whole number of steps per game and "
             "call, e.g. 1."
         )
+    if (rows := config.rollout_fragment_length * config.num_envs_per_env_runner) > MOST_ROWS:
+        raise ValueError(
+            f"rollout_fragment_length: {config.rollout_fragment_length:,} steps of {config.num_envs_per_env_runner:,} "
+            f"games are {rows:,} rows in memory at once, and {MOST_ROWS:,} are the most: write fewer steps, e.g. 1."
+        )
+    if (unit := config.evaluation_duration_unit) not in ("episodes", "timesteps"):
+        raise ValueError(f"evaluation_duration_unit: {unit!r} is none of 'episodes', 'timesteps'.")
+    for callbacks in force_list(config.callbacks_class):
+        made_by = callbacks.func if isinstance(callbacks, functools.partial) else callbacks
+        if not (inspect.isclass(made_by) and issubclass(made_by, RLlibCallback)):
+            raise ValueError(f"callbacks: {callbacks!r} is no subclass of RLlib's RLlibCallback; write one.")
 
 
 def refuse_what_does_nothing(config: Any, *, joint: bool) -> None:

@@ -308,7 +308,7 @@ def test_evaluate_a_folder_without_checkpoints(rllib, tmp_path):
 def test_traceback_shows_where(rllib, write):
     path = write("raise RuntimeError('inside')", "game.py")
     quiet, loud = rllib("train", "file", path), rllib("train", "file", path, "--traceback")
-    assert quiet.exit_code == loud.exit_code == 1
+    assert quiet.exit_code == loud.exit_code == 2
     assert "RuntimeError: inside" in quiet.output
     assert "Traceback" not in quiet.output
     assert "Traceback" in loud.output

@@ -24,6 +24,15 @@ def forks(**kwargs):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     raise ValueError("after its child had ended")
 
+def stays(**kwargs):
+    import threading
+    threading.Thread(target=threading.Event().wait, name="listener").start()
+    return escape_v0.parallel_env(**kwargs)
+
+def silences(**kwargs):
+    sys.stdout = None
+    return escape_v0.parallel_env(**kwargs)
+
 def prints(**kwargs):
     print("a game prints")
     os.system("echo a child prints")
@@ -60,6 +69,16 @@ def test_a_game_that_ends_the_process(tmp_path, game, told):
     config = json.dumps({"hierarchy": [["player_0"], ["player_1"]]})
     done = rllib(tmp_path, "train", "--algo", "BiAC", "--env", game, "--config", config)
     assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_games_that_leave_something_behind(tmp_path):
+    for game, told in (("stays", "listener"), ("silences", "")):
+        text = f"mine: {{run: BiAC, env: mygames:{game}, config: {{hierarchy: [[player_0], [player_1]]}}}}"
+        (tmp_path / "mine.yaml").write_text(text)
+        done = rllib(tmp_path, "check", "mine.yaml")
+        assert done.returncode == 0, done.stderr
+        assert "who leads:" in done.stdout and told in done.stderr
 
 
 def test_a_file_that_ends_the_process(tmp_path):

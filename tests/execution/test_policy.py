@@ -1,8 +1,10 @@
 """A policy taken out of the algorithm plays as it did, together and apart, from a file that numpy alone can read."""
 
+import dataclasses
 import functools
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -14,13 +16,17 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.team import BiACLeader
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.files import policy as files
 from rllib_biac.files.damage import UNSEALED, DamagedFile, sealed
 from rllib_biac.files.weights import load_weights
 from rllib_biac.rllib.reading import save_team
 from tests.execution.teams import CASES, inputs_of, same, team_of
+from tests.foreign import Steerers
+from tests.training import Run
 
 MERGE = np.array([0.1, -0.4, 0.2, 0.0, -0.3, 0.9, 0.5, 0.0], np.float32)
 
@@ -206,6 +212,22 @@ def test_a_policy_is_a_copy():
         np.testing.assert_array_equal(array, before[name])
 
 
+@pytest.mark.parametrize(
+    "bounds", [[[np.nan], [1]], [[1], [-1]], [[-1, -1], [1, 1]], [[-np.inf], [1]], [[-1e300], [1]]]
+)
+def test_bounds_that_are_none(tmp_path, bounds):
+    file = tmp_path / "steers.safetensors"
+    run = Run(BiAC, Steerers, [["a"], ["b"]], num_games=1, state="observations")
+    description, held = run.team.describe()
+    files.write(file, held, description)
+    assert StackelbergPolicy.load(file).agents == ("a", "b")
+    wrong = dataclasses.replace(description.actions["b"], bounds=bounds)
+    actions = {**description.actions, "b": wrong}
+    files.write(file, held, dataclasses.replace(description, actions=actions))
+    with pytest.raises(DamagedFile, match="b has 1 continuous actions, and the bounds"):
+        StackelbergPolicy.load(file)
+
+
 class Bomb:
     def __reduce__(self):
         return exec, ("raise SystemExit('code in a policy was run')",)
@@ -262,6 +284,10 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         (file_of(about={"inputs": {"state": [10**9, 10**9]}}), "arrays do not fit"),
         (file_of(about={"actions": {"main_0": {"size": 10**9}, "auxiliary_0": {"size": 5}}}), "arrays do not fit"),
         (file_of(arrays={"main_0/1/bias": np.full(24, 4e37, np.float32)}), "weights beyond 1.8e"),
+        (file_of(arrays={"main_0/1/bias": np.ones(24, np.complex64)}), "holds complex numbers"),
+        (file_of(arrays={"std/state": 0 * arrays["std/state"]}), "state is divided by is not always more than 0"),
+        (file_of(about={"levels": [["main_0"], ["main_0"]]}), "an agent has two places"),
+        (file_of(about={"history": 0}), "a history of 0"),
     ):
         file.write_bytes(content)
         with pytest.raises(DamagedFile, match=message):
@@ -269,6 +295,9 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
 
     file.write_bytes(good)
     assert StackelbergPolicy.load(str(file)).act(MERGE) == merge.act(MERGE)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DamagedFile, match="is no file but a pipe"):
+        StackelbergPolicy.load(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError):
         StackelbergPolicy.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is no checkpoint"):

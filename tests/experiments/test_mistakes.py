@@ -126,6 +126,21 @@ MISTAKES = {
         "mine:\n  run: BiAC\n  env: escape_v0\n  config:\n    env_config:\n      foo: 1\n",
         ["line 6", "`config: env_config: foo`"],
     ),
+    "a name too long for file systems": (f"{'ü' * 150}: {{{GOOD}}}\n", ["becomes a folder's name"]),
+    "an address with one slash": (f"mine: {{{GOOD}, storage_path: 's3:/bucket'}}\n", ["line 1", "s3://..."]),
+    "somebody who is not there": (f"mine: {{{GOOD}, storage_path: ~nobody_at_all/x}}\n", ["no user 'nobody_at_all'"]),
+    "settings of the game without names": (
+        f"mine: {{{GOOD}, config: {{env_config: {{1: 2}}}}}}\n",
+        ["`config: env_config: 1`", "quote it"],
+    ),
+    "checkpoints by a metric that is not there": (
+        f"mine: {{{GOOD}, checkpoint_config: {{checkpoint_score_attribute: return}}}}\n",
+        ["`checkpoint_config: checkpoint_score_attribute`", "unknown metric"],
+    ),
+    "a value twice in a grid": (
+        f"mine: {{{GOOD}, config: {{lr: {{grid_search: [0.1, 0.2, 0.1]}}}}}}\n",
+        ["`config: lr`", "lr=0.1 twice"],
+    ),
     "config is a list": (f"mine: {{{GOOD}, config: [1]}}\n", ["`config`", "not a list"]),
     "nested stop": (
         f"mine: {{{GOOD}, stop: {{env_runners: {{episode_return_mean: 5}}}}}}\n",
@@ -182,6 +197,14 @@ def test_a_mistake_in_a_later_experiment_stops_the_first_from_starting(rllib, wr
     [
         ("game.py", "x = 1", "defines `config`"),
         ("game.json", "{}", ".yaml"),
+        ("game.py", "from ray.rllib.algorithms import AlgorithmConfig as config", "defines `config`"),
+        (
+            "game.py",
+            "x = 1\n\nraise RuntimeError('no licence')",
+            "game.py, line 3: the program raised RuntimeError: no lic",
+        ),
+        ("game.py", "x = 1\ny = (", "game.py, line 2: the program raised SyntaxError: '(' was never closed"),
+        ("game.py", "\0", "game.py"),
     ],
 )
 def test_other_files_are_refused(rllib, write, name, text, fragment):

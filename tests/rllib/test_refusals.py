@@ -1,6 +1,7 @@
 """Each setting of RLlib's is honoured or refused, with the same words in Python and in experiment files."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -99,3 +100,19 @@ def test_what_would_do_nothing_is_refused(change, message):
 def test_defaults_pass():
     config().validate()
     config().env_runners(env_runner_cls="stock").validate()
+
+
+@pytest.mark.parametrize(
+    ("group", "settings", "message"),
+    [
+        ("evaluation", {"evaluation_duration_unit": "minutes"}, "'minutes' is none of 'episodes', 'timesteps'"),
+        ("callbacks", {"callbacks_class": os.system}, "is no subclass of RLlib's RLlibCallback"),
+        ("env_runners", {"num_envs_per_env_runner": 10**8}, "num_envs_per_env_runner: 100000000 must be"),
+        ("env_runners", {"rollout_fragment_length": 10**6}, "25,000,000 rows in memory at once"),
+    ],
+)
+def test_what_would_fail_late(group, settings, message):
+    config = BiACConfig().environment("escape_v0").hierarchy([["player_0"], ["player_1"]])
+    getattr(config, group)(**settings)
+    with pytest.raises(ValueError, match=message):
+        config.validate()
