@@ -74,6 +74,8 @@ def build(case: Case) -> Any:
         .reporting(min_sample_timesteps_per_iteration=STEPS)
         .debugging(seed=3, log_level="ERROR")
     )
+    if hasattr(plain, "spread_epsilon"):  # as before there was this setting
+        config.env_runners(spread_epsilon=False)
     if case.run != "BiLevelQ":
         config.rl_module(model_config={"fcnet_hiddens": [16, 8], **case.model})
     return config.build_algo()

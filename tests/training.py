@@ -15,6 +15,7 @@ SMALL = {
     "train_batch_size_per_learner": 64,
     "training_intensity": None,
     "lr_fade": None,
+    "spread_epsilon": False,
     "averaging": 0.0,
     "model_config": MODEL_DEFAULTS | {"fcnet_hiddens": [32, 32]},
 }

@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "grad_clip",
     "grad_clip_by",
     "epsilon",
+    "spread_epsilon",
     "tau",
     "target_network_update_freq",
     "training_intensity",

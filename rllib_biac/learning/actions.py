@@ -12,6 +12,9 @@ from torch import nn
 
 from rllib_biac.walk import best, restrict
 
+Epsilon = float | torch.Tensor
+"""A probability of random actions, in [0, 1], or one for each state of a batch, (batch,)."""
+
 
 class ActionCoder(nn.Module):
     """Turns one agent's actions into vectors and an actor's outputs into actions.
@@ -106,9 +109,14 @@ def action_size(space: gym.Space) -> int:
     return int(space.n) if isinstance(space, gym.spaces.Discrete) else math.prod(space.shape or ())
 
 
+def explores(epsilon: Epsilon) -> bool:
+    """Tells whether anything may be played at random."""
+    return isinstance(epsilon, torch.Tensor) or epsilon > 0.0
+
+
 def explore(
     greedy: torch.Tensor,
-    epsilon: float,
+    epsilon: Epsilon,
     num_actions: int,
     *,
     mask: torch.Tensor | None = None,
@@ -119,7 +127,7 @@ def explore(
 
     Args:
         greedy: (batch,) int64.
-        epsilon: in [0, 1].
+        epsilon: of all, or of each, (batch,).
         num_actions: |A_i|.
         mask: (batch, |A_i|) bool, allowed actions.
         generator: draws coins and actions.
@@ -128,7 +136,7 @@ def explore(
     Returns:
         (batch,) int64.
     """
-    if epsilon <= 0.0:
+    if not explores(epsilon):
         return greedy
     size, device = greedy.shape, greedy.device
     if coin is None:
@@ -143,7 +151,7 @@ def explore(
 def explore_vector(
     coder: ActionCoder,
     greedy: torch.Tensor,
-    epsilon: float,
+    epsilon: Epsilon,
     *,
     noise: float,
     mask: torch.Tensor | None = None,
@@ -155,7 +163,7 @@ def explore_vector(
     Args:
         coder: of the agent.
         greedy: (batch, size), actions as vectors.
-        epsilon: in [0, 1]; where it is 0 nothing is explored.
+        epsilon: of all, or of each, (batch,); where it is the number 0 nothing is explored.
         noise: standard deviation of the noise on continuous actions, in half their range.
         mask: (batch, |A_i|) bool, allowed actions; of a continuous action (batch, 1), whether it is taken.
         generator: draws coins, actions and noise.
@@ -164,7 +172,7 @@ def explore_vector(
     Returns:
         (batch, size).
     """
-    if epsilon <= 0.0:
+    if not explores(epsilon):
         return greedy
     if coder.discrete:
         action = explore(greedy.argmax(1), epsilon, coder.size, mask=mask, generator=generator, coin=coin)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import action_size, explore
+from rllib_biac.learning.actions import Epsilon, action_size, explore
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 
@@ -39,7 +39,7 @@ class Peer(Agent):
         """Returns the best action known: (batch, *observation shape), (batch, |A_i|) bool -> (batch, ...)."""
         raise NotImplementedError
 
-    def explore(self, action: torch.Tensor, epsilon: float, **kwargs: Any) -> torch.Tensor:
+    def explore(self, action: torch.Tensor, epsilon: Epsilon, **kwargs: Any) -> torch.Tensor:
         """Replaces greedy actions by random ones; arguments as for `actions.explore`."""
         return explore(action, epsilon, action_size(self.action_space), **kwargs)
 

@@ -11,6 +11,7 @@ import torch
 
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import check_finite
+from rllib_biac.learning.actions import Epsilon
 from rllib_biac.learning.episodes import FinishedEpisodes
 from rllib_biac.learning.games import StateReader, game_errors
 from rllib_biac.learning.networks import most_parameters, threads_for
@@ -87,7 +88,7 @@ class Sampler:
         env_steps: taken so far by all samplers together, by which epsilon goes; its owner may set it.
         share: how many steps all samplers take while this one takes one.
         exploration: says how much is played at random.
-        epsilon: of the latest step.
+        epsilon: of the latest step, by its schedule.
         finished: the last episodes.
         steps, episodes: since their owner set them to 0.
     """
@@ -103,6 +104,9 @@ class Sampler:
         self._window = window
         self.finished = FinishedEpisodes(window, games.possible_agents)
         self.exploration = Exploration()
+        self._spread: torch.Tensor | None = None  # the exponents of epsilon, (N,)
+        if settings.spreads_epsilon and self.num_games > 1:
+            self._spread = torch.arange(1, self.num_games + 1, device=self._device) / self.num_games
         self._explored: bool | None = None
         self._needs_reset = True
         self._told_of_cut = False
@@ -235,15 +239,21 @@ class Sampler:
             )
         return cut
 
+    def _epsilon(self) -> Epsilon:
+        """Returns the probability of a random action in each game: from nearly 1 down to the schedule's."""
+        # Where all is greedy, or nothing, it is so in all games.
+        return self.epsilon if self._spread is None or self.epsilon in (0.0, 1.0) else self.epsilon**self._spread
+
     @torch.no_grad()
     def _act(self) -> dict[str, np.ndarray]:
         observations = as_tensors(self._observations, self._device)
         masks = as_tensors(self._masks, self._device)
+        epsilon = self._epsilon()
         taken = self.team.act(
             torch.from_numpy(self._states).to(self._device),
             observations=observations,
             masks=masks,
-            epsilon=self.epsilon,
+            epsilon=epsilon,
             generator=self._generator,
         )
         if self._num_on_observations:
@@ -251,7 +261,7 @@ class Sampler:
             own = self.team.act_on_observations(
                 {agent: seen[first:] for agent, seen in (observations or {}).items()},
                 masks={agent: mask[first:] for agent, mask in masks.items()} if masks else None,
-                epsilon=self.epsilon,
+                epsilon=epsilon[first:] if isinstance(epsilon, torch.Tensor) else epsilon,
                 generator=self._generator,
             )
             taken = {agent: torch.cat([action[:first], own[agent]]) for agent, action in taken.items()}

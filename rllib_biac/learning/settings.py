@@ -116,6 +116,13 @@ class Settings:
         high=1.0,
         group="env_runners",
     )
+    spread_epsilon: bool | None = setting(
+        None,
+        "whether game i of the N that are played at once explores with epsilon ** (i / N), from nearly 1 to epsilon "
+        "itself (Horgan et al. 2018), so that replay never forgets what random play comes to; None: yes, but for "
+        "`information: own`, BiLevelQ and CommitmentDQN.",
+        group="env_runners",
+    )
     exploration: Literal["per_agent", "joint"] = setting(
         "per_agent",
         "`per_agent`, each agent by itself, lower levels answering the explored action; or `joint`, all or none.",
@@ -142,8 +149,9 @@ class Settings:
     actor_lr: float | list[list[float]] | dict[str, Any] | None = setting(None, "the same for actors.")
     lr_fade: float | None = setting(
         2000,
-        "env steps, times the horizon, after which a learning rate that is given as a number has fallen to 0.7 of it, "
-        "as 1 / sqrt(1 + t); the horizon is 1 / (1 - gamma), and 1 where no value is bootstrapped (one-step games). "
+        "env steps, times the root of the horizon, after which a learning rate that is given as a number has fallen to "
+        "0.7 of it, as 1 / sqrt(1 + t); the horizon is 1 / (1 - gamma), and 1 where no value is bootstrapped (one-step "
+        "games). "
         "None: it stays.",
         low=0.0,
         above=True,
@@ -199,6 +207,11 @@ class Settings:
     def uses_starts(self) -> bool:
         """Whether it needs to know with which steps games begin."""
         return False
+
+    @property
+    def spreads_epsilon(self) -> bool:
+        """Whether games that are played at once explore unequally."""
+        return self.spread_epsilon is not False
 
     def network_lr(self, agent: str, network: str) -> Schedule:
         """Returns the learning rate (or its schedule) of an agent's network, e.g. `"critic"` or `"actor"`."""

@@ -388,7 +388,7 @@ class Adams:
         """
         fade = self._settings.lr_fade
         # Steps of the order of 1 / sqrt(t), with averaged weights beside them: Polyak and Juditsky 1992.
-        faded = 1.0 if fade is None else (1.0 + env_steps / (fade * horizon)) ** -0.5
+        faded = 1.0 if fade is None else (1.0 + env_steps / (fade * horizon**0.5)) ** -0.5
         alike: dict[tuple[int, float], list[NetworkKey]] = {}
         for key, given in self._given.items():
             rate = given * faded if isinstance(given, int | float) else piecewise(given, env_steps)

@@ -16,7 +16,7 @@ from torch import nn
 
 from rllib_biac.envs.one_game import Look
 from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
-from rllib_biac.learning.actions import ActionCoder, action_size, explore_vector
+from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings
@@ -186,7 +186,7 @@ class Asked:
     state: torch.Tensor
     observations: Tensors | None
     masks: Tensors | None
-    epsilon: float
+    epsilon: Epsilon
     generator: torch.Generator | None
     given: Tensors
 
@@ -287,7 +287,7 @@ class Team(nn.Module):
         *,
         observations: Tensors | None = None,
         masks: Tensors | None = None,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
@@ -297,7 +297,8 @@ class Team(nn.Module):
             state: (batch, *state shape).
             observations: agent -> (batch, *observation shape); needed by agents that act on nothing else.
             masks: agent -> (batch, |A_i|) bool, allowed actions; None allows all.
-            epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action.
+            epsilon: probability, per agent or for all at once as configured, of a uniformly random allowed action: a
+                number, or (batch,) of each state's own.
             generator: draws the exploration; needed where epsilon > 0.
             given: agent -> the action it takes, whatever it has learned; the levels below answer that one.
 
@@ -315,7 +316,7 @@ class Team(nn.Module):
         observations: Tensors,
         *,
         masks: Tensors | None = None,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
         """Plays one joint action, each agent by its own observation alone and without knowing what the others do.
@@ -369,7 +370,7 @@ class Team(nn.Module):
         """
         return None
 
-    def joint_coin(self, state: torch.Tensor, epsilon: float, generator: torch.Generator | None) -> Any:
+    def joint_coin(self, state: torch.Tensor, epsilon: Epsilon, generator: torch.Generator | None) -> Any:
         """Decides who explores, where that is decided for all agents at once.
 
         Args:
@@ -380,7 +381,7 @@ class Team(nn.Module):
         Returns:
             (batch,) bool; None where each agent explores by itself, or nobody does.
         """
-        if epsilon <= 0.0 or self.settings.exploration != "joint":
+        if not explores(epsilon) or self.settings.exploration != "joint":
             return None
         return torch.rand(len(state), generator=generator, device=state.device) < epsilon
 

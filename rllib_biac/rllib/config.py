@@ -158,6 +158,7 @@ class JointConfig(AlgorithmConfig):
         *,
         env_runner_cls: Literal["joint", "stock"] | type | None = NotProvided,
         epsilon: float | list[list[float]] = NotProvided,
+        spread_epsilon: bool | None = NotProvided,
         exploration: Literal["per_agent", "joint"] = NotProvided,
         max_sampling_lag: int | None = NotProvided,
         num_cpus_per_env_runner: float = NotProvided,
@@ -184,7 +185,12 @@ class JointConfig(AlgorithmConfig):
             if env_runner_cls is MultiAgentEnvRunner:
                 env_runner_cls = "stock"
             self.env_runner_cls = RUNNERS[env_runner_cls] if isinstance(env_runner_cls, str) else env_runner_cls
-        return self._set_given(epsilon=epsilon, exploration=exploration, max_sampling_lag=max_sampling_lag)
+        return self._set_given(
+            epsilon=epsilon,
+            spread_epsilon=spread_epsilon,
+            exploration=exploration,
+            max_sampling_lag=max_sampling_lag,
+        )
 
     @override(AlgorithmConfig)
     @documented(Settings)

@@ -9,6 +9,7 @@ import torch
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.maddpg import MATD3
 from rllib_biac.learning.trainer import Averages
+from rllib_biac.learning.transitions import NEXT_STATE
 from tests.games import EndsByRule, Kinds, Masked, TwoStates
 from tests.training import Run, differ
 
@@ -56,6 +57,18 @@ def flat(parameters):
     return {(*key, i): p for key, own in parameters.items() for i, p in enumerate(own)}
 
 
+def test_targets_choose_as_the_team_plays():
+    """Not as the latest weights would, which differ from the averages."""
+    run = Run(BiAC, TwoStates, LEADS, averaging=1.0).train(300)
+    for network in run.trainer.team["one"].networks().values():
+        network.layers[-1].weight.data.neg_()
+    losses, states = run.trainer.losses, torch.from_numpy(run.sampler.sample(50).columns[NEXT_STATE])
+    chosen = losses.next_joint_actions({}, losses.played.forward(states)).squeeze(1)
+    plays, latest = (team.act(states) for team in (run.team, run.trainer.team))
+    assert chosen.tolist() == (plays["one"] * run.team.sizes["two"] + plays["two"]).tolist()
+    assert not torch.equal(plays["one"], latest["one"])
+
+
 def test_new_units_change_nothing_that_averages_say():
     run = Run(BiAC, TwoStates, LEADS, averaging=0.5).train(200)
     states = torch.from_numpy(run.sampler.state())
@@ -101,7 +114,7 @@ def test_a_rate_falls_by_the_horizon_and_a_schedule_is_left_alone(env, gamma, ho
     run.trainer.train(rows, env_steps=500)
     rates = run.trainer.optimizers.rates
     for agent in ("one", "two"):
-        assert rates[agent, "critic"] == pytest.approx(1e-2 / math.sqrt(1 + 500 / (50 * horizon)))
+        assert rates[agent, "critic"] == pytest.approx(1e-2 / math.sqrt(1 + 500 / (50 * math.sqrt(horizon))))
     assert rates["two", "actor"] == 2e-3
 
 

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.bilevel_q import BiLevelQ
+from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.algorithms.dqn import IDQN
 from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.episodes import FinishedEpisodes
 from rllib_biac.learning.sampler import Exploration
+from rllib_biac.learning.transitions import ACTIONS, STATE
 from tests.games import Broken, Endless, Masked, TwoStates, sampler_of, scripted
+from tests.training import Run
 
 FAULTS = {
     "observation": r"observation of agent 'two' .*step 3",
@@ -192,3 +198,41 @@ def test_what_is_told_at_once_delays_nothing():
     exploration.see(10, paid, np.zeros(2, bool))
     shown = [exploration.epsilon([[0, 1.0], [100, 0.0]], t) for t in (0, 10, 50, 100)]
     assert shown == pytest.approx([1.0, 0.9, 0.5, 0.0])
+
+
+class TestSpreadEpsilon:
+    """Games that are played at once explore unequally."""
+
+    @pytest.mark.parametrize("exploration", ["per_agent", "joint"])
+    def test_how_often_each_game_takes_random_actions(self, exploration):
+        """Of two actions a random one is the other in half the cases: game i does so with probability eps^(i/N) / 2."""
+        settings = {"epsilon": 0.1, "spread_epsilon": True, "exploration": exploration}
+        run = Run(BiAC, "escape_v0", [["player_0"], ["player_1"]], num_games=4, **settings)
+        rows = run.sampler.sample(24_000).columns
+        leads = rows[ACTIONS, "player_0"].reshape(-1, 4)
+        states = torch.from_numpy(rows[STATE])
+        greedy = run.team.act(states)["player_0"].numpy().reshape(-1, 4)
+        expected = 0.1 ** (np.arange(1, 5) / 4) * (1 - 1 / run.team.sizes["player_0"])
+        np.testing.assert_allclose((leads != greedy).mean(0), expected, atol=0.025)  # 4 standard errors of 6,000 steps
+
+    @pytest.mark.parametrize(
+        ("algorithm", "settings", "spreads"),
+        [
+            (BiAC, {}, True),
+            (BiAC, {"spread_epsilon": False}, False),
+            (BiAC, {"information": "own"}, False),
+            (BiAC, {"information": "own", "spread_epsilon": True}, True),
+            (IDQN, {}, True),
+            (BiLevelQ, {}, False),
+            (CommitmentDQN, {}, False),
+        ],
+    )
+    def test_who_does_so_unless_told(self, algorithm, settings, spreads):
+        assert algorithm.settings(**settings).spreads_epsilon is spreads
+
+    def test_greedy_play_is_so_in_all_games(self):
+        run = Run(BiAC, TwoStates, [["one"], ["two"]], spread_epsilon=True)
+        rows = run.sampler.sample(200, explore=False).columns
+        greedy = run.team.act(torch.from_numpy(rows[STATE]))
+        for agent in run.team.agents:
+            assert rows[ACTIONS, agent].tolist() == greedy[agent].tolist()

@@ -82,6 +82,7 @@ def another(field, hint):
         "partners": {"one": "random"},
         "policies_to_train": ["one"],
         "lr_fade": 700.0,
+        "spread_epsilon": True,
         "information": "own",
         "choose_after": 7,
     }

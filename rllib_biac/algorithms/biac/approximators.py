@@ -13,7 +13,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import ON_OBSERVATIONS, Arrays, Description
-from rllib_biac.learning.actions import ActionCoder, explore_vector
+from rllib_biac.learning.actions import ActionCoder, Epsilon, explore_vector
 from rllib_biac.learning.networks import build_network
 from rllib_biac.learning.team import APPROXIMATOR, Agent, Team, Tensors
 
@@ -52,7 +52,7 @@ class ApproximatedTeam(Team):
         observations: Tensors,
         *,
         masks: Tensors | None = None,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
         actions = {}

@@ -16,7 +16,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import ActionCoder
+from rllib_biac.learning.actions import ActionCoder, Epsilon
 from rllib_biac.learning.networks import MLP, build_network, follow
 from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 from rllib_biac.walk import ByObservations, walk
@@ -163,7 +163,7 @@ class OwnTeam(Team):
         observations: Tensors,
         *,
         masks: Tensors | None = None,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
         first = observations[self.agents[0]]

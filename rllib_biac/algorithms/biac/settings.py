@@ -109,6 +109,10 @@ class BiACSettings(Settings):
     def uses_starts(self) -> bool:
         return self.num_hypotheses > 1
 
+    @property
+    def spreads_epsilon(self) -> bool:
+        return self.information != "own" if self.spread_epsilon is None else self.spread_epsilon
+
     def num_games_on_observations(self, num_games: int) -> int:
         return round(self.approximated_share * num_games) if self.approximators else 0
 

@@ -28,6 +28,10 @@ class BiLevelQSettings(Settings):
     )
     initial_q: float = setting(0.0, "what all entries begin with.", low=-np.inf)
 
+    @property
+    def spreads_epsilon(self) -> bool:
+        return bool(self.spread_epsilon)  # tables forget nothing
+
     def check(self, hierarchy: Hierarchy, num_learners: int = 1) -> None:
         if self.normalize_targets or self.normalize_observations:
             raise ValueError(

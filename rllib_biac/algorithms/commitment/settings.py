@@ -24,7 +24,10 @@ class CommitmentDQNSettings(Settings):
         above=True,
     )
     lr_fade: float | None = setting(
-        None, "env steps, times the horizon, after which a learning rate has fallen to 0.7 of it.", low=0.0, above=True
+        None,
+        "env steps, times the root of the horizon, after which a learning rate has fallen to 0.7 of it.",
+        low=0.0,
+        above=True,
     )
     averaging: float = setting(
         0.0, "commitments are searched for and played with the latest weights: leave it out.", low=0.0, high=1.0
@@ -68,6 +71,10 @@ class CommitmentDQNSettings(Settings):
     near_best: float = setting(
         0.5, "share of commitments drawn near the best one found so far, in play and in replay.", low=0.0, high=1.0
     )
+
+    @property
+    def spreads_epsilon(self) -> bool:
+        return bool(self.spread_epsilon)  # what it explores is commitments
 
     @property
     def uses_starts(self) -> bool:

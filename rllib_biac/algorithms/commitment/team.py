@@ -14,7 +14,7 @@ from rllib_biac.algorithms.commitment.answering import erring
 from rllib_biac.algorithms.commitment.search import draw, near
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.files.policy import Arrays, Commitment, Description, commitment_sha256
-from rllib_biac.learning.actions import explore
+from rllib_biac.learning.actions import Epsilon, explore, explores
 from rllib_biac.learning.networks import build_network, follow
 from rllib_biac.learning.team import Agent, Team, Tensors
 from rllib_biac.walk import walk
@@ -220,7 +220,7 @@ class CommitmentTeam(Team):
         *,
         observations: Tensors | None = None,
         masks: Tensors | None = None,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
         given: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
@@ -229,7 +229,7 @@ class CommitmentTeam(Team):
         The follower answers the commitment in force. Learning is blind to which that was: replayed rows do not hold it.
         """
         best = self.leader.commitment.expand(len(state), -1, -1)
-        z = self.draw(len(state), generator) if epsilon > 0.0 else best
+        z = self.draw(len(state), generator) if explores(epsilon) else best
         return self.play(state, z, epsilon=epsilon, generator=generator, given=given)
 
     def play(
@@ -237,7 +237,7 @@ class CommitmentTeam(Team):
         state: torch.Tensor,
         z: torch.Tensor,
         *,
-        epsilon: float = 0.0,
+        epsilon: Epsilon = 0.0,
         generator: torch.Generator | None = None,
         given: Tensors | None = None,
         q2: torch.Tensor | None = None,
@@ -253,12 +253,12 @@ class CommitmentTeam(Team):
         if temperature := self.settings.temperature:
             q2 = erring(q2, temperature / follower.q_std, self.hears, generator)
         uniform = None
-        if self.settings.mixed or epsilon > 0.0:
+        if self.settings.mixed or explores(epsilon):
             uniform = torch.rand(len(x), generator=generator, device=x.device)
         coin = self.joint_coin(state, epsilon, generator)
 
         def take(agent: str, greedy: torch.Tensor) -> torch.Tensor:
-            if epsilon > 0.0:
+            if explores(epsilon):
                 greedy = explore(greedy, epsilon, self.sizes[agent], generator=generator, coin=coin)
             return given[agent] if given and agent in given else greedy
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rllib_biac.algorithms.maddpg.settings import MADDPGSettings
-from rllib_biac.learning.actions import ActionCoder, explore_vector
+from rllib_biac.learning.actions import ActionCoder, Epsilon, explore_vector
 from rllib_biac.learning.networks import build_network, follow
 from rllib_biac.learning.peers import Peer, PeersTeam
 from rllib_biac.learning.team import Agent, Tensors
@@ -58,7 +58,7 @@ class MADDPGAgent(Peer):
     def greedy(self, observation: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         return self.coder.decode(self.coder.act(self.actor(self.encode_observation(observation)), mask))
 
-    def explore(self, action: torch.Tensor, epsilon: float, **kwargs: Any) -> torch.Tensor:
+    def explore(self, action: torch.Tensor, epsilon: Epsilon, **kwargs: Any) -> torch.Tensor:
         noise = self.settings.exploration_noise
         return self.coder.decode(explore_vector(self.coder, self.coder.encode(action), epsilon, noise=noise, **kwargs))
 
