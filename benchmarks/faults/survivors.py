@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from pettingzoo.utils import BaseParallelWrapper
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3]]
 
-from resume import held, reported
+from resume import written
 
 from rllib_biac import BiAC, BiACConfig
 from rllib_biac.cli.evaluate import find
@@ -29,6 +29,7 @@ from rllib_biac.envs.look import LOOK_SEED
 from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib import config_keys
 from rllib_biac.rllib.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
+from tests import exact
 
 SEEDS = 10
 ITERATIONS = 8  # of a run that is not told otherwise
@@ -231,7 +232,7 @@ def check_exact(algo: BiAC, seed: int, **more: Any) -> None:
 def core(algo: BiAC) -> dict[str, str]:
     """Returns networks, optimizers, normalisers, replay and counters, as hashes."""
     parts = ("/learner_group/", "/replay_buffer/", "/joint_algorithm/env_steps", "/joint_algorithm/rows_to_train")
-    return {path: value for path, value in held(algo).items() if path.startswith(parts)}
+    return {path: value for path, value in written(exact.state(algo)).items() if path.startswith(parts)}
 
 
 # The command.
@@ -268,7 +269,7 @@ def check_run(folder: Path, seed: int, iterations: int = ITERATIONS, *, exact: b
     by_iteration: dict[int, dict[str, str]] = {}
     for row in rows:
         row.pop("should_checkpoint", None)  # Tune's own, where it was interrupted
-        told = reported(row)
+        told = written(exact.numbers(row))
         once = by_iteration.setdefault(row["training_iteration"], told)
         differ = [path for path in once.keys() & told.keys() if exact and once[path] != told[path]]
         require(not differ, f"iteration {row['training_iteration']} was reported twice, unlike in {differ[:3]}")
