@@ -1,4 +1,4 @@
-"""Programs in benchmarks/ take hours. What they import is looked up here, so that none is found broken when it is run."""
+"""What programs in benchmarks/ import is looked up: they take hours, and none should be found broken when it is run."""
 
 import ast
 import importlib

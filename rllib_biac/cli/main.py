@@ -204,15 +204,15 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
 
 
 def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any]) -> int:
-    # These imports take seconds.
-    from rllib_biac.cli.run import run, show
-    from rllib_biac.experiments.resolve import resolve
+    from rllib_biac.experiments.resolve import resolve  # which takes seconds, for it imports RLlib
 
     try:
         with guarded("the game, or a module or class that the experiment names,"):
             experiments = [resolve(draft) for draft in drafts]
     except Mistake as mistake:
         _refuse(mistake)  # now: a Ray that was started ahead takes its time to stop
+    from rllib_biac.cli.run import run, show  # only now: mistakes are told sooner
+
     if flags["dry_run"]:
         for experiment in experiments:
             show(experiment)
