@@ -247,6 +247,7 @@ def main() -> int:
     if arguments.save_for_ever:
         save_for_ever(arguments.save_for_ever, arguments.seed)
     raw = arguments.out / "faults.jsonl"
+    arguments.out.mkdir(parents=True, exist_ok=True)
     names = [
         case.fault
         for cases in GROUPS.values()

@@ -24,6 +24,10 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # numpy reads them when it is imported
 os.environ.update(RAY_worker_niceness="0")  # else runners give way to the driver, and to everything else
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Runners are told of functions and classes by their names, and look for them here.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH")))
+)
 
 import ray
 import torch
