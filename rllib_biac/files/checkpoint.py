@@ -48,7 +48,7 @@ def replacing(folder: Path, owner: str = "") -> Iterator[Path]:
 
     Args:
         folder: the checkpoint.
-        owner: whose it is, if not its own name says so: a trial's id, where names are new for each checkpoint.
+        owner: whose it is, where its own name is new each time: a trial's name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_unfinished(folder.parent, owner or folder.name)

@@ -221,6 +221,15 @@ def begin_anew(algorithm: Algorithm, config: dict[str, Any]) -> None:
     algorithm._trial_info = trial
 
 
+def trial_of(algorithm: Algorithm) -> str:
+    """Returns the name of a Tune trial's folder, which is the same after a resume; empty where Tune does not train.
+
+    RLlib's algorithms do not know their trial's id, though Tune has a question for it.
+    """
+    storage = algorithm._storage
+    return storage.trial_dir_name or "" if storage else ""
+
+
 def seconds_trained(algorithm: Algorithm) -> float:
     """Returns the seconds trained so far, over restores. Tune reports them with results only."""
     return algorithm._time_total

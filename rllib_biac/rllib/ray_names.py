@@ -188,7 +188,7 @@ OVERRIDDEN: tuple[Row, ...] = (
 USED: tuple[Row, ...] = (
     Row(ALGORITHM, "_counters", None, "exact resume"),
     Row(ALGORITHM, "_monitor", None, "stops at once"),
-    Row(ALGORITHM, "_storage", None, "a reused process keeps its trial"),
+    Row(ALGORITHM, "_storage", None, "a reused process keeps its trial, whose saves are known by it"),
     Row(ALGORITHM, "_time_total", None, "a checkpoint says how long it was trained"),
     Row(ALGORITHM, "_trial_info", None, "a reused process keeps its trial"),
     Row("ray.tune.registry", "_global_registry", None, "games that `register_env` knows"),

@@ -164,13 +164,9 @@ class ResumableAlgorithm(Algorithm):
         if not _is_local(path, filesystem):
             return super().save_to_path(path, state=given, filesystem=filesystem, use_msgpack=use_msgpack)
         folder = Path(path or Path(tempfile.gettempdir(), str(uuid.uuid4()))).absolute()
-        with checkpoints.replacing(folder, self._trial()) as written:
+        with checkpoints.replacing(folder, compat.trial_of(self)) as written:
             super().save_to_path(written, state=given, use_msgpack=use_msgpack)
         return str(folder)
-
-    def _trial(self) -> str:
-        """Returns the id of Tune's trial, which it keeps when it is resumed; empty where there is none."""
-        return "" if self.trial_id == "default" else str(self.trial_id)
 
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
@@ -189,7 +185,7 @@ class ResumableAlgorithm(Algorithm):
             if kwargs.get("component") is None:
                 checkpoints.check_current(path)
                 checkpoints.clear_unfinished(path.parent, path.name)
-                if trial := self._trial():  # whose saves Tune asks for in temporary folders
+                if trial := compat.trial_of(self):  # whose saves Tune asks for in temporary folders
                     checkpoints.clear_unfinished(Path(tempfile.gettempdir()), trial)
         super().restore_from_path(path, *args, **kwargs)
         if kwargs.get("component") is None:

@@ -86,7 +86,7 @@ def test_what_a_kill_left_of_this_checkpoint_is_removed_and_nothing_else(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"saved", dotted.name, stranger.name}
 
 
-def test_of_a_trial_the_name_is_its_id(tmp_path):
+def test_a_name_may_be_given_where_folders_have_new_ones(tmp_path):
     with replacing(tmp_path / "tmp1", "trial_0") as written:
         assert written.name.startswith(".trial_0.")
         shutil.copytree(written, tmp_path / ".trial_0.abcd_123.saving")

@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -323,6 +325,21 @@ def test_a_checkpoint_takes_the_place_of_another_and_of_nothing_else(ray, tmp_pa
     os.replace(tmp_path / "saved", tmp_path / ".saved.replaced")
     assert is_whole(tmp_path / "saved")
     assert not list(tmp_path.glob(".saved*"))
+    algo.stop()
+
+
+def test_a_trial_clears_what_its_killed_saves_left_among_temporary_files(ray, tmp_path, monkeypatch):
+    """Tune asks for each checkpoint in a temporary folder of its own, and copies it to the results."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    algo = config("escape_v0").build_algo()
+    algo._storage = SimpleNamespace(trial_dir_name="BiAC_1_lr=0.1")
+    for name in ("BiAC_1_lr=0.1", "BiAC_2_lr=0.1"):
+        (tmp_path / "temporary" / f".{name}.abcd_123.saving" / "part").mkdir(parents=True)
+    algo.save_to_path(tmp_path / "results" / "checkpoint_000000")
+    assert len(list((tmp_path / "temporary").iterdir())) == 2  # saved elsewhere
+    algo.restore_from_path(tmp_path / "results" / "checkpoint_000000")
+    assert [path.name for path in (tmp_path / "temporary").iterdir()] == [".BiAC_2_lr=0.1.abcd_123.saving"]
+    algo._storage = None
     algo.stop()
 
 
