@@ -24,7 +24,7 @@ PEERS = [IDQN, HystereticDQN, LenientDQN, MADDPG, MATD3]
 
 
 def name_of(algorithm):
-    return algorithm.name
+    return getattr(algorithm, "name", None)
 
 
 def each(algorithms):
@@ -97,8 +97,19 @@ def test_truncated_bootstraps_and_terminated_does_not(algorithm, game, value):
         np.testing.assert_allclose(table.numpy(), value, atol=0.1)
 
 
-@EVERY
-@pytest.mark.parametrize("game", [Masked, EndsWithoutChoice])
+@pytest.mark.parametrize(
+    ("algorithm", "game"),
+    [
+        *((algorithm, Masked) for algorithm in PEERS),
+        (IDQN, EndsWithoutChoice),
+        (MADDPG, EndsWithoutChoice),
+        *(
+            pytest.param(algorithm, EndsWithoutChoice, marks=pytest.mark.slow)
+            for algorithm in (HystereticDQN, LenientDQN, MATD3)
+        ),
+    ],
+    ids=name_of,
+)
 def test_forbidden_actions_are_never_taken(algorithm, game):
     """Both games raise at one, and what is best among the allowed ones is learned.
 

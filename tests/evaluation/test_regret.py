@@ -1,5 +1,7 @@
 """Regrets of what was learned, against exact answers, of every kind of algorithm."""
 
+import copy
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -71,17 +73,23 @@ def test_states_are_measured_one_by_one():
     assert measured.leader_regret.shape == (1,) and measured.response_regret.shape == (1, 2)
 
 
-def committed(share, announced=False, **settings):
+@functools.cache
+def follower_of_commitments(mixed):
+    """Returns a team that has learned Maintain."""
+    settings = {"max_states": 1, "mixed": mixed, "epsilon": 1.0, "training_intensity": 32.0}
+    return train(CommitmentDQN, "maintain_v0", FORWARDS, 1500, **settings).team
+
+
+def committed(share):
     """Returns a team that has learned Maintain and commits to A with this probability, else to B, and its game."""
-    settings |= {"max_states": 1, "mixed": 0 < share < 1, "announced": announced, "epsilon": 1.0}
-    team = train(CommitmentDQN, "maintain_v0", [[player] for player in PLAYERS], 1500, **settings).team
+    team = copy.deepcopy(follower_of_commitments(mixed=0 < share < 1))
     team.commit(torch.tensor([[share, 1 - share, 0.0]]))
     return Trained(team, "maintain_v0")
 
 
 def test_a_commitment_is_measured_as_a_whole():
     """From a quarter A on the follower answers X, which pays the leader 30 - 10 · share of A; else Y, 10 of B."""
-    exact = exact_play(committed(0.5, training_intensity=32.0))
+    exact = exact_play(committed(0.5))
     found = exact.commitment()
     assert exact.commits and exact.regret() is None and exact.nash() is None
     assert (found.secured, found.played) == pytest.approx((25, 25))
@@ -90,10 +98,10 @@ def test_a_commitment_is_measured_as_a_whole():
 
 
 def test_a_pure_commitment_is_measured_both_ways():
-    played = play(committed(1.0, training_intensity=32.0), episodes=1, seed=0)
+    played = play(committed(1.0), episodes=1, seed=0)
     assert played.commitment.secured == 20 and played.commitment.leader_regret == 0
     assert played.regret.worst_leader_regret == 0 and played.regrets == (0, 0)
-    bad = exact_play(committed(0.0, training_intensity=32.0)).commitment()
+    bad = exact_play(committed(0.0)).commitment()
     assert bad.leader_regret == 20 - bad.secured > 0
 
 

@@ -53,6 +53,7 @@ def drive(decide):
     return trajectory
 
 
+@pytest.mark.slow
 def test_processes_apart_play_as_one(checkpoint, tmp_path):
     path, living = checkpoint
     _, team = load(path)

@@ -51,7 +51,7 @@ def test_actions_are_drawn_as_the_commitment_says(announced, tmp_path):
         policy.agent(follower).act(state, **({} if announced else {"announced": {leader: joint[leader]}}))
 
 
-@pytest.mark.parametrize("announced", [False, True])
+@pytest.mark.parametrize("announced", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_programs_draw_by_the_number_they_are_given(announced, tmp_path):
     _, policy, state = mixed(announced, tmp_path)
     leader, follower = policy.agents
