@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac import BiAC, own_losses
 from rllib_biac.algorithms.biac.own_losses import MOST_TRIED, OwnLosses
 from rllib_biac.algorithms.biac.own_scene import Scene
 from rllib_biac.envs.signalling import SignallingGame
@@ -87,10 +87,19 @@ def test_what_is_met_has_the_frequencies_of_the_game():
     torch.testing.assert_close(counts / counts.sum(), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0.0)
 
 
+def test_entropy_is_weighed_by_what_an_agents_own_actions_change():
+    """What is common to all of a row's actions does not count, nor forbidden ones, nor rows of one action."""
+    q = torch.tensor([[1.0, 3.0, 50.0], [101.0, 103.0, 9.0], [7.0, 0.0, 0.0]])
+    mask = torch.tensor([[True, True, False], [True, True, False], [True, False, False]])
+    assert own_losses._spread(q, mask) == 1.0
+    assert own_losses._spread(q[:, :2] * torch.tensor([[1.0], [1.0], [0.0]]), None) == pytest.approx(2.0 / 3.0)
+    assert own_losses._spread(q[2:], mask[2:]) == 0.0
+
+
 def test_where_there_are_many_actions_fewer_rows_tell_of_each(monkeypatch):
     """An update tries no more actions than `MOST_TRIED` in all, whatever their number; critics learn from all rows."""
     payoffs = np.arange(2.0 * 3 * 64).reshape(2, 3, 64)
-    run = Run(BiAC, "matrix_game_v0", PAIR, env_config={"payoffs": payoffs}, information="own").train(100)
+    run = Run(BiAC, "matrix_game_v0", PAIR, env_config={"payoffs": payoffs}, information="own").train(50)
     seen = {}
     plain = OwnLosses.actor_loss
     monkeypatch.setattr(

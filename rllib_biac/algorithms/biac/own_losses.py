@@ -108,7 +108,7 @@ class OwnLosses(VectorLosses):
             return (error if mask is None else torch.where(mask, error, 0.0)).mean()
         log_pi = restrict(output, mask).log_softmax(1)
         pi = log_pi.exp()
-        soft = q - self.settings.entropy_coeff * log_pi.masked_fill(pi == 0.0, 0.0)
+        soft = q - self.settings.entropy_coeff * _spread(q, mask) * log_pi.masked_fill(pi == 0.0, 0.0)
         return _mean(-(pi * soft).sum(1), weights)
 
     @torch.no_grad()
@@ -267,6 +267,18 @@ class OwnLosses(VectorLosses):
 
 def _mean(losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
+
+
+def _spread(q: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Returns how far apart the values of an agent's actions lie, (rows, |A_i|) -> scalar, where it has a choice.
+
+    In long games that is a small part of the spread of all values: an entropy bonus in units of these would drown it.
+    """
+    allowed = torch.ones_like(q) if mask is None else mask.to(q.dtype)
+    count = allowed.sum(1).clamp(min=1.0)
+    off = (q - (allowed * q).sum(1, keepdim=True) / count.unsqueeze(1)) * allowed
+    choice = count > 1.0
+    return ((off.square().sum(1) / count).sqrt() * choice).sum() / choice.sum().clamp(min=1)
 
 
 def _alike(seen: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,10 @@ class BiACSettings(Settings):
         "the best by its critic (Eq. 8; the actor is then not played).",
     )
     entropy_coeff: float = setting(
-        0.2, "weight of the actor's entropy bonus, in units of the spread of Q-values, at least 0.", low=0.0
+        0.2,
+        "weight of the actor's entropy bonus, at least 0, in units of the spread of Q-values; with `information: own` "
+        "of the spread between an agent's own actions.",
+        low=0.0,
     )
     gumbel_temperature: float = setting(1.0, "of `gumbel_softmax`, greater than 0.", low=0.0, above=True)
     num_hypotheses: int = setting(
