@@ -10,7 +10,7 @@ How to run:
    equal settings: the greedy return, the same with the speaker's message forced to be constant (the best constant), and
    random play.
 
-Everything is trained by a plain loop over sampler, replay and trainer, without Ray. Raw results and the table go to
+Everything is trained by `rllib_biac.learning.run`, without Ray. Raw results and the table go to
 `--out`; what is in it already is not computed again.
 """
 
@@ -30,36 +30,13 @@ MPE_SETTINGS = {"gamma": 0.95, "state": "observations", "normalize_observations"
 
 
 def train(algorithm: Any, env: Any, levels: list[list[str]], seed: int, steps: int, **given: Any) -> Any:
-    """Trains a team, as RLlib's `training_step` of ours does; returns it and what played."""
-    from rllib_biac.learning.games import make_games
+    """Trains a team in one process, and returns it."""
     from rllib_biac.learning.hierarchy import Hierarchy
-    from rllib_biac.learning.replay import JointReplayBuffer
-    from rllib_biac.learning.sampler import Sampler
+    from rllib_biac.learning.run import Run
 
-    settings = algorithm.settings(**given)
-    hierarchy = Hierarchy(levels)
+    settings, hierarchy = algorithm.settings(**given), Hierarchy(levels)
     settings.check(hierarchy)
-    streams = np.random.SeedSequence(seed).spawn(2)
-    games = make_games(env, 25, np.random.default_rng(streams[0]), {})
-    generator = torch.Generator().manual_seed(int(streams[1].generate_state(1)[0]))
-    sampler = Sampler(games, settings, generator, 100)
-    team = algorithm.build_team(sampler.state.team_spec(hierarchy, settings), seed=seed)
-    trainer = algorithm.build_trainer(team, seed=seed)
-    sampler.team = team
-    replay = JointReplayBuffer(settings.replay_buffer_config["capacity"], seed)
-    size, played, due = settings.train_batch_size_per_learner, 0, 0.0
-    while played < steps:
-        rows = sampler.sample(sampler.num_games)
-        replay.add(rows)
-        played += len(rows)
-        if played < settings.num_steps_sampled_before_learning_starts:
-            continue
-        due += len(rows) * (settings.training_intensity or size)
-        if updates := int(due // size):
-            due -= updates * size
-            columns = replay.sample(updates * size).columns
-            trainer.train(columns, minibatch_size=size, env_steps=played, report=False)
-    return team, sampler
+    return Run(algorithm, env, hierarchy, settings, seed=seed).train(steps).team
 
 
 def one_step(payoffs: Any, prior: Any, seen: Any, announced: bool, seed: int, steps: int) -> Row:
@@ -72,7 +49,7 @@ def one_step(payoffs: Any, prior: Any, seen: Any, announced: bool, seed: int, st
     game = SignallingGame(payoffs, prior, seen)
     levels = [["player_0"], ["player_1"]]
     given = {"information": "own", "announced": announced}
-    team, _ = train(BiAC, lambda: SignallingGame(payoffs, prior, seen), levels, seed, steps, **given)
+    team = train(BiAC, lambda: SignallingGame(payoffs, prior, seen), levels, seed, steps, **given)
     states = np.arange(len(prior))
     observations = {agent: torch.from_numpy(own) for agent, own in game.observations_of(states).items()}
     with torch.no_grad():
@@ -165,7 +142,7 @@ def speech(name: str, how: str, seed: int, steps: int) -> Row:
     algorithm, levels = (MADDPG, [agents]) if how == "MADDPG" else (BiAC, [[agent] for agent in agents])
     if how != "MADDPG":
         given |= {"information": "own", "announced": how == "announced"}
-    team, _ = train(algorithm, lambda: speaker_listener(name), levels, seed, steps, **given)
+    team = train(algorithm, lambda: speaker_listener(name), levels, seed, steps, **given)
     speaker = agents[0]
     rng = torch.Generator().manual_seed(seed)
 
