@@ -295,9 +295,9 @@ def _check_sizes(description: Description, arrays: Arrays) -> None:
         raise ValueError(f"an agent has two places among {description.levels}")
     if description.history < 1:
         raise ValueError(f"a history of {description.history}")
-    for agent, own in description.actions.items():
-        if own.bounds is not None and not _are_bounds(own.bounds, own.size):
-            raise ValueError(f"{agent} has {own.size} continuous actions, and the bounds {own.bounds}")
+    for agent, done in description.actions.items():
+        if done.bounds is not None and not _are_bounds(done.bounds, done.size):
+            raise ValueError(f"{agent} has {done.size} continuous actions, and the bounds {done.bounds}")
     for agent, network in description.networks.items():
         own = [array for name, array in arrays.items() if name.startswith(f"{agent}/")]
         if description.actions[agent].size > sum(array.size for array in own):
