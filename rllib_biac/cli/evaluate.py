@@ -68,7 +68,7 @@ def read_starts(file: Path) -> list[Start]:
     shape = 'write a list such as [{"seed": 1}, {"options": {"main_speed": 35}}]'
     try:
         listed = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Mistake(f"--starts {file}: cannot be read ({error}); {shape}.") from error
     if not isinstance(listed, list) or not listed:
         raise Mistake(f"--starts {file}: no list of starts; {shape}.")
@@ -76,7 +76,8 @@ def read_starts(file: Path) -> list[Start]:
     for number, one in enumerate(listed, start=1):
         seed, options = (one.get("seed"), one.get("options")) if isinstance(one, dict) else (None, None)
         known = isinstance(one, dict) and set(one) <= {"seed", "options"} and one
-        if not known or not isinstance(seed, int | None) or not isinstance(options, dict | None):
+        is_seed = seed is None or (type(seed) is int and 0 <= seed < 2**32)
+        if not known or not is_seed or not isinstance(options, dict | None):
             raise Mistake(f"--starts {file}: start {number} is {json.dumps(one)}; {shape}.")
         starts.append(Start(seed, options))
     return starts
@@ -137,6 +138,7 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
 
 def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
     from rllib_biac.evaluation import play
+    from rllib_biac.evaluation.play import can_draw
     from rllib_biac.rllib.reading import read_trained
 
     # RLlib's warnings address its callers. A person who plays a checkpoint can do nothing about them.
@@ -146,6 +148,14 @@ def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
         trained = read_trained(checkpoint)
         if asked.env_config:
             trained = replace(trained, env_config={**trained.env_config, **asked.env_config})
+        if (
+            asked.render_to is not None
+            and isinstance(trained.env, str)
+            and not can_draw(trained.env, trained.env_config)
+        ):
+            raise Mistake(
+                f'--render-to: {trained.env} draws nothing: it takes no render_mode="rgb_array". Leave it out.'
+            )
         return trained, play(
             trained,
             episodes=asked.episodes,
@@ -225,7 +235,7 @@ def _trained_returns(checkpoint: Path) -> dict[str, float]:
                 last = json.loads(line)
         found = last["env_runners"]["agent_episode_returns_mean"]
         return {str(agent): float(value) for agent, value in found.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -242,7 +252,10 @@ def export(checkpoint: Path, file: Path) -> None:
         algorithm, team = load_networks(checkpoint)
     except ValueError as error:
         raise Mistake(str(error)) from error
-    save_team(file, team, algorithm)
+    try:
+        save_team(file, team, algorithm)
+    except OSError as error:
+        raise Mistake(f"{file} cannot be written ({error.strerror or error}). Name another file.") from error
 
 
 def show(report: dict[str, Any], as_json: bool) -> None:

@@ -19,6 +19,7 @@ import click
 from rllib_biac.cli.folders import writable
 from rllib_biac.cli.guard import end_in_time, guarded, stdout_for_the_answer
 from rllib_biac.cli.options import (
+    SEED,
     Json,
     TrainGroup,
     complete_algorithms,
@@ -253,7 +254,7 @@ def _again(flags: dict[str, Any]) -> str:
 @main.command()
 @click.argument("checkpoint")
 @click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="Episodes to play.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the games.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The seed of the games.")
 @click.option(
     "--env-config", type=Json('{"size": 9}'), default="{}", metavar="JSON", help="Other settings of the game."
 )
@@ -393,7 +394,7 @@ def report(folder: str, out: Path | None) -> None:
     show_default=True,
     help="Greedy episodes of each trial's latest checkpoint; 0: compare what training reported.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of these games.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The seed of these games.")
 @click.option(
     "--best-response",
     type=click.IntRange(min=1000),

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from rllib_biac.experiments import reading
 from rllib_biac.rllib.hints import did_you_mean
 
+SEED = click.IntRange(0, 2**32 - 1)  # what numpy, torch and games all take
 STOP_EXAMPLE = '{"training_iteration": 10}'
 CONFIG_EXAMPLE = '{"lr": 0.001, "hierarchy": [["player_0"], ["player_1"]]}'
 

@@ -30,6 +30,7 @@ MADE_BY = "class_and_ctor_args.pkl"
 _OWN = "rllib_biac"
 _FILES = "files"
 _UNFINISHED = ".saving"
+_MOST_BYTES = 2**26
 _SEAL = "rllib_biac_seal"  # of the metadata; beside `_OWN`, so that one flipped bit does not hide both
 
 
@@ -244,6 +245,8 @@ def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns what a checkpoint says of itself, and its files: name -> [bytes, SHA-256], or bytes alone."""
     path = folder / METADATA
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"{size:,} bytes are more than a list of files has")
         data = path.read_bytes()
         holds = seal_holds(data)
         whole = json.loads(data)

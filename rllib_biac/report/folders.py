@@ -180,7 +180,7 @@ def _is_trial(path: Path) -> bool:
 def _trial(folder: Path) -> Trial:
     problems = []
     settings: Any = {}
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         settings = json.loads((folder / "params.json").read_text(encoding="utf-8"))
     if not isinstance(settings, dict) or not settings:
         settings = {}
@@ -189,7 +189,7 @@ def _trial(folder: Path) -> Trial:
     if not rows:
         problems.append("it reported nothing: no whole line in result.json or progress.csv")
     named = _TRIAL_NAME.fullmatch(folder.name)
-    marks = sorted(folder.glob("checkpoint_*/rllib_checkpoint.json"))
+    marks = sorted(filter(Path.is_file, folder.glob("checkpoint_*/rllib_checkpoint.json")))
     return Trial(
         folder=folder,
         algorithm=named["algorithm"] if named else "",
@@ -247,7 +247,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
                 yield row
@@ -265,7 +265,14 @@ def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, floa
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{key}/")
         elif isinstance(value, int | float):
-            yield f"{prefix}{key}", float(value)
+            yield f"{prefix}{key}", _float(value)
+
+
+def _float(number: int | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # JSON's whole numbers have no bounds
+        return math.copysign(math.inf, number > 0 or -1)
 
 
 def _failure(folder: Path) -> str:
@@ -282,7 +289,7 @@ def _stop(experiment: Path) -> dict[str, Any] | None:
         try:
             trial = json.loads(path.read_text(encoding="utf-8"))["trial_data"][0][0]
             stop = json.loads(trial)["stopping_criterion"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
         if isinstance(stop, dict):
             return stop

@@ -134,6 +134,7 @@ class Read:
 
     path: str
     team: object
+    env: object = None
     env_config: dict = dataclasses.field(default_factory=dict)
 
 
@@ -233,6 +234,23 @@ def test_evaluate_from_fixed_starts(rllib, tmp_path, played):
         assert result.exit_code == 2 and 'write a list such as [{"seed": 1}' in result.output
 
 
+def test_a_game_that_draws_nothing(rllib, tmp_path, played, monkeypatch):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    monkeypatch.setattr("rllib_biac.rllib.reading.read_trained", lambda path: Read(str(path), None, "escape_v0"))
+    result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif")
+    assert result.exit_code == 2 and "escape_v0 draws nothing" in result.output and not played
+
+
+@pytest.mark.parametrize("text", ['[{"seed": -1}]', '[{"seed": true}]', '[{"seed": 4294967296}]', "[" * 100_000])
+def test_starts_that_are_none(rllib, tmp_path, played, text):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    (tmp_path / "starts.json").write_text(text)
+    result = rllib("evaluate", checkpoint, "--starts", tmp_path / "starts.json")
+    assert result.exit_code == 2 and 'write a list such as [{"seed": 1}' in result.output and not played
+
+
 FFMPEG = """#!/bin/sh
 for last; do true; done
 echo "$@" > "$last"
@@ -290,6 +308,8 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], '{"lr": 0.001'),
         (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),
         (["example", "get", "nothing"], "no packaged example"),
+        (["evaluate", "/", "--seed", "-1"], "-1 is not in the range 0<=x<=4294967295"),
+        (["compare", "/", "--seed", "4294967296"], "is not in the range 0<=x<=4294967295"),
         (["nonsense"], "No such command"),
     ],
 )

@@ -154,6 +154,13 @@ def test_a_bit_of_every_byte_of_the_metadata_counts(tmp_path):
     assert is_whole(tmp_path / "saved")
 
 
+def test_metadata_of_gigabytes_is_not_read(tmp_path):
+    save(tmp_path / "saved", 0)
+    os.truncate(tmp_path / "saved" / METADATA, 10**12)  # with a hole, so that it takes no place
+    with pytest.raises(DamagedFile, match=r"1,000,000,000,000 bytes are more than a list of files has"):
+        check(tmp_path / "saved")
+
+
 def test_a_flipped_bit_is_named_and_the_one_before_is_taken(tmp_path):
     folders = [tmp_path / f"checkpoint_00000{number}" for number in range(3)]
     for number, folder in enumerate(folders):

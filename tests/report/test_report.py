@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shlex
 import tempfile
@@ -112,6 +113,12 @@ def test_damaged_files(tmp_path):
         checkpoint.mkdir()
         (checkpoint / "rllib_checkpoint.json").write_text(metadata)
         (checkpoint / "class_and_ctor_args.pkl").write_bytes(b"no pickle")
+    deep = results.trial(
+        folder, 6, "deep", tail="[" * 100_000 + '\n{"training_iteration": 5, "huge": 1' + "0" * 400 + "}\n"
+    )
+    (deep / "params.json").write_text("[" * 100_000)
+    (deep / "checkpoint_000000").mkdir()
+    os.mkfifo(deep / "checkpoint_000000" / "rllib_checkpoint.json")  # reading it would never end
     (folder / "experiment_state-1.json").write_text('{"trial_da')
     told = page(folder)
     for text in (
@@ -120,6 +127,7 @@ def test_damaged_files(tmp_path):
         "empty: it reported nothing",
         "empty unfinished –",
         "failed: training failed: ValueError: it broke",
+        "deep: its settings (params.json) are missing or damaged.",
         "broken: its checkpoint cannot be played:",
         "rllib_checkpoint.json cannot be read",
         "no pickle: its checkpoint cannot be played:",
