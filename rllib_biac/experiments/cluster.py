@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import ray
 
 from rllib_biac.experiments.local_ray import close_session, protect_token, temporary_folder
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.stopping import Stopped
 from rllib_biac.rllib import compat
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
         except ConnectionError as error:
             where = f"cannot connect to a Ray cluster at {cluster.address!r}. Start one with `ray start --head`"
             raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
+        except SystemExit as error:
+            raise Stopped(signal.SIGTERM) from error  # Ray's own handler, which it installs while it starts
         yield
     finally:
         ray.shutdown()

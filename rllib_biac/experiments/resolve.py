@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rllib_biac.envs import make
+from rllib_biac.envs.errors import GameError
 from rllib_biac.experiments import grid, ranges, sweeps
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
@@ -248,7 +249,7 @@ def _refusal(config: AlgorithmConfig) -> str:
     except Exception as error:  # a user's game may raise anything for a bad `env_config`
         # RLlib adds how to switch validation off. An experiment file cannot do that.
         text = str(error).partition("To suppress all validation errors")[0].strip()
-        return text if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {text}"
+        return text if isinstance(error, ValueError | TypeError | GameError) else f"{type(error).__name__}: {text}"
     return ""
 
 

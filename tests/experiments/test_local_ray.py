@@ -11,6 +11,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from rllib_biac.experiments import cluster
 from rllib_biac.experiments.local_ray import protect_token, temporary_folder
+from rllib_biac.experiments.stopping import Stopped
 from rllib_biac.rllib import compat
 
 
@@ -99,3 +100,16 @@ def test_ray_starts_ahead_only_where_rllib_is_yet_to_be_imported(monkeypatch):
         assert not begun
     with cluster.ahead(cluster.Cluster(num_cpus=2), False):
         assert begun == [cluster.Cluster(num_cpus=2)]
+
+
+def test_a_signal_while_ray_starts(monkeypatch):
+    def interrupted(*_):
+        sys.exit(15)  # as Ray's own handler of SIGTERM does
+
+    monkeypatch.setattr(cluster, "start_here", interrupted)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(Stopped) as raised, cluster.started(cluster.Cluster(), verbose=False):
+        pytest.fail("Ray has started")
+    assert raised.value.exit_code == 143

@@ -11,6 +11,8 @@ from gymnasium import spaces
 from hypothesis import strategies as st
 from pettingzoo import ParallelEnv
 
+from rllib_biac.envs.errors import GameError
+
 AGENTS = ("one", "two")
 
 
@@ -151,7 +153,7 @@ def train(case: Case) -> str:
     )
     try:
         config.copy(copy_frozen=False).validate()
-    except ValueError as error:
+    except (ValueError, GameError) as error:
         assert len(str(error)) > 20 and "Traceback" not in str(error)
         return str(error)
     algorithm = config.build_algo()
