@@ -76,5 +76,5 @@ setup(
             "types-PyYAML",  # types of PyYAML, for mypy
         ],
     },
-    entry_points={"console_scripts": ["rllib=rllib_biac.cli.main:main"]},
+    entry_points={"console_scripts": ["rllib=rllib_biac.cli:start"]},
 )

@@ -76,6 +76,12 @@ class SaveAndStop(Callback):
         self._stopping = stopping
         self._say = say
         self._unsaved: set[str] | None = None  # trials that were running when interrupted
+        self._end_tune: Callable[..., Any] | None = None
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Takes SIGUSR1 back from Tune, which ends at it without saving: Slurm sends it before time is up."""
+        if self._end_tune is None:
+            self._end_tune = self._stopping.take_over(signal.SIGUSR1)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -99,4 +105,5 @@ class SaveAndStop(Callback):
             self._say(f"{len(self._unsaved)} trial(s) did not finish their iteration in time: their last is lost.")
             self._unsaved = set()
         if not self._unsaved:
-            signal.raise_signal(signal.SIGUSR1)
+            assert self._end_tune is not None  # a step has begun
+            self._end_tune(signal.SIGUSR1, None)

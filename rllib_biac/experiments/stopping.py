@@ -1,4 +1,4 @@
-"""How a run is stopped from outside: by Ctrl-C, by a supervisor (SIGTERM), by a terminal that closes (SIGHUP)."""
+"""How a run is stopped from outside: by Ctrl-C, a supervisor (SIGTERM, SIGUSR1), a terminal that closes (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 GRACE_S = "RLLIB_BIAC_GRACE_S"
 # Kubernetes and Slurm kill after 30 s by default. Who pressed Ctrl-C can press it again.
 _SUPERVISOR_S, _PERSON_S = 25.0, 600.0
@@ -101,6 +101,13 @@ class Stopping:
             if number == signal.SIGHUP and self._before[number] == signal.SIG_IGN:
                 continue  # nohup
             signal.signal(number, self._handle)
+
+    def take_over(self, number: int) -> Any:
+        """Takes a signal from whoever had it in the meantime; returns that handler."""
+        handler = signal.getsignal(number)
+        if number in self._before:
+            signal.signal(number, self._handle)
+        return handler
 
     def _handle(self, number: int, frame: Any) -> None:
         if number == getattr(signal, "SIGHUP", None):

@@ -39,7 +39,8 @@ def train(
         say: shows a line to a person.
         callbacks: more callbacks for Tune.
         stopping: takes signals. Tune does not tell its caller that it was interrupted, and does not remove its
-            handlers. When all trials have saved, `SaveAndStop` sends SIGUSR1, which interrupts Tune in the same way.
+            handlers. When all trials have saved, `SaveAndStop` calls
+            Tune's handler of SIGUSR1, which interrupts Tune in the same way.
         resume: whether to continue what is in the experiment's folder. `make_ready` has mended it.
         verbose: whether to show Tune's own messages too.
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from rllib_biac.cli import start
+
 GAMES = """
 import os, sys
 from rllib_biac.envs import escape_v0
@@ -101,3 +103,16 @@ def test_a_game_that_prints(ray, tmp_path, monkeypatch):
     assert json.loads(done.stdout)["episodes"] == 2 and done.stdout.count("\n") == 1
     for line in ("a game prints", "a child prints", "a library prints"):
         assert line in done.stderr
+
+
+def test_ctrl_c_while_the_command_is_imported(monkeypatch, capsys):
+    class Interrupts:
+        def find_spec(self, name, path=None, target=None):
+            if name == "rllib_biac.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "rllib_biac.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == 130 and capsys.readouterr().err == "Interrupted.\n"

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from rllib_biac.experiments.callbacks import SaveAndStop
 from rllib_biac.experiments.stopping import GRACE_S, SIGNALS, Stopped, Stopping
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -62,20 +62,30 @@ def test_a_run_that_hangs_is_ended(monkeypatch):
 
 def test_trials_that_do_not_save_are_not_waited_for_without_limit():
     heard, said = [], []
-    before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
-    stopping = SimpleNamespace(requested=threading.Event(), overdue=False)
+    stopping = SimpleNamespace(
+        requested=threading.Event(), overdue=False, take_over=lambda number: lambda *_: heard.append(number)
+    )
     callback = SaveAndStop(stopping, said.append)
     trial = SimpleNamespace(trial_id="a", status=Trial.RUNNING)
-    try:
-        callback.on_step_end(1, [trial])
-        stopping.requested.set()
-        callback.on_step_end(2, [trial])
-        assert not heard and not said
-        stopping.overdue = True
-        callback.on_step_end(3, [trial])
-        assert heard and "1 trial(s) did not finish their iteration in time" in said[0]
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    callback.on_step_begin(1, [trial])
+    callback.on_step_end(1, [trial])
+    stopping.requested.set()
+    callback.on_step_end(2, [trial])
+    assert not heard and not said
+    stopping.overdue = True
+    callback.on_step_end(3, [trial])
+    assert heard == [signal.SIGUSR1] and "1 trial(s) did not finish their iteration in time" in said[0]
+
+
+def test_a_signal_that_somebody_else_had_in_the_meantime():
+    def tunes(*_):
+        pytest.fail("trials would end unsaved")
+
+    with Stopping(lambda text: None) as stopping, stopping.training():
+        signal.signal(signal.SIGUSR1, tunes)
+        assert stopping.take_over(signal.SIGUSR1) is tunes
+        signal.raise_signal(signal.SIGUSR1)
+        assert stopping.requested.is_set() and stopping.exit_code == 138
 
 
 TEXT = """
@@ -124,7 +134,7 @@ def _is_there(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_supervisor_stops_the_command(tmp_path, number):
     """It saves and says how to go on; its Ray is its owner's alone, and gone afterwards."""
     (tmp_path / "game.yaml").write_text(TEXT)
