@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -17,6 +18,7 @@ from pettingzoo import ParallelEnv
 from rllib_biac.envs import masks
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
+from rllib_biac.envs.apart import STEPS, share
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
@@ -127,12 +129,34 @@ class ParallelEnvBatch(BatchedGame):
             raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
         game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
         found = look_at(game, game.contract, calling)
+        if found.seconds_per_step * STEPS < 1.0:  # else it would take too long
+            self._check_apart(factory)
         return dataclasses.replace(
             found,
             absences=found.absences or expected.absences,
             masks=found.masks or expected.masks,
             cuts=found.cuts or expected.absences,
         )
+
+    def _check_apart(self, factory: Callable[[], ParallelEnv]) -> None:
+        one, other = adapt(factory()), adapt(factory())
+
+        def alone(env: ParallelEnv, seed: int) -> ParallelEnvBatch:
+            return ParallelEnvBatch(lambda: env, 1, np.random.default_rng(seed), looking=True)
+
+        try:
+            shared = share(lambda seed: alone(one, seed), alone(other, 3))
+        except Exception:  # what is wrong with a game, the look has said
+            return
+        finally:
+            for env in (one, other):
+                with contextlib.suppress(Exception):
+                    env.close()
+        if shared:
+            raise ValueError(
+                f"{one}: what one copy of the game does changes what another one sees; let each hold what it is in "
+                "itself, not in its class, its module, or an object that all are given."
+            )
 
     def _like_the_first(self, env: ParallelEnv) -> ParallelEnv:
         """Returns a copy of the game, if it has the first one's agents, in their order, and their spaces."""

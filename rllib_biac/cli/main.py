@@ -88,7 +88,11 @@ def _refuse(mistake: Mistake) -> NoReturn:
 def main() -> None:
     """Train and play leaders and followers with RLlib."""
     # As with `python -m`, a user's `package.module:name` may be in the current folder. Ray's workers look there anyway.
-    if (here := os.getcwd()) not in sys.path:
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        raise Mistake("the current folder has been removed: change to another one.") from error
+    if here not in sys.path:
         sys.path.append(here)
 
 

@@ -128,7 +128,8 @@ def begun(experiment: Experiment) -> bool:
     """Tells whether an experiment's folder has something to resume."""
     if remote.is_remote(experiment.folder):
         return any(fnmatch.fnmatch(name, _RECORDS) for name in remote.names(experiment.folder))
-    return any(Path(experiment.folder).glob(_RECORDS))
+    folder = Path(experiment.folder)
+    return any(folder.glob(_RECORDS)) or (folder / _KEPT).is_file()
 
 
 def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:

@@ -332,3 +332,11 @@ def test_traceback_shows_where(rllib, write):
     assert "RuntimeError: inside" in quiet.output
     assert "Traceback" not in quiet.output
     assert "Traceback" in loud.output
+
+
+def test_a_current_folder_that_is_gone(rllib, tmp_path, monkeypatch):
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = rllib("example", "list")
+    assert result.exit_code == 2 and "the current folder has been removed" in result.output

@@ -227,7 +227,7 @@ def test_the_end_is_final():
 
 def test_what_a_look_has_not_shown_is_said_with_what_to_write():
     class Rarely(foreign.Leaver):
-        """`b` leaves early in the second copy only."""
+        """`b` leaves early in the second copy that is played only."""
 
         made = 0
 
@@ -237,7 +237,7 @@ def test_what_a_look_has_not_shown_is_said_with_what_to_write():
             self.number = self.made
 
         def flags(self):
-            if self.number == 3:
+            if self.number == 5:
                 return super().flags()
             return foreign.Foreign.flags(self)
 
@@ -245,7 +245,7 @@ def test_what_a_look_has_not_shown_is_said_with_what_to_write():
             self.agents = [agent for agent in self.agents if not terminated[agent]]
 
     Rarely.made = 0
-    games = batch(Rarely, num_games=3)  # the second is looked at
+    games = batch(Rarely, num_games=3)  # the second is looked at, two more beside each other
     assert not games.look.absences
     games.reset()
     actions = {agent: np.zeros(3, int) for agent in "ab"}

@@ -335,7 +335,7 @@ class NoTwoAlike(Foreign):
 )
 @pytest.mark.parametrize("alike", [1, 2])
 def test_copies_that_are_other_games(other, message, alike):
-    copies = iter([(("a", "b"), 2)] * alike + [other] * 2)
+    copies = iter([(("a", "b"), 2)] * alike + [other] * 9)
     with pytest.raises(ValueError, match=message):
         ParallelEnvBatch(lambda: NoTwoAlike(*next(copies)), 2, np.random.default_rng(0))
 
@@ -361,3 +361,31 @@ def test_flags_of_rllibs_make_that_are_one_for_all():
 
     with pytest.raises(GameError, match=r"step\(\) returned False for flags; write agent -> True or False"):
         batch(lambda: OneFlag(True))
+
+
+SHARED = {"time": 0}
+
+
+class InAModule(Foreign):
+    """All copies are in one and the same step."""
+
+    time = property(lambda self: SHARED["time"], lambda self, time: SHARED.update(time=time))
+
+
+class OfOneGenerator(Foreign):
+    """All copies draw from one generator, which any of them seeds: no two runs are alike, and nothing is wrong."""
+
+    def reset(self, seed=None, options=None):
+        np.random.seed(seed)
+        return super().reset(seed)
+
+    def see(self, agent):
+        return np.random.rand(2).astype(np.float32)
+
+
+def test_copies_that_share_what_they_are_in():
+    with pytest.raises(ValueError, match="what one copy of the game does changes what another one sees"):
+        batch(InAModule)
+    before = np.random.get_state()
+    assert batch(OfOneGenerator).look.episodes > 2
+    np.random.set_state(before)

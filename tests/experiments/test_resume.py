@@ -16,7 +16,7 @@ from rllib_biac.experiments import changes, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.overrides import override
 from rllib_biac.experiments.resolve import resolve
-from rllib_biac.experiments.resume import KeepRecord, mend
+from rllib_biac.experiments.resume import KeepRecord, begun, mend
 from rllib_biac.files.checkpoint import METADATA, metadata, replacing
 from rllib_biac.rllib.compat import read_record, saved_trial
 
@@ -250,6 +250,10 @@ def test_a_flipped_bit_in_a_record_is_taken_back_or_named(record, tmp_path, plac
     trial = SimpleNamespace(storage=SimpleNamespace(experiment_driver_staging_path=str(folder)))
     KeepRecord(folder).on_experiment_end(trials=[trial])
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    mend(folder)
+    assert path.read_bytes() == whole
+    path.unlink()
+    assert begun(SimpleNamespace(folder=str(folder)))
     mend(folder)
     assert path.read_bytes() == whole
     (folder / ".tune_record.zip").unlink()
