@@ -151,7 +151,7 @@ def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
         if (
             asked.render_to is not None
             and isinstance(trained.env, str)
-            and not can_draw(trained.env, trained.env_config)
+            and not can_draw(trained.env, dict(trained.env_config))
         ):
             raise Mistake(
                 f'--render-to: {trained.env} draws nothing: it takes no render_mode="rgb_array". Leave it out.'
