@@ -34,7 +34,6 @@ class Losses:
     Attributes:
         frozen: the agents whose networks stay as they are.
         networks: all networks of the team, equal ones computed together.
-        played: those by which the team plays: the same, or their averages.
         optimizers: one for each of them.
         target_statistics: agent -> mean and spread of its critic's raw targets.
         num_updates: updates so far, the one at hand included.
@@ -57,7 +56,7 @@ class Losses:
             for owner in self.owners():
                 for name, critic in critics_of(team[owner].target_networks()).items():
                     check_rescalable(critic, team[owner].input_shape(name))
-        self.networks = self.played = TeamNetworks(team, self.stack_of)
+        self.networks = TeamNetworks(team, self.stack_of)
         self.optimizers = Adams(self.networks.rows(), self.settings)
         self.target_statistics = {owner: RunningMoments(self.settings.normalizer_horizon) for owner in self.owners()}
 

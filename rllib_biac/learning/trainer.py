@@ -83,7 +83,6 @@ class Trainer:
         if self.team is not self.played:
             share = self.settings.averaging
             self.averages = Averages(self.played, team, self.networks, self.losses.stack_of, share)
-            self.losses.played = self.averages.networks
         self._watched = self._learned_numbers()
 
     @staticmethod
@@ -299,9 +298,6 @@ class Averages:
         networks: of the team that learns.
         label: (agent, network name) -> a label, by which `networks` were grouped.
         share: of the updates so far, in (0, 1].
-
-    Attributes:
-        networks: of the team that holds the averages.
     """
 
     def __init__(
@@ -313,8 +309,7 @@ class Averages:
         share: float,
     ) -> None:
         self._played, self._learning, self._share = played, learning, share
-        self.networks = TeamNetworks(played, label)
-        groups = zip(self.networks.groups, networks.groups, strict=True)
+        groups = zip(TeamNetworks(played, label).groups, networks.groups, strict=True)
         self._averaged = [(average.flat, latest.flat) for (_, average), (_, latest) in groups]
         # A state dict holds other objects than the networks, in the same memory.
         members = played.members().values()

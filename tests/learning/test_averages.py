@@ -9,7 +9,6 @@ import torch
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.maddpg import MATD3
 from rllib_biac.learning.trainer import Averages
-from rllib_biac.learning.transitions import NEXT_STATE
 from tests.games import EndsByRule, Kinds, Masked, TwoStates
 from tests.training import Run, differ
 
@@ -55,18 +54,6 @@ def run_minibatch(rows, n):
 
 def flat(parameters):
     return {(*key, i): p for key, own in parameters.items() for i, p in enumerate(own)}
-
-
-def test_targets_choose_as_the_team_plays():
-    """Not as the latest weights would, which differ from the averages."""
-    run = Run(BiAC, TwoStates, LEADS, averaging=1.0).train(300)
-    for network in run.trainer.team["one"].networks().values():
-        network.layers[-1].weight.data.neg_()
-    losses, states = run.trainer.losses, torch.from_numpy(run.sampler.sample(50).columns[NEXT_STATE])
-    chosen = losses.next_joint_actions({}, losses.played.forward(states)).squeeze(1)
-    plays, latest = (team.act(states) for team in (run.team, run.trainer.team))
-    assert chosen.tolist() == (plays["one"] * run.team.sizes["two"] + plays["two"]).tolist()
-    assert not torch.equal(plays["one"], latest["one"])
 
 
 def test_new_units_change_nothing_that_averages_say():

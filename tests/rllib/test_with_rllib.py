@@ -122,6 +122,7 @@ def test_evaluation_reports_regrets(ray):
         .environment("maintain_v0")
         .hierarchy([["player_0", "player_1"]])
         .training(lr=3e-4, lr_fade=None, averaging=0, train_batch_size_per_learner=64, training_intensity=16)
+        .env_runners(spread_epsilon=False)
         .evaluation(evaluation_interval=1, evaluation_duration=1)
         .debugging(seed=0)
         .build_algo()

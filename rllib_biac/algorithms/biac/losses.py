@@ -55,11 +55,11 @@ class BiACLosses(Losses):
 
     @torch.no_grad()
     def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
-        """The joint action of the next state (Eqs. 12-13), as the team plays: an index into |A_1| · |A_2|.
+        """The joint action of the next state (Eqs. 12-13), chosen by the online networks: an index into |A_1| · |A_2|.
 
         Args:
             rows: minibatch, for its action masks.
-            outputs: in the next state, of the networks by which the team plays.
+            outputs: of the online networks in the next state.
 
         Returns:
             (batch, 1) int64.
@@ -68,9 +68,7 @@ class BiACLosses(Losses):
         return (actions[self.leader] * self.num_actions[1] + actions[self.follower]).unsqueeze(1)
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
-        # Averaged weights change their mind less often than the latest ones: a value that goes to and fro with the
-        # choice between two nearly equal commitments is never learned.
-        joint = self.next_joint_actions(rows, self.played.forward(rows[NEXT_STATE]))  # (rows, 1)
+        joint = self.next_joint_actions(rows, self.networks.forward(rows[NEXT_STATE]))  # (rows, 1)
         next_q = self.networks.forward(rows[NEXT_STATE], target=True)
         return {
             # Q_i(s', a'), in the second term of Eq. 14: (rows,)
