@@ -8,16 +8,16 @@ import shlex
 import shutil
 import sys
 import textwrap
-import traceback
 from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rllib_biac.cli.folders import writable
-from rllib_biac.cli.guard import end_in_time, guarded, stdout_for_the_answer
+from rllib_biac.cli.guard import guarded, stdout_for_the_answer
+from rllib_biac.cli.mistaken import Commands, refuse
 from rllib_biac.cli.options import (
     SEED,
     Json,
@@ -36,51 +36,8 @@ from rllib_biac.rllib.hints import did_you_mean
 if TYPE_CHECKING:
     from rllib_biac.experiments.cluster import Cluster
 
-_MISTAKEN, _INTERRUPTED = 2, 130
 
-
-class _Rllib(click.Group):
-    """Turns exceptions into a message and an exit code. --traceback also shows the stack trace."""
-
-    def main(self, args: Any = None, *more: Any, **options: Any) -> Any:
-        try:
-            return super().main(args, *more, **options)
-        except SystemExit as error:
-            if args is None:  # else it is called by a program that goes on
-                end_in_time(error.code)
-            raise
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(getattr(error, "exit_code", _INTERRUPTED))  # a signal's own, where it was another than Ctrl-C
-        except (click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            if isinstance(error, Mistake):
-                _refuse(error)
-            if ctx.meta.get("traceback"):
-                traceback.print_exc()
-            if isinstance(error, click.ClickException):
-                raise
-            # Our own ValueErrors say what to write instead. For other errors the type helps too.
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
-            ctx.exit(1)
-
-
-def _refuse(mistake: Mistake) -> NoReturn:
-    """Tells a mistake, and ends the command."""
-    ctx = click.get_current_context()
-    if ctx.meta.get("traceback"):
-        traceback.print_exc()
-    click.echo(f"Error: {mistake}", err=True)
-    ctx.exit(_MISTAKEN)
-
-
-@click.group(cls=_Rllib, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
     None, "--version", message=f"rllib_biac {version('rllib_biac')}, ray {version('ray')}", package_name="rllib_biac"
 )
@@ -221,7 +178,7 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
         with guarded("the game, or a module or class that the experiment names,"):
             experiments = [resolve(draft) for draft in drafts]
     except Mistake as mistake:
-        _refuse(mistake)  # now: a Ray that was started ahead takes its time to stop
+        refuse(mistake)  # now: a Ray that was started ahead takes its time to stop
     from rllib_biac.cli.run import run, show  # only now: mistakes are told sooner
 
     if flags["dry_run"]:

@@ -1,0 +1,54 @@
+"""How commands end: a mistake in words and with an exit code, anything else as it is."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from rllib_biac.cli.guard import end_in_time
+from rllib_biac.experiments.mistakes import Mistake
+
+_MISTAKEN, _INTERRUPTED = 2, 130
+
+
+class Commands(click.Group):
+    """Turns exceptions into a message and an exit code. --traceback also shows the stack trace."""
+
+    def main(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        try:
+            return super().main(args, *more, **options)
+        except SystemExit as error:
+            if args is None:  # else it is called by a program that goes on
+                end_in_time(error.code)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(getattr(error, "exit_code", _INTERRUPTED))  # a signal's own, where it was another than Ctrl-C
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, Mistake):
+                refuse(error)
+            if ctx.meta.get("traceback"):
+                traceback.print_exc()
+            if isinstance(error, click.ClickException):
+                raise
+            # Our own ValueErrors say what to write instead. For other errors the type helps too.
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
+            ctx.exit(1)
+
+
+def refuse(mistake: Mistake) -> NoReturn:
+    """Tells a mistake, and ends the command."""
+    ctx = click.get_current_context()
+    if ctx.meta.get("traceback"):
+        traceback.print_exc()
+    click.echo(f"Error: {mistake}", err=True)
+    ctx.exit(_MISTAKEN)
