@@ -299,6 +299,11 @@ def refuse_what_does_nothing(config: Any, *, joint: bool) -> None:
     if joint:
         for name in _runner_callbacks(config):
             raise ValueError(f"callback {name} would never be called: {_USE_STOCK}.")
+    elif config.spread_epsilon:
+        raise ValueError(
+            "spread_epsilon: True: RLlib's own runner explores alike in all its games; leave it out, or write "
+            "env_runner_cls: joint."
+        )
     agents = list(Hierarchy(config.levels).agents)
     if config.policy_mapping_fn is not agent_is_module or list(config.policies) != agents:
         raise ValueError("multi_agent() would silently do nothing here: hierarchy says who plays; leave it out.")

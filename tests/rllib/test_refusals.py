@@ -90,6 +90,10 @@ def test_python_and_files_refuse_with_the_same_words(row):
         (lambda c: c.environment(clip_rewards=True), "leave it out"),
         (lambda c: c.environment(normalize_actions=True), "in the game's own units"),
         (lambda c: c.env_runners(env_runner_cls="stock").environment(normalize_actions=True), "game's own units"),
+        (
+            lambda c: c.env_runners(env_runner_cls="stock", spread_epsilon=True),
+            "spread_epsilon: True: .*; leave it out",
+        ),
     ],
 )
 def test_what_would_do_nothing_is_refused(change, message):
