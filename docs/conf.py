@@ -37,6 +37,7 @@ MENU = {
         "configuration",
         "own_networks",
         "sweeps",
+        "how_long",
         "does_not_learn",
         "deployment",
     ],
