@@ -190,6 +190,11 @@ class Asked:
     generator: torch.Generator | None
     given: Tensors
 
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is played at random."""
+        return not isinstance(self.epsilon, torch.Tensor) and self.epsilon <= 0.0
+
     def mask(self, agent: str) -> torch.Tensor | None:
         """Returns an agent's allowed actions, (batch, |A_i|) bool; None allows all."""
         return self.masks.get(agent) if self.masks else None

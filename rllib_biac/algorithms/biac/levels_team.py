@@ -13,7 +13,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import ActionCoder, acting, explores
+from rllib_biac.learning.actions import ActionCoder, acting
 from rllib_biac.learning.networks import build_network, follow
 from rllib_biac.learning.team import Agent, Asked, Team, Tensors
 from rllib_biac.walk import ByActions, best, restrict, walk
@@ -175,7 +175,7 @@ class LevelsTeam(Team):
         return joint[follower].argmax(-1)  # (batch, |A_1|)
 
     def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
-        temperature = self.temperature if explores(asked.epsilon) else 0.0
+        temperature = 0.0 if asked.greedy else self.temperature
         coin = self.joint_coin(asked.state, asked.epsilon, asked.generator)
         play = self.play(
             self.encode(asked.state), asked.masks or NO_MASKS, temperature=temperature, generator=asked.generator

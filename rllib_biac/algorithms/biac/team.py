@@ -14,7 +14,7 @@ from torch import nn
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.actions import explore, explores
+from rllib_biac.learning.actions import explore
 from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.networks import build_network, follow
 from rllib_biac.learning.team import Agent, Asked, Team, Tensors
@@ -90,7 +90,7 @@ class TablePair(Team):
     def decide(self, asked: Asked) -> dict[str, torch.Tensor]:
         epsilon, generator = asked.epsilon, asked.generator
         play = self.play(asked.state, asked.masks, generator)
-        if not explores(epsilon) and not asked.given:
+        if asked.greedy and not asked.given:
             return walk(self.hierarchy.levels, play)
         coin = self.joint_coin(asked.state, epsilon, generator)
 
