@@ -38,11 +38,20 @@ PAIR = [["player_0"], ["player_1"]]
 PEERS = [["player_0", "player_1"]]
 
 
+def as_before(config: Any) -> Any:
+    """Sets what has another default since 0.1.0 to what it was: the same work is compared."""
+    if hasattr(config, "spread_epsilon"):
+        config.env_runners(spread_epsilon=False)
+        if config.algo_class.__name__ != "BiLevelQ":
+            config.training(averaging=0.0, lr_fade=None, train_batch_size_per_learner=64)
+    return config
+
+
 def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: Any) -> Any:
     """Returns an algorithm that spends its time on updates: one per env step."""
     import rllib_biac
 
-    config = getattr(rllib_biac, f"{name}Config")().environment(env).hierarchy(levels).debugging(seed=0)
+    config = as_before(getattr(rllib_biac, f"{name}Config")()).environment(env).hierarchy(levels).debugging(seed=0)
     model = training.pop("model_config", None)
     config.training(training_intensity=None, **training).reporting(min_sample_timesteps_per_iteration=steps)
     return (config.rl_module(model_config=model) if model else config).build_algo()
@@ -52,7 +61,7 @@ def sample(env: str, levels: list[list[str]], games: int, steps: int, **kwargs: 
     """Returns an algorithm that spends its time on play: it never learns."""
     import rllib_biac
 
-    config = rllib_biac.BiACConfig().environment(env, env_config=kwargs).hierarchy(levels).debugging(seed=0)
+    config = as_before(rllib_biac.BiACConfig()).environment(env, env_config=kwargs).hierarchy(levels).debugging(seed=0)
     config.env_runners(num_envs_per_env_runner=games).training(num_steps_sampled_before_learning_starts=10**9)
     return config.reporting(min_sample_timesteps_per_iteration=steps).build_algo()
 
