@@ -14,7 +14,8 @@ from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.look import random_actions
 
 STEPS = 12  # of one copy, which tell
-_SEED = 20202
+SEEDS = 20202, 20203, 20204  # of the one copy, twice, and of the other
+_SEED = 20205  # of what they do
 
 
 def share(alone: Callable[[int], BatchedGame], other: BatchedGame) -> bool:
@@ -27,8 +28,8 @@ def share(alone: Callable[[int], BatchedGame], other: BatchedGame) -> bool:
         alone: seed -> the one copy, to be reset.
         other: the other one, to be reset.
     """
-    first = _played(alone(1))
-    return first == _played(alone(2)) and first != _played(alone(1), beside=other)
+    first = _played(alone(SEEDS[0]))
+    return first == _played(alone(SEEDS[1])) and first != _played(alone(SEEDS[0]), beside=other)
 
 
 def _played(game: BatchedGame, beside: BatchedGame | None = None) -> list[bytes]:

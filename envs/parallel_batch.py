@@ -18,7 +18,7 @@ from pettingzoo import ParallelEnv
 from rllib_biac.envs import masks
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
-from rllib_biac.envs.apart import STEPS, share
+from rllib_biac.envs.apart import SEEDS, STEPS, share
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
@@ -145,7 +145,7 @@ class ParallelEnvBatch(BatchedGame):
             return ParallelEnvBatch(lambda: env, 1, np.random.default_rng(seed), looking=True)
 
         try:
-            shared = share(lambda seed: alone(one, seed), alone(other, 3))
+            shared = share(lambda seed: alone(one, seed), alone(other, SEEDS[2]))
         except Exception:  # what is wrong with a game, the look has said
             return
         finally:
