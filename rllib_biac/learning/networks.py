@@ -129,15 +129,15 @@ WORTH_SHARING = 2**26
 
 
 @contextmanager
-def threads_for(largest: int, rows: int) -> Iterator[None]:
+def threads_for(parts: Iterable[nn.Module], rows: int) -> Iterator[None]:
     """Computes on one thread meanwhile what is too small to be shared among several.
 
     Args:
-        largest: parameters of the largest part of a team, as `most_parameters` says.
+        parts: of a team; the largest one has at least as many parameters as its largest network.
         rows: that it is computed of at once.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or largest * rows >= WORTH_SHARING:
+    if threads == 1 or rows * max(sum(p.numel() for p in part.parameters()) for part in parts) >= WORTH_SHARING:
         yield
         return
     torch.set_num_threads(1)
@@ -145,11 +145,6 @@ def threads_for(largest: int, rows: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def most_parameters(parts: Iterable[nn.Module]) -> int:
-    """Returns the parameters of the largest part of a team, which are at least those of its largest network."""
-    return max(sum(p.numel() for p in part.parameters()) for part in parts)
 
 
 # In what units they see and answer.

@@ -14,7 +14,7 @@ from rllib_biac.envs.errors import check_finite
 from rllib_biac.learning.actions import Epsilon
 from rllib_biac.learning.episodes import FinishedEpisodes
 from rllib_biac.learning.games import StateReader, game_errors
-from rllib_biac.learning.networks import most_parameters, threads_for
+from rllib_biac.learning.networks import threads_for
 from rllib_biac.learning.settings import Schedule, Settings, piecewise
 from rllib_biac.learning.team import Team, as_tensors
 from rllib_biac.learning.transitions import JointTransitions, join
@@ -147,7 +147,7 @@ class Sampler:
         self._explored = explore if num_episodes is None else None
         # If something goes wrong on the way, the games are left somewhere in the middle.
         self._needs_reset = True
-        with threads_for(most_parameters(self.team.members().values()), self.num_games):
+        with threads_for(self.team.members().values(), self.num_games):
             if num_episodes is None:
                 rows = [self._step(explore, random_actions) for _ in range(-(-num_steps // self.num_games))]
             else:

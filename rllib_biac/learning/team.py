@@ -414,8 +414,13 @@ class Team(nn.Module):
 
 def copy_weights(source: Team, target: Team) -> None:
     """Copies what `target` holds from `source`, in place. Both are on their final device."""
-    with torch.no_grad():
-        torch._foreach_copy_(*weight_pairs(source, target))
+    copy_all(*weight_pairs(source, target))
+
+
+@torch.no_grad()
+def copy_all(own: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    """Copies into every tensor its fellow, in place."""
+    torch._foreach_copy_(own, theirs)
 
 
 def take_weights(team: Team, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -13,7 +13,7 @@ import torch
 from rllib_biac.learning.cuts import STAYED, stayed
 from rllib_biac.learning.diverged import check_all
 from rllib_biac.learning.losses import Losses, Measured, Rows, critics_of
-from rllib_biac.learning.networks import RunningMoments, most_parameters, rescale_output, threads_for
+from rllib_biac.learning.networks import RunningMoments, rescale_output, threads_for
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
 from rllib_biac.learning.stacked import TeamNetworks
 from rllib_biac.learning.team import Agent, Team, copy_weights, weight_pairs
@@ -74,7 +74,6 @@ class Trainer:
             for row, (owner, _) in enumerate(keys)
             if owner in self.losses.frozen
         ]
-        self._largest = most_parameters(team.members().values())
         self.input_statistics: dict[Hashable, RunningMoments] = {}
         self.reported: dict[tuple[str, str], list[float]] = {}
         if num_learners > 1:
@@ -137,7 +136,7 @@ class Trainer:
             self.generator.manual_seed(int(seeds[self.learner_index]))
         tensors = self.as_tensors(rows)
         size = minibatch_size or len(next(iter(tensors.values())))
-        with threads_for(self._largest, size):
+        with threads_for(self.team.members().values(), size):
             measured = self._train(tensors, size)
             if report:
                 drawn = self.generator.get_state()

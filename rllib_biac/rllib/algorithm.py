@@ -34,7 +34,7 @@ from rllib_biac.envs.errors import GameError
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.games import make_games
-from rllib_biac.learning.team import Team, copy_weights, take_weights
+from rllib_biac.learning.team import Team, copy_all, take_weights, weight_pairs
 from rllib_biac.learning.transitions import JointTransitions
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.async_sampling import AsyncSampler
@@ -59,6 +59,7 @@ class JointAlgorithm(ResumableAlgorithm):
 
     config: JointConfig
     config_class: ClassVar[type[JointConfig]]
+    _pairs: tuple[Team, Team, tuple[list[torch.Tensor], list[torch.Tensor]]] | None = None  # who is copied to whom
 
     @classmethod
     @override(Algorithm)
@@ -245,7 +246,10 @@ class JointAlgorithm(ResumableAlgorithm):
                 self.env_runner.module.set_state(weights[COMPONENT_LEARNER][COMPONENT_RL_MODULE])
         elif self.learner_group.is_local and local is not None and not self.env_runner_group.num_remote_workers():
             learner = compat.local_learner(self.learner_group)
-            copy_weights(learner.module.team, local)
+            learned = learner.module.team
+            if self._pairs is None or self._pairs[:2] != (learned, local):  # naming them takes longer than the copy
+                self._pairs = (learned, local, weight_pairs(learned, local))
+            copy_all(*self._pairs[2])
             compat.set_weights_number(self.env_runner, compat.weights_number(learner))
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)

@@ -54,13 +54,13 @@ class TableAgent(Agent):
             self._rows.clear()  # the states of another run
         for row in range(len(self._rows), count):
             self._rows[self.keys[row].numpy().tobytes()] = row
-        found = []
+        found, unknown = [], len(self.keys)
         for own in (state.to(torch.float32) + 0.0).flatten(1).contiguous().numpy():  # -0.0 is 0.0
             key = own.tobytes()
-            row = self._rows.get(key, len(self.keys))
-            if add and row == len(self.keys):
+            row = self._rows.get(key, unknown)
+            if add and row == unknown:
                 row = len(self._rows)
-                if row == len(self.keys):
+                if row == unknown:
                     raise ValueError(
                         f"the game has more than {row:,} states: raise max_states, or let BiAC's networks learn it."
                     )
