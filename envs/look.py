@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.contract import STATE, Contract, Look
 from rllib_biac.envs.errors import GameError
-from rllib_biac.envs.one_game import STATE, Contract, Look
 from rllib_biac.envs.watchdog import Watchdog
 
 # At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
@@ -41,6 +41,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             returned: the state may not be asked for.
     """
     rng, telling, state_fault = np.random.default_rng(LOOK_SEED), Telling(), ""
+    paid: dict[str, tuple[float, float]] = {}
     steps = episodes = idle = 0
     before: dict[str, np.ndarray] = {}
     begin = time.monotonic()
@@ -59,6 +60,9 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             _check_held(before, game, contract)
             step = game.step(before)
             steps += 1
+            for agent, (reward,) in step.rewards.items():
+                low, high = paid.get(agent, (reward, reward))
+                paid[agent] = float(min(low, reward)), float(max(high, reward))
             idle = 0 if game.acts.any() else idle + 1
             if idle >= MOST_STEPS_OF_NOBODY:
                 raise GameError(
@@ -80,6 +84,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             seconds_per_step=seconds,
             state_fault=state_fault,
             holds=telling.holds(),
+            paid=paid,
         )
     except GameError as error:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -65,28 +65,59 @@ def check_names(space: gym.Space, num_actions: int, agent: str) -> None:
             raise ValueError(f"agent {agent!r}: the observation's entry {path[-1]!r} {_OTHERWISE}.")
 
 
-def check_info(info: Mapping[Any, Any], num_actions: int, where: str) -> None:
-    """Refuses infos that seem to forbid actions in another way than by `ACTION_MASK`.
+def check_infos(infos: Mapping[Any, Any], num_actions: Mapping[str, int], where: str) -> None:
+    """Refuses infos that seem to forbid actions in another way than by `infos[agent]["action_mask"]`.
+
+    That is a vector of 0 and 1, or a list of some actions, under a mask's name, or one of these for each of several
+    agents; in an agent's own info, or beside them all.
 
     Args:
-        info: of one agent.
-        num_actions: how many it has.
-        where: agent and step, for messages.
+        infos: as a game returned them.
+        num_actions: agent -> how many it has.
+        where: the step, for messages.
 
     Raises:
-        GameError: naming the entry: a vector of 0 and 1, or a list of some actions, under a mask's name.
+        GameError: naming the entry.
     """
-    if ACTION_MASK in info:
-        return
-    for name, value in info.items():
-        if isinstance(name, str) and _LIKE_A_MASK.search(name) and _forbids(value, num_actions):
-            raise GameError(f"{where}: the info {name!r} {_OTHERWISE}")
+    for agent, number in num_actions.items():
+        info = infos.get(agent)
+        if isinstance(info, Mapping) and ACTION_MASK not in info and (name := _mask_in(info, {number})):
+            raise GameError(f"agent {agent!r} {where}: the info {name!r} {_OTHERWISE}")
+    beside = {name: value for name, value in infos.items() if name not in num_actions}
+    if beside and (name := _mask_in(beside, set(num_actions.values()))):
+        raise GameError(
+            f"{where}: the infos' entry {name!r} seems to be an action mask, which is read from "
+            "infos[agent]['action_mask'] alone: write it there; if it is none, give it another name"
+        )
+
+
+def unread(env: Any) -> tuple[str, ...]:
+    """Returns the names of a game's own methods, or attributes of its class, that seem to tell what is allowed."""
+    names = dir(type(getattr(env, "unwrapped", env)))
+    return tuple(name for name in names if not name.startswith("_") and _LIKE_A_MASK.search(name))
 
 
 _OTHERWISE = (
     "seems to be an action mask, which is read under the name 'action_mask' alone: call it so, with 1 for allowed "
     "actions and 0 for forbidden ones; if it is none, give it another name"
 )
+
+
+def _mask_in(info: Mapping[Any, Any], numbers: Collection[int]) -> str | None:
+    """Returns the name of the first entry that seems to forbid some of so many actions."""
+    for name, value in _named(info):
+        if _LIKE_A_MASK.search(name) and any(_forbids(value, number) for number in numbers):
+            return name
+    return None
+
+
+def _named(info: Mapping[Any, Any], depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """Yields all entries that are named by text, also those inside of others."""
+    for name, value in info.items():
+        if isinstance(name, str):
+            yield name, value
+        if depth and isinstance(value, Mapping):
+            yield from _named(value, depth - 1)
 
 
 def _leaves(space: gym.Space, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gym.Space]]:
@@ -106,13 +137,17 @@ def _is_binary(space: gym.Space) -> bool:
 
 
 def _forbids(value: Any, num_actions: int) -> bool:
+    if isinstance(value, Mapping | set | frozenset):
+        value = list(value.values() if isinstance(value, Mapping) else value)
     try:
         array = np.asarray(value)
-    except Exception:  # of infos anything may be
+    except Exception:  # of infos anything may be; lists of several lengths may be one per agent
+        return isinstance(value, list | tuple) and any(_forbids(part, num_actions) for part in value)
+    if array.dtype.kind not in "biuf" or not array.size or array.ndim not in (1, 2):
         return False
-    if array.ndim != 1 or array.dtype.kind not in "biuf" or not array.size:
-        return False
-    if array.shape == (num_actions,) and np.isin(array, (0, 1)).all():
+    if array.shape[-1] == num_actions and np.isin(array, (0, 1)).all():
         return not array.all()
+    if array.ndim == 2:  # may be a list of joint actions
+        return False
     actions = set(array.tolist())
     return len(actions) == len(array) < num_actions and actions <= set(range(num_actions))

@@ -3,78 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import Adapter
+from rllib_biac.envs.contract import Contract
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
-from rllib_biac.envs.masks import ACTION_MASK, check_info
+from rllib_biac.envs.masks import ACTION_MASK, check_infos
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
 
-STATE = "the state"  # among the agents, where what is seen is compared
 ALL = "__all__"  # RLlib's name for the whole game among flags
 # Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
 FIRST_EPISODES, ONE_STEP_OF = 3, 64
 
 _RETURNED = ("observations", "rewards", "terminations", "truncations")
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is known of a game.
-
-    Attributes:
-        absences: whether agents are absent at times: they leave early, come late, or act in turns.
-        masks: whether actions are forbidden at times.
-        cuts: whether agents are truncated while others go on.
-        steps: how long it was looked at.
-        episodes: that came to their end meanwhile.
-        seconds_per_step: how long one took.
-        state_fault: what is wrong with its `state()`; empty where nothing is, or there is none.
-        holds: agent -> whose observations are found in its own, of agents and `STATE`; None where nobody looked.
-    """
-
-    absences: bool = False
-    masks: bool = False
-    cuts: bool = False
-    steps: int = 0
-    episodes: int = 0
-    seconds_per_step: float = 0.0
-    state_fault: str = ""
-    holds: Mapping[str, frozenset[str]] | None = None
-
-
-@dataclass
-class Contract:
-    """What a game declares, and what is known of it.
-
-    Attributes:
-        agents: all of them, in the game's own order.
-        spaces: agent -> (observation space, action space), copies of what the game declared at first.
-        readers: of their observations.
-        masked: agents whose observation holds an action mask.
-        actions: what each agent's actions are to a team, and to the game.
-        look: what is known of absences and masks.
-        looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
-        trusted: whether values are known to fit.
-    """
-
-    agents: list[str]
-    spaces: dict[str, tuple[gym.Space, gym.Space]]
-    readers: dict[str, SpaceReader]
-    masked: set[str]
-    actions: dict[str, ActionReader]
-    look: Look
-    looking: bool = False
-    trusted: bool = False
-    was_absent: bool = False
-    was_masked: bool = False
-    was_cut: bool = False
 
 
 class OneGame:
@@ -314,12 +259,12 @@ class OneGame:
         )
         if self._bounds:
             self._check_spaces()
+        if contract.looking and infos:
+            check_infos(infos, {a: own.mask_entries for a, own in contract.actions.items()}, self.where())
         self._acting, self._asked, self._handed = set(), set(), set()
         for agent, reader in contract.readers.items():
             info = infos.get(agent)
             mask = _entries(info).get(ACTION_MASK) if info else None
-            if contract.looking and info:
-                check_info(_entries(info), contract.actions[agent].mask_entries, f"agent {agent!r} {self.where()}")
             if seen := agent in observations:
                 observation = observations[agent]
                 if agent in contract.masked:

@@ -20,10 +20,11 @@ from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.apart import SEEDS, STEPS, share
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.contract import Contract, Look
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError, check_finite
 from rllib_biac.envs.look import LOOK_SEED, look_at
 from rllib_biac.envs.masks import ACTION_MASK
-from rllib_biac.envs.one_game import ALL, Contract, Look, OneGame
+from rllib_biac.envs.one_game import ALL, OneGame
 from rllib_biac.envs.reading import SpaceReader
 from rllib_biac.envs.watchdog import Watchdog
 
@@ -136,7 +137,19 @@ class ParallelEnvBatch(BatchedGame):
             absences=found.absences or expected.absences,
             masks=found.masks or expected.masks,
             cuts=found.cuts or expected.absences,
+            unread=() if found.masks or expected.masks else self._unread_masks(first),
         )
+
+    def _unread_masks(self, env: ParallelEnv) -> tuple[str, ...]:
+        names = masks.unread(env)
+        if names:
+            logger.warning(
+                "%s has %s, which is not read: all actions are taken to be allowed always; where some are forbidden, "
+                "say so by infos[agent]['action_mask']",
+                env,
+                " and ".join(names),
+            )
+        return names
 
     def _check_apart(self, factory: Callable[[], ParallelEnv]) -> None:
         one, other = adapt(factory()), adapt(factory())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ FIXED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
 # How far outside of its bounds a real number may lie: what rounding does, and, said once, a share of the width between
 # them. Many games overshoot so far, and networks are not hurt.
 ABSOLUTE, OVERSHOOT = 1e-6, 0.02
+# Networks have so many inputs at most. A choice of n is n of them, and nothing of that size is to be made to find out.
+MOST_ENTRIES = 2**20
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,17 @@ def _unfit_part(space: gym.Space) -> gym.Space | None:
         parts = list(space.values()) if isinstance(space, spaces.Dict) else list(space.spaces)
         return next((unfit for part in parts if (unfit := _unfit_part(part)) is not None), None)
     return None if isinstance(space, FIXED) else space
+
+
+def _entries_of(space: gym.Space) -> int:
+    """Returns how many numbers a space is, flattened."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return sum(map(_entries_of, space.values() if isinstance(space, spaces.Dict) else space.spaces))
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return sum(int(n) for n in space.nvec.ravel())
+    return math.prod(space.shape or ())
 
 
 def _is_kept(space: gym.Space) -> bool:
@@ -48,7 +62,7 @@ class SpaceReader:
         space: of the arrays: the declared one for vectors and images, else flattened to a vector.
 
     Raises:
-        ValueError: if the space, or a part of it, has no fixed number of entries, or none at all.
+        ValueError: if the space, or a part of it, has no fixed number of entries, none at all, or too many.
     """
 
     def __init__(self, space: Any, what: str) -> None:
@@ -58,6 +72,11 @@ class SpaceReader:
             raise ValueError(
                 f"{what} space {space} cannot be turned into arrays of one size because of {unfit}; "
                 "write a Box, or a Dict or Tuple of Box, Discrete, MultiBinary and MultiDiscrete."
+            )
+        if (entries := _entries_of(space)) > MOST_ENTRIES:
+            raise ValueError(
+                f"{what} space {str(space)[:200]} has {entries:,} numbers, one for each choice, and networks see at "
+                f"most {MOST_ENTRIES:,}: write a number that counts, or lies on a scale, as a Box."
             )
         self.raw = space
         self._kept = _is_kept(space)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from public_games.audit import Audit
 
+from rllib_biac.envs.contract import Look
 from rllib_biac.envs.look import random_actions
-from rllib_biac.envs.one_game import Look
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.team import as_tensors

@@ -10,6 +10,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.reading import Misfit, read_flag
 
 Spaces = Mapping[Any, tuple[gym.Space, gym.Space]]
 
@@ -118,6 +119,18 @@ def is_one(value: Any) -> bool:
     except TypeError:
         return True
     return False
+
+
+def flag(value: Any, agent: Any) -> bool:
+    """Returns whether an agent's flag is set.
+
+    Raises:
+        GameError: if it is neither true nor false.
+    """
+    try:
+        return read_flag(value)
+    except Misfit as error:
+        raise GameError(f"the flag of {agent!r} {error}.") from error
 
 
 def spaces_by(agents: Any, seen: Callable[[Any], Any], done: Callable[[Any], Any]) -> Spaces:

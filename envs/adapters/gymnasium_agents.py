@@ -10,7 +10,17 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.actions import null_action
-from rllib_biac.envs.adapters.common import GYMNASIUM_HINT, Adapter, Spaces, five, is_one, name_of, pair, read_spaces
+from rllib_biac.envs.adapters.common import (
+    GYMNASIUM_HINT,
+    Adapter,
+    Spaces,
+    five,
+    flag,
+    is_one,
+    name_of,
+    pair,
+    read_spaces,
+)
 from rllib_biac.envs.errors import GameError
 
 
@@ -50,12 +60,11 @@ class GymnasiumAgentsEnv(Adapter):
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
         self.agents = [a for a in present if not over[a] and not cut[a]]
         cut = {a: cut[a] and not over[a] for a in present}
-        values = (seen, earned, over, cut, self._infos(infos))
-        result = tuple({a: own[a] for a in present if a in own} for own in values)
+        seen, paid, over, cut = ({a: own[a] for a in present if a in own} for own in (seen, earned, over, cut))
         # What a game pays somebody whom it itself says to be over is an error, which the reader finds.
         if not is_one(rewards) and "agents_terminated" not in infos:
-            result[1].update((a, r) for a, r in earned.items() if a not in present and np.any(r))
-        return result  # type: ignore[return-value]
+            paid.update((a, r) for a, r in earned.items() if a not in present and np.any(r))
+        return seen, paid, over, cut, self._infos(infos)
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if isinstance(values, Mapping):
@@ -69,13 +78,13 @@ class GymnasiumAgentsEnv(Adapter):
         return dict(zip(self.possible_agents, values, strict=True))
 
     def _flags(self, flags: Any, of_each: Any) -> dict[Any, bool]:
-        for_all = isinstance(flags, Mapping) and bool(flags.get("__all__", False))
+        for_all = isinstance(flags, Mapping) and flag(flags.get("__all__", False), "__all__")
         given, own = self._each(flags, "flags"), self._each(of_each, "flags")
-        return {a: for_all or bool(given.get(a, False)) or bool(own.get(a, False)) for a in self.possible_agents}
+        return {a: for_all or flag(given.get(a, False), a) or flag(own.get(a, False), a) for a in self.possible_agents}
 
     def _infos(self, infos: Mapping[Any, Any]) -> dict[Any, dict[str, Any]]:
-        if all(isinstance(infos.get(a), Mapping) for a in self.possible_agents):
-            return {a: dict(infos[a]) for a in self.possible_agents}
+        if any(isinstance(infos.get(a), Mapping) for a in self.possible_agents):
+            return dict(infos)
         each = self._each(infos["action_mask"], "action masks") if "action_mask" in infos else {}
         masks = {a: {"action_mask": mask} for a, mask in each.items()}
         return {a: {**infos, **masks.get(a, {})} for a in self.possible_agents}

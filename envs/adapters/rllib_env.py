@@ -7,9 +7,8 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, pair, read_spaces, spaces_by
+from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, flag, pair, read_spaces, spaces_by
 from rllib_biac.envs.errors import GameError
-from rllib_biac.envs.reading import Misfit, read_flag
 
 NO_AGENTS = ("__all__", "__common__")
 
@@ -33,10 +32,10 @@ class RLlibEnv(Adapter):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         result = pair(self.env, self.env.reset(seed=seed, options=options))
-        observations, infos = (_of_agents(values) for values in result)
+        observations, infos = _of_agents(result[0]), result[1]
         self.agents = list(self.possible_agents)
         self._ask(observations)
-        return observations, infos
+        return observations, dict(infos or {})  # with "__common__": masks are looked for there
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         result = five(self.env, self.env.step({agent: actions[agent] for agent in self._asked}))
@@ -49,7 +48,7 @@ class RLlibEnv(Adapter):
         self.agents = [a for a in present if not over[a] and not cut[a]]
         self._ask(_of_agents(observations))
         earned = dict.fromkeys(present, 0.0) | _of_agents(rewards)
-        return _of_agents(observations), earned, over, cut, _of_agents(infos)
+        return _of_agents(observations), earned, over, cut, dict(infos or {})
 
     def _ask(self, observations: dict[Any, Any]) -> None:
         if unknown := [a for a in observations if a not in self.possible_agents]:
@@ -60,10 +59,7 @@ class RLlibEnv(Adapter):
 def _flag(flags: Any, agent: Any) -> bool:
     if not isinstance(flags, Mapping):
         raise GameError(f"step() returned {flags!r} for flags; write agent -> True or False, '__all__' among them.")
-    try:
-        return read_flag(flags.get(agent, False))
-    except Misfit as error:
-        raise GameError(f"the flag of {agent!r} {error}.") from error
+    return flag(flags.get(agent, False), agent)
 
 
 def _of_agents(values: Mapping[Any, Any] | None) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from pettingzoo.utils import conversions
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 from rllib_biac.envs.adapters.accounts import AccountsWrapper
-from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, pettingzoo_spaces, read_spaces
+from rllib_biac.envs.adapters.common import PETTINGZOO_HINT, Adapter, flag, pettingzoo_spaces, read_spaces
 from rllib_biac.envs.errors import GameError
 
 # What PettingZoo itself makes of an `AECEnv`.
@@ -62,10 +62,10 @@ class TurnsEnv(Adapter):
         while env.agents:
             if (agent := env.agent_selection) not in env.agents:
                 raise GameError(f"it is the turn of agent {agent!r}, which is none of its agents {env.agents}.")
-            if not (env.terminations[agent] or env.truncations[agent]):
+            done = flag(env.terminations[agent], agent), flag(env.truncations[agent], agent)
+            if not any(done):
                 break
-            seen[agent] = copy.deepcopy(env.observe(agent))
-            over[agent] = bool(env.terminations[agent]), bool(env.truncations[agent])
+            seen[agent], over[agent] = copy.deepcopy(env.observe(agent)), done
             env.step(None)  # pays nobody, as PettingZoo's own conversions have it
             if agent in env.agents:
                 raise GameError(f"agent {agent!r} is done and not taken out; call `_was_dead_step(action)` in step().")
@@ -79,7 +79,8 @@ class TurnsEnv(Adapter):
         return {agent: self._masked(agent, value) for agent, value in seen.items() if value is not None}
 
     def _infos(self) -> dict[Any, dict[str, Any]]:
-        return {agent: self._masked(agent, dict(info or {})) for agent, info in self.env.infos.items()}
+        own = {agent: dict(info) if isinstance(info, dict) else info for agent, info in self.env.infos.items()}
+        return {agent: self._masked(agent, info) for agent, info in own.items()}
 
     def _masked(self, agent: Any, entries: Any) -> Any:
         if agent in self.acting or not isinstance(entries, dict) or "action_mask" not in entries:

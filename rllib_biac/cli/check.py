@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rllib_biac.cli.guard import guarded
-from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.contract import Look
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.learning.memory import gigabytes
 from rllib_biac.rllib.understood import Understood, understand
@@ -42,9 +42,14 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     if told := _scales(config, found):
         said.append(("scales", told))
     forbidden = spec.masked if look is None else look.masks
-    said.append(("masks", "some actions are forbidden at times" if forbidden else "all actions always are allowed"))
+    allowed = "some actions are forbidden at times" if forbidden else "all actions always are allowed"
+    if look is not None and look.unread:
+        allowed += f"; not read: the game's own {' and '.join(look.unread)} (masks come in infos[agent]['action_mask'])"
+    said.append(("masks", allowed))
     if look is not None:
         said.append(("come and go", _absences(look)))
+        for agent, (low, high) in (look.paid or {}).items():
+            said.append(("rewards", f"{agent}: {f'{low:g} to {high:g}' if low < high else f'always {low:g}'} a step"))
         said.append(
             (
                 "looked at",

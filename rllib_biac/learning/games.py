@@ -12,8 +12,8 @@ import numpy as np
 from rllib_biac.envs import make, make_batched
 from rllib_biac.envs.adapters import adapt
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.contract import Look
 from rllib_biac.envs.errors import GameError
-from rllib_biac.envs.one_game import Look
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.envs.registry import is_own
 from rllib_biac.learning.hierarchy import Hierarchy

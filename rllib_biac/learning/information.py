@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from rllib_biac.envs.batched import BatchedGame
+from rllib_biac.envs.contract import STATE, Look
 from rllib_biac.envs.look import Telling, random_actions
-from rllib_biac.envs.one_game import STATE, Look
 from rllib_biac.learning.partners import WithPartners
 from rllib_biac.learning.team import Team
 

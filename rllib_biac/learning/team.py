@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.contract import Look
 from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
 from rllib_biac.learning.describe import described_network, described_play

@@ -19,7 +19,7 @@ from ray.rllib.utils.annotations import override
 from ray.util.debug import log_once
 
 from rllib_biac.envs.batched import BatchedGame
-from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.contract import Look
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.games import Game, StateReader, as_seen, make_games, name_of, naming
 from rllib_biac.learning.hierarchy import Hierarchy

@@ -13,7 +13,7 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.utils.annotations import override
 
-from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.contract import Look
 from rllib_biac.envs.registry import is_own
 from rllib_biac.learning.games import Game, StateReader, game_errors, make_copies
 from rllib_biac.learning.hierarchy import Hierarchy

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_biac.envs.one_game import Look
+from rllib_biac.envs.contract import Look
 from rllib_biac.learning.actions import action_size
 from rllib_biac.learning.games import make_games
 from rllib_biac.learning.memory import Memory, memory_of

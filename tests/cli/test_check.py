@@ -23,7 +23,20 @@ def test_what_is_said_of_a_game_whose_agents_leave():
     assert text["state"] == ["6 numbers, all agents' observations side by side"]
     assert len(text["networks"]) == len(text["agent"]) == 2 and "are free" in text["memory"][0]
     assert "steps per second" in text["speed"][0]
+    assert text["rewards"] == ["a: always 1 a step", "b: 0 to 1 a step"]
     assert config.looked is None  # it was not changed
+
+
+def test_masks_that_are_not_read_are_said():
+    class Tells(foreign.Foreign):
+        def legal_moves(self):
+            return [0]
+
+    text = said(BiACConfig().environment(Tells, state="observations").hierarchy([["a"], ["b"]]))
+    assert text["masks"] == [
+        "all actions always are allowed; not read: the game's own legal_moves (masks come in "
+        "infos[agent]['action_mask'])"
+    ]
 
 
 def test_what_is_said_of_a_history():

@@ -1,6 +1,7 @@
 """Games of other make behind `ParallelEnv`: the same game, the same rewards, and who acts when."""
 
 import copy
+import math
 import pickle
 import sys
 from types import SimpleNamespace
@@ -74,6 +75,37 @@ def test_gymnasium_of_several_agents(spaces, rewards, flags):
     expected["one"] = (6, 8) if early else (9, 9)
     assert tuple(returns.values()) == expected[rewards]
     assert ends == dict.fromkeys(env.possible_agents, (True, False))
+
+
+@pytest.mark.parametrize("flag", ["False", None, math.nan])
+@pytest.mark.parametrize("make", ["gymnasium", "turns"])
+def test_flags_that_are_neither_true_nor_false(make, flag):
+    class Flags(Team):
+        def step(self, action):
+            seen, reward, _, cut, infos = super().step(action)
+            return seen, reward, self._form([False, flag]), cut, infos
+
+    class TurnsFlags(Tree):
+        def step(self, action):
+            super().step(action)
+            self.truncations[self.agent_selection] = flag
+
+    env = adapt(Flags() if make == "gymnasium" else TurnsFlags(0))
+    env.reset(seed=0)
+    with pytest.raises(GameError, match=r"the flag of '.*' is .*; write True or False"):
+        env.step({agent: 1 for agent in env.possible_agents})
+
+
+def test_infos_of_some_agents_are_theirs():
+    class Some(Team):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"agent_0": {"action_mask": [1, 0]}, "shared": 1}
+
+    env = adapt(Some())
+    env.reset(seed=0)
+    infos = env.step({"agent_0": 0, "agent_1": 1})[4]
+    assert infos["agent_0"] == {"action_mask": [1, 0]} and "agent_1" not in infos
 
 
 def test_infos_and_masks_of_each():
@@ -201,7 +233,7 @@ def test_rllibs_agents_come_leave_and_act_at_times(cut, per_agent_spaces):
     assert returns == {"early": 3, "slow": 3 + 10, "late": 3}
     at_the_end = (not cut, cut)
     assert ends == {"early": (True, False), "slow": at_the_end, "late": at_the_end}
-    assert not any("__common__" in infos or "__all__" in over for _, (_, _, over, _, infos) in steps)
+    assert not any("__all__" in over for _, (_, _, over, _, _) in steps)
 
 
 class Shifts(gym.Env):

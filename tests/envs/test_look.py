@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rllib_biac.envs import look
+from rllib_biac.envs.contract import STATE
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.look import Telling
-from rllib_biac.envs.one_game import STATE
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.learning.games import GameWithPartners, StateReader, make_games
 from rllib_biac.learning.information import tell_less

@@ -297,6 +297,79 @@ def test_infos_that_are_no_masks(name, value):
     assert not batch(telling(name, value)).look.masks
 
 
+@pytest.mark.parametrize("value", [[[1, 0], [1, 1]], {"a": [1, 0], "b": [1, 1]}, {0: 1, 1: 0}, {1}, [[0], [0, 1]]])
+@pytest.mark.parametrize("where", ["in each info", "deeper in each info", "beside them", "under __common__"])
+def test_masks_in_other_places_of_infos(where, value):
+    said = {"action_mask" if "each" not in where or "deeper" in where else "avail_actions": value}
+
+    class Tells(Foreign):
+        def infos(self):
+            if where == "beside them":
+                return said
+            if where == "under __common__":
+                return {"__common__": said}
+            return dict.fromkeys(self.possible_agents, said if where == "in each info" else {"game": said})
+
+        def reset(self, seed=None, options=None):
+            return super().reset(seed)[0], self.infos()
+
+        def step(self, actions):
+            return *super().step(actions)[:4], self.infos()
+
+    with pytest.raises(GameError, match=r"in game 0 at step 0: the info.* seems to be an action mask"):
+        batch(Tells)
+
+
+def test_masks_of_rllibs_make_for_all_at_once():
+    class Common(OfRLlib):
+        def reset(self, *, seed=None, options=None):
+            return super().reset()[0], {"__common__": {"action_mask": {"a": [1, 0], "b": [1, 1]}}}
+
+    with pytest.raises(GameError, match="the infos' entry 'action_mask' seems to be an action mask"):
+        batch(lambda: Common(False))
+
+
+def test_lists_of_joint_actions_are_no_masks():
+    assert not batch(telling("available_actions", [[0, 0, 1], [0, 1, 1], [1, 0, 0]])).look.masks
+
+
+def test_a_method_that_tells_what_is_allowed_is_said_to_be_not_read(caplog):
+    class Tells(Foreign):
+        def action_masks(self, agent):
+            return [1, 0]
+
+    assert batch(Tells).look.unread == ("action_masks",)
+    assert "has action_masks, which is not read" in caplog.text
+
+    class TellsInInfos(Tells):
+        def info(self, agent):
+            return {"action_mask": np.array([1, 0], np.int8)}
+
+    assert batch(TellsInInfos).look.unread == ()
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(10**12),
+        spaces.MultiDiscrete([10**9, 2]),
+        spaces.Dict(time=spaces.Discrete(2**40), x=VECTOR),
+        spaces.Tuple((VECTOR, spaces.Discrete(2**20))),
+    ],
+)
+def test_choices_of_too_many_are_refused_before_anything_of_their_size_is_made(space):
+    with pytest.raises(ValueError, match=r"agent 'a': observation space .* numbers, one for each choice"):
+        batch(seeing(space, 0))
+
+
+def test_a_look_keeps_what_was_paid():
+    class Pays(Foreign):
+        def pay(self, agent, actions):
+            return -2.0 if agent == "a" else float(self.time)
+
+    assert batch(Pays).look.paid == {"a": (-2.0, -2.0), "b": (1.0, 4.0)}
+
+
 def test_two_masks_that_differ():
     space = spaces.Dict(x=spaces.Discrete(2), action_mask=MASK)
     seen = {"x": 0, "action_mask": FIRST}

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from pettingzoo.classic import rps_v2
 
+from rllib_biac.envs.contract import Look
 from rllib_biac.envs.errors import GameError, check_finite
-from rllib_biac.envs.one_game import Look
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 
 

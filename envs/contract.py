@@ -1,0 +1,70 @@
+"""What a game declares, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import gymnasium as gym
+
+from rllib_biac.envs.actions import ActionReader
+from rllib_biac.envs.reading import SpaceReader
+
+STATE = "the state"  # among the agents, where what is seen is compared
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a game.
+
+    Attributes:
+        absences: whether agents are absent at times: they leave early, come late, or act in turns.
+        masks: whether actions are forbidden at times.
+        cuts: whether agents are truncated while others go on.
+        steps: how long it was looked at.
+        episodes: that came to their end meanwhile.
+        seconds_per_step: how long one took.
+        state_fault: what is wrong with its `state()`; empty where nothing is, or there is none.
+        holds: agent -> whose observations are found in its own, of agents and `STATE`; None where nobody looked.
+        paid: agent -> the smallest and the largest reward it earned in a step; None where nobody looked.
+        unread: methods of a game without masks that seem to say what is allowed, by their names.
+    """
+
+    absences: bool = False
+    masks: bool = False
+    cuts: bool = False
+    steps: int = 0
+    episodes: int = 0
+    seconds_per_step: float = 0.0
+    state_fault: str = ""
+    holds: Mapping[str, frozenset[str]] | None = None
+    paid: Mapping[str, tuple[float, float]] | None = None
+    unread: tuple[str, ...] = ()
+
+
+@dataclass
+class Contract:
+    """What a game declares, and what is known of it.
+
+    Attributes:
+        agents: all of them, in the game's own order.
+        spaces: agent -> (observation space, action space), copies of what the game declared at first.
+        readers: of their observations.
+        masked: agents whose observation holds an action mask.
+        actions: what each agent's actions are to a team, and to the game.
+        look: what is known of absences and masks.
+        looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
+        trusted: whether values are known to fit.
+    """
+
+    agents: list[str]
+    spaces: dict[str, tuple[gym.Space, gym.Space]]
+    readers: dict[str, SpaceReader]
+    masked: set[str]
+    actions: dict[str, ActionReader]
+    look: Look
+    looking: bool = False
+    trusted: bool = False
+    was_absent: bool = False
+    was_masked: bool = False
+    was_cut: bool = False
