@@ -23,6 +23,9 @@ KEPT = 0.9
 MOST_STEPS_OF_NOBODY = 1000
 # Over so many first steps the state is asked for, and what is seen is compared.
 STEPS_COMPARED = 400
+# From here on float32, with which networks compute, holds no thousandths. What is as large is asked whether it still
+# tells what it says: at least one of so many values that it takes, where it moves by a thousandth or more.
+LARGE, MOVES, TOLD_APART, MOST_LARGE = 2.0**13, 1e-3, 16, 1000
 LOOK_SEED = 20201
 
 
@@ -75,6 +78,14 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
                 calling("reset()")
                 game.reset(over)
         seconds = (time.monotonic() - begin) / steps
+        for name, number in telling.blurred().items():
+            text = (
+                f"holds {number!r}, which moves by less than float32, with which networks compute, can tell there; "
+                "take off where it starts, or write larger units."
+            )
+            if name != STATE:
+                raise GameError(f"observation of agent {name!r} {text}")
+            state_fault = state_fault or f"state {text}"
         return Look(
             absences=contract.was_absent,
             masks=contract.was_masked,
@@ -129,6 +140,8 @@ class Telling:
         self._first: dict[str, np.ndarray] = {}
         self._varies: dict[str, np.ndarray] = {}
         self._histories: dict[str, np.ndarray] = {}  # of each number, as a hash (FNV-1a, but by words)
+        self._large: dict[str, np.ndarray] = {}  # places of large numbers
+        self._numbers: dict[str, list[np.ndarray]] = {}  # there
 
     def add(self, seen: Mapping[str, np.ndarray]) -> None:
         """Takes in one look: name -> what is seen, of any shape, always the same names and shapes."""
@@ -138,6 +151,20 @@ class Telling:
             self._varies[name] = self._varies.get(name, np.zeros(bits.shape, bool)) | (bits != first)
             history = self._histories.get(name, np.full(bits.shape, 0xCBF29CE484222325, np.uint64))
             self._histories[name] = (history ^ bits) * np.uint64(0x100000001B3)
+            if np.asarray(values).dtype.itemsize > 4:
+                numbers = np.ravel(values)
+                large = self._large.setdefault(name, np.flatnonzero(np.abs(numbers) >= LARGE)[:MOST_LARGE])
+                self._numbers.setdefault(name, []).append(numbers[large])
+
+    def blurred(self) -> dict[str, float]:
+        """Returns name -> a number in what is seen of which float32 tells next to nothing, such as a time of day."""
+        found = {}
+        for name, rows in self._numbers.items():
+            for numbers in np.stack(rows, 1):
+                told, taken = len(np.unique(numbers.astype(np.float32))), len(np.unique(numbers))
+                if np.ptp(numbers) >= MOVES and (told == 1 or told * TOLD_APART <= taken):
+                    found[name] = float(numbers[-1])
+        return found
 
     def holds(self) -> dict[str, frozenset[str]]:
         """Returns name -> the names of all that it holds, itself included."""

@@ -10,8 +10,9 @@ dependencies, each package into its own folder in `--folder`; pins of the librar
 process of its own and takes the road of `rllib train file`: a YAML file is read, checked, resolved and trained. Who
 leads is not tuned: the first agent of the game's own order leads, all others follow on one level; the baselines have
 equals. Budget and settings are the same for all games and algorithms: defaults, but that exploration takes half of the
-run and observations are normalised. Rows go to `public_games.jsonl` in `--out`; what is in it
-is not run again.
+run and observations are normalised. Bi-AC is told `information: own` where observations tell less than the state (as
+`rllib check` and the log of a run say it): there, and only there, play on the full state could not be deployed. Rows
+go to `public_games.jsonl` in `--out`; what is in it is not run again.
 
 What became of a run: trained; refused (before the first step, in words); late (refused in words, after the first step);
 slow (not done in `--minutes`); SILENT (trained, while the game was asked for what it does not allow, or reports other
@@ -78,15 +79,16 @@ def install(package: str, folder: Path) -> Path:
 # One run, in a process of its own.
 
 
-def experiment(game: dict[str, Any], algorithm: str, seed: int, steps: int, agents: list[str]) -> dict[str, Any]:
-    """Returns the experiment file of a run."""
+def experiment(task: Row, agents: list[str], less: list[str]) -> dict[str, Any]:
+    """Returns the experiment file of a run, given the game's agents and those who observe less than the state."""
     from rllib_biac.rllib.config_keys import keys_of
     from rllib_biac.rllib.registry import config_class
 
+    game, algorithm, steps = GAMES[task["game"]], task["algorithm"], task["steps"]
     config: dict[str, Any] = {
         "hierarchy": [agents[:1], agents[1:]] if algorithm == "BiAC" else [agents],
         "state": "observations",
-        "seed": seed,
+        "seed": task["seed"],
         "epsilon": [[0, 1.0], [steps // 2, 0.1]],
         "normalize_observations": True,  # what others' games show is of any size
         "num_envs_per_env_runner": 10,
@@ -94,7 +96,7 @@ def experiment(game: dict[str, Any], algorithm: str, seed: int, steps: int, agen
         "store_buffer_in_checkpoints": False,
         "min_sample_timesteps_per_iteration": 1000,
     }
-    if "information" in keys_of(config_class(algorithm)):
+    if less and "information" in keys_of(config_class(algorithm)):
         config["information"] = "own"
     if "env_config" in game:
         config["env_config"] = game["env_config"]
@@ -106,26 +108,27 @@ def one(task: Row, kept: Path) -> Row:
     """Trains one algorithm on one game as `rllib train file` does, then plays. Returns what is to be known of it."""
     from public_games.audit import Audit, watch
 
-    from rllib_biac.envs import make
     from rllib_biac.experiments import checks, reading
     from rllib_biac.experiments.mistakes import Mistake
     from rllib_biac.experiments.resolve import resolve
+    from rllib_biac.learning.games import make_games
+    from rllib_biac.learning.information import tell_less
 
     game, audit, start = GAMES[task["game"]], Audit(), time.monotonic()
     row: Row = {"verdict": CRASH, "message": "", "env_steps": 0}
     watch(audit)
     try:
-        env = make(game["env"], **game.get("env_config", {}))
-        agents = list(map(str, env.possible_agents))
-        env.close()
+        games = make_games(game["env"], 1, np.random.default_rng(0), game.get("env_config", {}))
+        agents, less = games.possible_agents, tell_less(games, "observations")
+        games.close()
     except Exception:  # the run itself meets it again, and is judged by what it says then
-        agents = [f"agent_{i}" for i in range(game["agents"])]
+        agents, less = [f"agent_{i}" for i in range(game["agents"])], []
     row["agents"] = agents
     algo = None
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{game['name']}.yaml")
-            document = experiment(game, task["algorithm"], task["seed"], task["steps"], agents)
+            document = experiment(task, agents, less)
             path.write_text(yaml.safe_dump(document), encoding="utf-8")
             draft = reading.read(path)[0]
             checks.check(draft)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rllib_biac.envs import look
 from rllib_biac.envs.contract import STATE
@@ -156,3 +157,31 @@ class Once(Probe):
 
 def test_what_is_forbidden_now_is_not_kept():
     assert make_games(Once, 1, np.random.default_rng(0), {}).look.masks
+
+
+class Clock(Probe):
+    """What is seen holds a time in float64: `first`, and `tick` more at each of eight steps."""
+
+    observation = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+    def __init__(self, first, tick):
+        super().__init__()
+        self.first, self.tick = first, tick
+        self.state_space = None
+
+    def observe(self):
+        return {agent: np.array([self.first + self.tick * self.time, 0.5]) for agent in self.possible_agents}
+
+    def pay(self, one, two):
+        return (0.0, 0.0), self.time == 8, False
+
+
+@pytest.mark.parametrize(("first", "tick"), [(1.7e9, 1.0), (1.7e9, 0.1), (-1e7, 0.005)])
+def test_a_number_that_float32_does_not_tell_from_the_next_is_refused(first, tick):
+    with pytest.raises(GameError, match=r"observation of agent '.*' holds .*, which moves by less than"):
+        make_games(lambda: Clock(first, tick), 1, np.random.default_rng(0), {})
+
+
+@pytest.mark.parametrize(("first", "tick"), [(0.0, 0.1), (1.7e9, 0.0), (1.7e9, 1000.0), (1.0, 1e-12), (1e5, 1e-6)])
+def test_numbers_that_float32_tells_apart_or_that_stand_still(first, tick):
+    assert make_games(lambda: Clock(first, tick), 1, np.random.default_rng(0), {}).look.steps > 0
