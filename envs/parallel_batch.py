@@ -18,6 +18,7 @@ from pettingzoo import ParallelEnv
 from rllib_biac.envs import masks
 from rllib_biac.envs.actions import ActionReader
 from rllib_biac.envs.adapters import adapt
+from rllib_biac.envs.adapters.common import name_of
 from rllib_biac.envs.apart import SEEDS, STEPS, share
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.contract import Contract, Look
@@ -144,10 +145,10 @@ class ParallelEnvBatch(BatchedGame):
         names = masks.unread(env)
         if names:
             logger.warning(
-                "%s has %s, which is not read: all actions are taken to be allowed always; where some are forbidden, "
-                "say so by infos[agent]['action_mask']",
-                env,
-                " and ".join(names),
+                "%s: %s: by the name an action mask, and not read: all actions are taken to be allowed always; where "
+                "some are forbidden, say so by infos[agent]['action_mask']",
+                name_of(env),
+                ", ".join(names),
             )
         return names
 

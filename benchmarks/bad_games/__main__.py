@@ -7,8 +7,9 @@ How to run:
 
 A game of two agents, `ann` and `bob`, is clean but for one fault: of one kind, at one step, of one agent, from one
 episode on, in observations of one space, read by one runner. `joint` is `ParallelEnvBatch` sampled by `Sampler`;
-`stock` is the same game as RLlib's `MultiAgentEnv`; `native` is a `MultiAgentEnv` by somebody else, read for `joint`;
-`play` is greedy, as in evaluation. Each kind states what is right:
+`stock` is the same game as RLlib's `MultiAgentEnv`; `native` is a `MultiAgentEnv` by somebody else, `gymnasium` a
+gymnasium environment of two agents, both read for `joint`; `play` is greedy, as in evaluation. Each kind states what is
+right:
 
 - caught: a GameError or a ValueError that names what is wrong, where: agent and step, or agent and space;
 - harmless: every row equals the row of the same seed without the fault (or of a game that says the same in plain

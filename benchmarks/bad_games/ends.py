@@ -13,6 +13,7 @@ from bad_games.kinds import (
     CAUGHT,
     HARMLESS,
     INFO,
+    NOT_RLLIB,
     OBS,
     REW,
     TERM,
@@ -39,10 +40,10 @@ changes(
     "always",
     first=1,
 )
-changes("flag as text", CAUGHT, flag("False"), first=1, last=5)
-changes("flag None", CAUGHT, flag(None), first=1, last=5)
-changes("flag NaN", CAUGHT, flag(float("nan")), first=1, last=5)
-changes("flag a vector", CAUGHT, flag(np.array([True, False])), first=1)
+changes("flag as text", CAUGHT, flag("False"), first=1, last=5, runners=NOT_RLLIB)
+changes("flag None", CAUGHT, flag(None), first=1, last=5, runners=NOT_RLLIB)
+changes("flag NaN", CAUGHT, flag(float("nan")), first=1, last=5, runners=NOT_RLLIB)
+changes("flag a vector", CAUGHT, flag(np.array([True, False])), first=1, runners=NOT_RLLIB)
 changes("flags None", CAUGHT, lambda game, parts: parts.update({TERM: None}), first=1, names=("place",))
 changes("flag of a stranger", HARMLESS, lambda game, parts: parts[TERM].update(eve=True), first=1, last=5)
 changes("terminated and truncated", HARMLESS, lambda game, parts: parts.update({TRUNC: dict(parts[TERM])}), **END)

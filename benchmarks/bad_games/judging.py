@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -132,6 +133,24 @@ def native_rows(factory: Callable[[], Any], hierarchy: list[list[str]]) -> dict[
     return joint_rows(lambda: adapt(Native()), hierarchy)
 
 
+def gymnasium_rows(factory: Callable[[], Any], hierarchy: list[list[str]]) -> dict[str, np.ndarray]:
+    """Plays a game that is one gymnasium environment of two agents."""
+
+    class Both(gym.Env):
+        def __init__(self) -> None:
+            self.game = factory()
+            self.observation_space = gym.spaces.Dict(self.game.observation_spaces)
+            self.action_space = gym.spaces.Dict(self.game.action_spaces)
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+            return self.game.reset(seed)
+
+        def step(self, action: dict) -> Any:
+            return self.game.step(action)
+
+    return joint_rows(lambda: adapt(Both()), hierarchy)
+
+
 def greedy_play(factory: Callable[[], Any], hierarchy: list[list[str]]) -> dict[str, np.ndarray]:
     """Plays an episode as `rllib evaluate` does, with a team that has learned nothing."""
     from rllib_biac.evaluation import Trained, play
@@ -145,7 +164,13 @@ def greedy_play(factory: Callable[[], Any], hierarchy: list[list[str]]) -> dict[
     return {agent: np.array(earned) for agent, earned in played.returns.items()}
 
 
-RUNNERS = {"joint": joint_rows, "stock": stock_rows, "native": native_rows, "play": greedy_play}
+RUNNERS = {
+    "joint": joint_rows,
+    "stock": stock_rows,
+    "native": native_rows,
+    "gymnasium": gymnasium_rows,
+    "play": greedy_play,
+}
 
 
 def play(case: Case, factory: Callable[[], Any], broken: list[str]) -> dict[str, np.ndarray]:

@@ -88,7 +88,7 @@ class Clean(ParallelEnv):
         space.seed(self.number * 100 + self.time * 10 + list(self.possible_agents).index(agent))
         return space.sample()
 
-    def mask(self, agent: Any) -> np.ndarray:
+    def permits(self, agent: Any) -> np.ndarray:
         allowed = np.ones(3, np.int8)
         allowed[(self.number + self.time + list(self.possible_agents).index(agent)) % 3] = 0
         return allowed
@@ -96,7 +96,7 @@ class Clean(ParallelEnv):
     def observe(self) -> tuple[dict, dict]:
         observations: dict[Any, Any] = {agent: self.seen(agent) for agent in self.possible_agents}
         infos: dict[Any, Any] = {agent: {} for agent in self.possible_agents}
-        self.masks = {agent: self.mask(agent) for agent in self.possible_agents} if self.masked else {}
+        self.masks = {agent: self.permits(agent) for agent in self.possible_agents} if self.masked else {}
         for agent, mask in self.masks.items():
             if self.masked == "dict":
                 observations[agent] = {"observation": observations[agent], "action_mask": mask}
@@ -192,7 +192,8 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
-EVERYWHERE = ("joint", "stock", "native")
+EVERYWHERE = ("joint", "stock", "native", "gymnasium")
+NOT_RLLIB = ("joint", "stock", "gymnasium")
 
 
 def changes(

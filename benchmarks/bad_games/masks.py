@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from bad_games.kinds import ALLOWED, CAUGHT, HARMLESS, INFO, OBS, Case, Clean, Faulty, Parts, changes, made
+from bad_games.kinds import ALLOWED, CAUGHT, HARMLESS, INFO, NOT_RLLIB, OBS, Case, Clean, Faulty, Parts, changes, made
 
 
 def masks(name: str, right: str, value: Callable[[np.ndarray], Any], at: str = "now", **more: Any) -> None:
@@ -105,6 +105,25 @@ class MaskBesideGoal(Masked):
 made("mask beside another entry", ALLOWED, lambda case: lambda: MaskBesideGoal(case))
 
 # Infos.
+
+# Where nobody reads them, whatever they forbid.
+
+
+def elsewhere(name: str, infos: Callable[[dict[Any, np.ndarray]], dict], runners: Any = NOT_RLLIB) -> None:
+    """Adds a kind in which the masks of all agents are said, but not each in its agent's own info."""
+
+    def change(game: Faulty, parts: Parts) -> None:
+        parts[INFO] = infos({agent: game.permits(agent) for agent in game.possible_agents})
+
+    changes(f"masks {name}", CAUGHT, change, "always", names=("place",), runners=runners)
+
+
+elsewhere("beside the infos", lambda masks: {"action_mask": masks}, ("joint", "stock"))  # gymnasium has them there
+elsewhere("for all under another name", lambda masks: {"avail_actions": list(masks.values())})
+elsewhere("under __common__", lambda masks: {"__common__": {"action_mask": masks}})
+elsewhere("in each info, of all", lambda masks: {a: {"legal_actions": masks} for a in masks})
+elsewhere("deeper in each info", lambda masks: {a: {"game": {"action_mask": own}} for a, own in masks.items()})
+
 
 changes("infos None", HARMLESS, lambda game, parts: parts.update({INFO: None}))
 changes("infos empty", HARMLESS, lambda game, parts: parts.update({INFO: {}}))

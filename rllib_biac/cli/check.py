@@ -44,7 +44,7 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     forbidden = spec.masked if look is None else look.masks
     allowed = "some actions are forbidden at times" if forbidden else "all actions always are allowed"
     if look is not None and look.unread:
-        allowed += f"; not read: the game's own {' and '.join(look.unread)} (masks come in infos[agent]['action_mask'])"
+        allowed += f"; not read: the game's own {', '.join(look.unread)} (masks come in infos[agent]['action_mask'])"
     said.append(("masks", allowed))
     if look is not None:
         said.append(("come and go", _absences(look)))

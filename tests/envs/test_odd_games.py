@@ -339,7 +339,7 @@ def test_a_method_that_tells_what_is_allowed_is_said_to_be_not_read(caplog):
             return [1, 0]
 
     assert batch(Tells).look.unread == ("action_masks",)
-    assert "has action_masks, which is not read" in caplog.text
+    assert "Tells: action_masks: by the name an action mask, and not read" in caplog.text
 
     class TellsInInfos(Tells):
         def info(self, agent):
