@@ -152,7 +152,7 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
         )
     if flags["name"] and len(drafts) > 1:
         raise click.UsageError(f"--experiment-name names one experiment, and this file has {len(drafts)}: leave it out")
-    flags = {**flags, "config": overrides.merged(flags["config"]) or None}
+    flags = {**flags, "config": overrides.given_once(flags["config"]) or None}
     drafts = [overrides.override(draft, flags) for draft in drafts]
     for draft in drafts:
         checks.check(draft)
@@ -181,16 +181,16 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
         refuse(mistake)  # now: a Ray that was started ahead takes its time to stop
     from rllib_biac.cli.run import run, show  # only now: mistakes are told sooner
 
+    for experiment in experiments:
+        if remote.is_remote(experiment.storage_path):
+            remote.check_writable("--storage-path", experiment.storage_path)
+        else:
+            writable("--storage-path", experiment.storage_path, keep=not flags["dry_run"])
     if flags["dry_run"]:
         for experiment in experiments:
             show(experiment)
         click.echo("Nothing was started: leave --dry-run out to train.")
         return 0
-    for experiment in experiments:
-        if remote.is_remote(experiment.storage_path):
-            remote.check_writable("--storage-path", experiment.storage_path)
-        else:
-            writable("--storage-path", experiment.storage_path)
     return run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
 
 

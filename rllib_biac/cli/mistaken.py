@@ -1,4 +1,4 @@
-"""How commands end: a mistake in words and with an exit code, anything else as it is."""
+"""How commands take their flags and how they end: a mistake in words and with an exit code, anything else as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,31 @@ from rllib_biac.experiments.mistakes import Mistake
 _MISTAKEN, _INTERRUPTED = 2, 130
 
 
-class Commands(click.Group):
+class _EachOnce(click.Command):
+    """Refuses a flag that is given twice: click would take the last, and say nothing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for one in order:
+            if not isinstance(one, click.Option) or one.multiple or (one.is_flag and not one.secondary_opts):
+                continue  # may be repeated, or says the same twice
+            if order.count(one) > 1:
+                raise click.UsageError(f"{' / '.join(one.opts + one.secondary_opts)} is given twice: leave one out.")
+        return super().parse_args(ctx, args)
+
+
+class Command(_EachOnce):
+    """A command of ours."""
+
+
+class Group(_EachOnce, click.Group):
+    """A group of them."""
+
+    command_class = Command
+    group_class = type
+
+
+class Commands(Group):
     """Turns exceptions into a message and an exit code. --traceback also shows the stack trace."""
 
     def main(self, args: Any = None, *more: Any, **options: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from rllib_biac.cli.mistaken import Group
 from rllib_biac.experiments import reading
 from rllib_biac.rllib.hints import did_you_mean
 
@@ -89,7 +90,7 @@ traceback_option = click.option(
 )
 
 
-class TrainGroup(click.Group):
+class TrainGroup(Group):
     """Tells those who write a file or an example without `file` what to write."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

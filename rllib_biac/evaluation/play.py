@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from rllib_biac.equilibria import CommitmentRegret, NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
+from rllib_biac.evaluation.starts import Start, Starts
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.games import StateReader, make_copies, make_games, make_one, name_of
 from rllib_biac.learning.information import deployable, tell_less
@@ -59,14 +60,6 @@ class Played:
     deployable: str = ""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where an episode starts: what is handed to the game's `reset`. What is None is left to the game."""
-
-    seed: int | None = None
-    options: Mapping[str, Any] | None = None
-
-
 def play(
     trained: Trained,
     *,
@@ -92,10 +85,9 @@ def play(
 
     Raises:
         ValueError: if agents should act on observations and have no approximators; if a game that cannot be drawn
-            should be.
+            should be; if the game never looks at an option of a start.
     """
     team, settings = trained.team, dict(trained.env_config)
-    current: list[Start] = [Start()]
     if render:
         settings["render_mode"] = "rgb_array"
     try:
@@ -105,8 +97,7 @@ def play(
             raise ValueError(f"{name_of(trained.env)} takes no render_mode, so there is nothing to draw.") from error
         raise
     (game,) = games.copies
-    if starts:
-        _from_starts(game, current)
+    chosen = Starts(game, starts) if starts else None
     state = StateReader(games, team.settings.state)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
@@ -118,7 +109,8 @@ def play(
     played.frames_per_second = getattr(game, "metadata", {}).get("render_fps", played.frames_per_second)
     try:
         for episode in range(episodes):
-            current[0] = starts[episode % len(starts)] if starts else Start()
+            if chosen is not None:
+                chosen.take(episode % len(starts))
             games.reset()
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
             _draw(game, played, render)
@@ -136,6 +128,8 @@ def play(
                 over = bool(step.terminated[0] | step.truncated[0])
                 if not over and length >= team.settings.max_episode_steps:
                     over, played.cut = True, played.cut + 1
+            if chosen is not None:
+                chosen.check_that_all_counted()
             for agent in agents:
                 played.returns[agent].append(returns[agent])
             played.lengths.append(length)
@@ -170,21 +164,6 @@ def deployment(trained: Trained, on_observations: bool = False) -> str:
         return "deployable with the full state; what observations tell could not be seen in random play"
     finally:
         games.close()
-
-
-def _from_starts(game: Any, current: list[Start]) -> Any:
-    """Lets each reset of a game begin from the one current start."""
-    reset = game.reset
-
-    def from_start(seed: int | None = None, options: Mapping[str, Any] | None = None) -> Any:
-        start = current[0]
-        return reset(
-            seed=seed if start.seed is None else start.seed,
-            options=options if start.options is None else dict(start.options),
-        )
-
-    game.reset = from_start
-    return game
 
 
 def can_draw(env: Any, settings: dict[str, Any]) -> bool:

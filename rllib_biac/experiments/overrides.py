@@ -8,6 +8,7 @@ from typing import Any
 
 from rllib_biac.experiments import ranges
 from rllib_biac.experiments.changes import flags_of
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
 
 _CHECKPOINT_FLAGS = {
@@ -63,6 +64,30 @@ def merged(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             both = _is_mapping(value) and _is_mapping(whole.get(key))
             whole[key] = merged([whole[key], value]) if both else value
     return whole
+
+
+def given_once(trees: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns one tree of settings that were given one by one.
+
+    Raises:
+        Mistake: if a setting was given twice, whatever its values.
+    """
+    whole: dict[str, Any] = {}
+    for tree in trees:
+        if twice := _in_both(whole, tree):
+            raise Mistake(f"{'.'.join(twice)} is given twice on the command line: leave one out.")
+        whole = merged([whole, tree])
+    return whole
+
+
+def _in_both(whole: Mapping[str, Any], tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the path of a setting that is in both; empty if there is none."""
+    for key in tree.keys() & whole.keys():
+        if not (_is_mapping(whole[key]) and _is_mapping(tree[key])):
+            return (key,)
+        if inner := _in_both(whole[key], tree[key]):
+            return (key, *inner)
+    return ()
 
 
 def _is_mapping(value: Any) -> bool:

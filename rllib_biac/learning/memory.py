@@ -160,13 +160,15 @@ class Memory:
     Attributes:
         replay: of all rows, when it is full.
         networks: networks, targets, gradients and moments.
-        update: of one call of the learner, where actions are tried one by one.
+        update: of one minibatch in which actions are tried one by one.
+        call: of the rows of all minibatches that one call of the learner trains.
         free: what there is; None where the system does not tell.
     """
 
     replay: int
     networks: int
     update: int
+    call: float
     free: int | None
 
     def check(self, capacity: int) -> None:
@@ -178,9 +180,15 @@ class Memory:
         Raises:
             ValueError: naming what is needed and what is free.
         """
-        taken = self.replay + self.networks + self.update
+        taken = self.replay + self.networks + self.update + self.call
         if self.free is None or taken <= _SHARE_OF_MEMORY * self.free:
             return
+        if self.call > _SHARE_OF_MEMORY * self.free - self.networks - self.update - self.replay > 0:
+            raise ValueError(
+                f"training_intensity: the rows that one call of the learner trains take {gigabytes(self.call)} at "
+                f"once, and {gigabytes(self.free)} of memory are free: write a smaller one, fewer games at once "
+                "(num_envs_per_env_runner), or fewer steps of a call (rollout_fragment_length)."
+            )
         if self.networks + self.update > _SHARE_OF_MEMORY * self.free >= self.networks:
             raise ValueError(
                 f"train_batch_size_per_learner: one update tries all actions of an agent in every row, which takes "
@@ -201,12 +209,24 @@ class Memory:
         )
 
 
-def memory_of(spec: TeamSpec, team_class: type[Team]) -> Memory:
-    """Returns what training a team takes, without making it."""
+def memory_of(spec: TeamSpec, team_class: type[Team], steps_at_once: int) -> Memory:
+    """Returns what training a team takes, without making it.
+
+    Args:
+        spec: of the team.
+        team_class: its class.
+        steps_at_once: env steps that are sampled between two calls of the learner.
+    """
     with torch.device("meta"):
         team = team_class(spec)
     capacity, rows = spec.settings.replay_buffer_config["capacity"], spec.settings.train_batch_size_per_learner
-    return Memory(replay_bytes(spec, capacity), networks_bytes(team), update_bytes(team, rows), available_bytes())
+    return Memory(
+        replay_bytes(spec, capacity),
+        networks_bytes(team),
+        update_bytes(team, rows),
+        replay_bytes(spec, 1) * steps_at_once * (spec.settings.training_intensity or rows),
+        available_bytes(),
+    )
 
 
 def update_bytes(team: Team, rows: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Union
 import gymnasium as gym
 import numpy as np
 
+from rllib_biac.learning.bounds import check_float32, check_number
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.networks import ACTIVATIONS, kind_of
 
@@ -27,6 +28,7 @@ MODEL_DEFAULTS: dict[str, Any] = {
     "conv_filters": None,
 }
 _WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
+_DEEPEST = 100  # layers
 
 
 def setting(
@@ -76,6 +78,7 @@ class Settings:
         "how many of the last observations and states are seen at once, side by side, the oldest first; at the start "
         "of an episode the first one fills all places. Replay takes as many times the memory.",
         low=1,
+        high=1000,
         group="environment",
     )
     absences: bool = setting(
@@ -163,7 +166,7 @@ class Settings:
         low=0.0,
         high=1.0,
     )
-    adam_epsilon: float = setting(1e-8, "Adam's epsilon.", low=0.0, above=True)
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon, at most 1.", low=0.0, high=1.0, above=True)
     grad_clip: float | None = setting(None, "bound on each network's gradient.", low=0.0, above=True)
     grad_clip_by: Literal["value", "norm", "global_norm"] = setting(
         "global_norm", "how gradients are clipped: each number (`value`), or each network's norm."
@@ -368,6 +371,8 @@ class Settings:
             raise ValueError(f"{key}: the steps of {schedule!r} must rise from 0.")
         if not all(low <= value <= high for value in values):
             raise ValueError(f"{key}: {schedule!r} must stay within [{low}, {high}].")
+        for value in values:
+            check_float32(key, value)
 
     def _check_learning_rates(self, hierarchy: Hierarchy) -> None:
         for agent in hierarchy.agents:
@@ -401,32 +406,13 @@ class Settings:
             raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write a list of widths, e.g. [64, 64].")
         if max(hiddens, default=0) > _WIDEST:
             raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write widths of at most {_WIDEST:,}.")
+        if len(hiddens) > _DEEPEST:
+            raise ValueError(f"model_config: fcnet_hiddens: {len(hiddens):,} layers: write at most {_DEEPEST}.")
         if self.model_config["fcnet_activation"] not in ACTIVATIONS:
             raise ValueError(
                 f"model_config: fcnet_activation: {self.model_config['fcnet_activation']!r} is none of "
                 f"{', '.join(ACTIVATIONS)}."
             )
-
-
-def check_number(
-    key: str, value: Any, low: float, high: float = np.inf, *, above: bool = False, whole: bool = False
-) -> None:
-    """Refuses a value that is no number within its bounds.
-
-    Args:
-        key: the setting, for the message.
-        value: what it is set to.
-        low, high: the bounds, `high` included.
-        above: whether `low` itself is out.
-        whole: whether the number is a whole one.
-
-    Raises:
-        ValueError: naming the key, its value and the bounds.
-    """
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not (number and (low < value if above else low <= value) and value <= high):
-        bounds = f"{'greater than' if above else 'at least'} {low}" + ("" if high == np.inf else f" and at most {high}")
-        raise ValueError(f"{key}: {value!r} must be a {'whole ' if whole else ''}number {bounds}.")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

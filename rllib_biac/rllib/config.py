@@ -311,6 +311,10 @@ class JointConfig(AlgorithmConfig):
     def get_default_learner_class(self) -> type[JointLearner]:
         return JointLearner
 
+    def steps_at_once(self) -> int:
+        """Returns the env steps that all runners together sample between two calls of the learner."""
+        return int(self.rollout_fragment_length * self.num_envs_per_env_runner * max(self.num_env_runners, 1))
+
     def checked_hierarchy(self) -> Hierarchy:
         """Returns who leads whom.
 
@@ -343,7 +347,7 @@ class JointConfig(AlgorithmConfig):
         spec = self._game_spec(hierarchy, settings)
         team_class = self.algorithm.team_for(spec)
         self.algorithm.losses_for(spec)
-        memory = memory_of(spec, team_class)
+        memory = memory_of(spec, team_class, self.steps_at_once())
         memory.check(settings.replay_buffer_config["capacity"])
         if memory.networks > LARGE_NETWORKS:
             logger.warning(

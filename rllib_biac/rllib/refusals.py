@@ -11,8 +11,8 @@ import numpy as np
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils import force_list
 
+from rllib_biac.learning.bounds import check_number
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import check_number
 
 
 @dataclass(frozen=True)
@@ -221,19 +221,21 @@ def refusal(config: Any, key: str, value: Any) -> str | None:
     return row.sentence(value)
 
 
+MOST_PROCESSES = 10_000
+LONGEST_S = 1e7  # four months
 # Numbers of RLlib's: key, lowest, highest, whether the lowest itself is out, whether it is a whole number.
 NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("num_envs_per_env_runner", 1, 2**16, False, True),
     ("min_sample_timesteps_per_iteration", 1, np.inf, False, True),
     ("max_sampling_lag", 0, np.inf, False, True),
     ("max_requests_in_flight_per_env_runner", 1, np.inf, False, True),
-    ("num_learners", 0, np.inf, False, True),
-    ("num_env_runners", 0, np.inf, False, True),
+    ("num_learners", 0, MOST_PROCESSES, False, True),
+    ("num_env_runners", 0, MOST_PROCESSES, False, True),
     ("evaluation_interval", 1, np.inf, False, True),
-    ("evaluation_num_env_runners", 0, np.inf, False, True),
+    ("evaluation_num_env_runners", 0, MOST_PROCESSES, False, True),
     ("metrics_num_episodes_for_smoothing", 1, np.inf, False, True),
-    ("min_time_s_per_iteration", 0.0, np.inf, False, False),
-    ("sample_timeout_s", 0.0, np.inf, True, False),
+    ("min_time_s_per_iteration", 0.0, LONGEST_S, False, False),
+    ("sample_timeout_s", 0.0, LONGEST_S, True, False),
     ("seed", 0, 2**32 - 1, False, True),  # what numpy, torch and games all take
 )
 MOST_ROWS = 10_000_000  # of one call of a runner
@@ -256,6 +258,8 @@ def check_numbers(config: Any) -> None:
         if value is None and key in MAY_BE_NONE:
             continue
         check_number(key, value, low, high, above=above, whole=whole)
+    if config.evaluation_duration != "auto":
+        check_number("evaluation_duration", config.evaluation_duration, 1, whole=True)
     for key in ("store_buffer_in_checkpoints", "compress_buffer_in_checkpoints"):
         if (value := getattr(config, key)) not in (True, False):
             raise ValueError(f"{key}: {value!r} is none of True, False.")

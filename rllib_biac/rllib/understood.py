@@ -84,7 +84,7 @@ def understand(config: Any) -> Understood:
             for name, member in team.members().items()
         },
         joint_actions=int(np.prod(sizes, dtype=object)) if discrete else None,
-        memory=memory_of(spec, type(team)),
+        memory=memory_of(spec, type(team), config.steps_at_once()),
         steps_per_second=speed,
         spreads=spreads_of(states),
     )

@@ -88,10 +88,37 @@ def test_a_dry_run_starts_nothing(rllib, shown, tmp_path):
         (["train", "file", "escape_biac", "--set", "lr"], "expected key=value"),
         (["train", "file", "escape_biac", "--set", "=3"], "no key before the ="),
         (["train", "file", "escape_biac", "--set", "lr=[1"], "not valid YAML"),
-        (
-            ["train", "file", "escape_biac", "--storage-path", "/proc/nothing"],
-            "--storage-path /proc/nothing: cannot write",
+        *(
+            (
+                ["train", "file", "escape_biac", "--storage-path", "/proc/nothing", *more],
+                "--storage-path /proc/nothing: cannot write",
+            )
+            for more in ([], ["--dry-run"])
         ),
+        (["train", "file", "escape_biac", "--set", "lr=.1", "--config", "lr=.2"], "lr is given twice on the command"),
+        (
+            [
+                "train",
+                "file",
+                "escape_biac",
+                "--set",
+                '{"env_config": {"horizon": 1}}',
+                "--set",
+                "env_config.horizon=1",
+            ],
+            "env_config.horizon is given twice",
+        ),
+        (
+            ["train", "file", "escape_biac", "--set", "env_config.horizon=1", "--set", "env_config=3"],
+            "env_config is given twice",
+        ),
+        (["train", "file", "escape_biac", "--seed", 1, "--seed", 2], "--seed is given twice: leave one out"),
+        (["train", "--algo", "BiAC", "--env", "a", "--env", "b"], "--env is given twice"),
+        (
+            ["example", "run", "escape_biac", "--checkpoint-at-end", "--no-checkpoint-at-end"],
+            "--checkpoint-at-end / --no-checkpoint-at-end is given twice",
+        ),
+        (["evaluate", "here", "--episodes", 1, "--episodes", 2], "--episodes is given twice"),
     ],
 )
 def test_mistakes(rllib, arguments, fragment):

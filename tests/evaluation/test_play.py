@@ -1,11 +1,17 @@
 """Greedy play from chosen starts, and what is said about it."""
 
+import copy
+import json
+import pickle
+from types import SimpleNamespace
+
 import pytest
 
 from rllib_biac.algorithms.dqn import IDQN
 from rllib_biac.evaluation import Played, Start, Trained, play
 from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
 from rllib_biac.evaluation.diagnosis import Course, of_play, of_training
+from rllib_biac.evaluation.starts import Starts
 from tests.evaluation.test_regret import PLAYERS, untrained
 from tests.training import train
 
@@ -30,6 +36,49 @@ def test_seeds_of_starts():
     alike = play(trained, episodes=2, starts=[Start(seed=3)], seed=0)
     other = play(trained, episodes=1, starts=[Start(seed=3)], seed=1)
     assert alike.returns["main_0"] == other.returns["main_0"] * 2
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda options: options["first"] + options["second"],
+        lambda options: [options.get("first"), options.pop("second")],
+        lambda options: "first" in options and "second" in options,
+        lambda options: {**options},
+        lambda options: dict(options),
+        lambda options: (lambda first, second: None)(**options),
+        lambda options: {"third": 3} | options,
+        lambda options: options | {"third": 3},
+        lambda options: copy.deepcopy(options),
+        lambda options: pickle.dumps(options),
+        lambda options: json.dumps(options),
+        lambda options: list(options.items()),
+    ],
+)
+def test_options_count_if_the_game_looks_at_them(reads):
+    """However it reads them. One that it never looks at is refused: the start would not be the one asked for."""
+
+    def game_that(look):
+        game = SimpleNamespace(reset=lambda seed=None, options=None: look(options))
+        chosen = Starts(game, [Start(), Start(options={"first": 1, "second": 2})])
+        chosen.take(1)
+        return game, chosen
+
+    game, chosen = game_that(reads)
+    game.reset()
+    chosen.check_that_all_counted()
+    game, chosen = game_that(lambda options: options["second"])
+    game.reset()
+    with pytest.raises(ValueError, match="start 2 has options that the game never looks at: 'first'"):
+        chosen.check_that_all_counted()
+
+
+def test_a_misspelt_option_is_refused():
+    trained = untrained("merge_v0", MERGE, 0, env_config={"main_speed": [30, 40]})
+    with pytest.raises(ValueError, match="'main_sped'"):
+        play(trained, episodes=1, starts=[Start(options={"main_sped": 35})])
+    with pytest.raises(ValueError, match="never looks at: 'anything'"):
+        play(untrained("escape_v0", [["player_0"], ["player_1"]], 0), episodes=1, starts=[Start(None, {"anything": 1})])
 
 
 def played(**returns):

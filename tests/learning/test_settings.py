@@ -64,20 +64,36 @@ def test_everything_may_be_what_it_is():
         ("num_steps_sampled_before_learning_starts", -1, "a whole number at least 0"),
         ("target_network_update_freq", 0.5, "a whole number at least 1"),
         ("normalizer_horizon", 0, "a number at least 1"),
-        ("adam_epsilon", 0, "a number greater than 0.0"),
+        ("adam_epsilon", 0, "a number greater than 0.0 and at most 1.0"),
         ("grad_clip", 0, "a number greater than 0.0"),
         ("grad_clip", "1", "a number greater than 0.0"),
         ("entropy_coeff", -1, "a number at least 0.0"),
         ("gumbel_temperature", 0, "a number greater than 0.0"),
-        ("num_hypotheses", 0, "a whole number at least 1"),
+        ("num_hypotheses", 10**9, "a whole number at least 1 and at most 100"),
         ("updates_per_round", 7, "a whole number at least 8"),
-        ("num_leader_actions", 1, "a whole number at least 2"),
+        ("num_leader_actions", 1, "a whole number at least 2 and at most 1,000,000"),
         ("approximated_share", 1.1, "a number at least 0.0 and at most 1.0"),
         ("exploration_noise", -0.1, "a number at least 0.0"),
+        ("history", 10**12, "a whole number at least 1 and at most 1,000"),
+        ("max_episode_steps", 10**18, "a whole number at least 1 and at most 1,000,000,000"),
     ],
 )
 def test_numbers_stay_within_their_bounds(key, value, bounds):
     refused(f"^{key}: {re.escape(repr(value))} must be {bounds}\\.$", **{key: value})
+
+
+@pytest.mark.parametrize("key", ["tau", "gamma", "lr", "critic_lr", "epsilon", "grad_clip", "training_intensity"])
+def test_numbers_are_some_for_networks_too(key):
+    refused(f"^{key}: 1e-60 is beyond the numbers of float32", **{key: 1e-60})
+
+
+def test_what_is_infinite_may_be_said_to_be():
+    check(lr_fade=float("inf"), grad_clip=float("inf"))
+    refused(r"^lr_fade: 1e\+60 is beyond the numbers of float32, .* write a smaller one", lr_fade=1e60)
+
+
+def test_networks_have_an_end():
+    refused("fcnet_hiddens: 20,000 layers: write at most 100", model_config={"fcnet_hiddens": [8] * 20_000})
 
 
 @pytest.mark.parametrize(

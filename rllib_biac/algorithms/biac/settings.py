@@ -44,6 +44,7 @@ class BiACSettings(Settings):
         "the fixed point of the bi-level Bellman equation that pays the leader most where games start; 1, the "
         "published form, stays with the one it comes to.",
         low=1,
+        high=100,
     )
     updates_per_round: int = setting(
         1000,
@@ -63,7 +64,7 @@ class BiACSettings(Settings):
         above=True,
     )
     num_leader_actions: int = setting(
-        64, "how many actions `soft_q` tries, at least 2; the best of them is played.", low=2
+        64, "how many actions `soft_q` tries, at least 2; the best of them is played.", low=2, high=10**6
     )
     information: Literal["full", "own"] | None = setting(
         None,

@@ -54,7 +54,7 @@ class CommitmentDQNSettings(Settings):
         "this, and values the entropy of its answers times this; 0: it best-responds.",
         low=0.0,
     )
-    num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64)
+    num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64, high=10**6)
     search_every: int = setting(250, "updates between two searches.", low=1)
     choose_after: int | None = setting(
         None,

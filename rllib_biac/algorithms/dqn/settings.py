@@ -49,5 +49,5 @@ class LenientDQNSettings(IDQNSettings):
         high=1.0,
     )
     temperature_hash_bits: int = setting(
-        64, "into how many clusters, at most 2 to this power, observations are hashed.", low=1
+        64, "into how many clusters, at most 2 to this power, observations are hashed.", low=1, high=1024
     )
