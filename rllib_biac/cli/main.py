@@ -157,17 +157,16 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     for draft in drafts:
         checks.check(draft)
     click.echo(f"{', '.join(map(_about, drafts))}: loading Ray and RLlib ...", err=True)
-    from rllib_biac.experiments.cluster import Cluster, ahead
     from rllib_biac.experiments.stopping import Stopping
 
-    cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
     # A signal ends what comes before training, too, Ray included, with its own exit code.
-    with (
-        Stopping(lambda text: click.echo(text, err=True)) as stopping,
-        nullcontext() if flags["dry_run"] else ahead(cluster, flags["verbose"]),
-    ):
-        stopping.take()
-        code = _resolve_and_run(drafts, cluster, flags)
+    with Stopping(lambda text: click.echo(text, err=True)) as stopping:
+        from rllib_biac.experiments.cluster import Cluster, ahead  # which imports Ray
+
+        cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"])
+        with nullcontext() if flags["dry_run"] else ahead(cluster, flags["verbose"]):
+            stopping.take()
+            code = _resolve_and_run(drafts, cluster, flags)
     click.get_current_context().exit(code)
 
 

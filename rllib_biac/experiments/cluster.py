@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from rllib_biac.experiments.local_ray import close_session, protect_token, temporary_folder
+from rllib_biac.experiments.local_ray import (
+    close_session,
+    did_not_start,
+    nothing_left_of_ray,
+    options_within_limits,
+    protect_token,
+    temporary_folder,
+)
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.stopping import Stopped
 from rllib_biac.rllib import compat
@@ -52,7 +59,7 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
     A Ray that is started here is its owner's alone: it listens on this machine only and asks for a token.
 
     Raises:
-        Mistake: if there is no cluster at the address.
+        Mistake: if there is no cluster at the address, or Ray does not start here.
     """
     # Without these settings, Tune prints tables and Ray prints a warning between our lines.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -61,20 +68,23 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
         yield
         return
     level = logging.INFO if verbose else logging.ERROR
-    try:
+    with nothing_left_of_ray():
         try:
             if cluster.address or not _starts_here():
-                ray.init(address=cluster.address, log_to_driver=verbose, logging_level=level)
+                _connect(cluster.address, verbose, level)
             else:
                 start_here(cluster.num_cpus, verbose, level)
-        except ConnectionError as error:
-            where = f"cannot connect to a Ray cluster at {cluster.address!r}. Start one with `ray start --head`"
-            raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
         except SystemExit as error:
             raise Stopped(signal.SIGTERM) from error  # Ray's own handler, which it installs while it starts
         yield
-    finally:
-        ray.shutdown()
+
+
+def _connect(address: str | None, verbose: bool, level: int) -> None:
+    try:
+        ray.init(address=address, log_to_driver=verbose, logging_level=level)
+    except ConnectionError as error:
+        where = f"cannot connect to a Ray cluster at {address!r}. Start one with `ray start --head`"
+        raise Mistake(f"{where}. If it runs already, it may need its token: set RAY_AUTH_MODE=token.") from error
 
 
 @contextmanager
@@ -108,18 +118,26 @@ def start_here(num_cpus: int | None, verbose: bool = False, level: int = logging
         num_cpus: CPUs that it may use; None for all.
         verbose: whether to show what workers print.
         level: of Ray's own messages.
+
+    Raises:
+        Mistake: if it does not start.
     """
+    options = options_within_limits()
     if compat.asks_for_token():
         protect_token()
     with compat.listening_on_loopback():
-        context = ray.init(
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            log_to_driver=verbose,
-            runtime_env=worker_env(),
-            logging_level=level,
-            _temp_dir=temporary_folder(),
-        )
+        try:
+            context = ray.init(
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=verbose,
+                runtime_env=worker_env(),
+                logging_level=level,
+                _temp_dir=temporary_folder(),
+                **options,
+            )
+        except Exception as error:  # Ray raises many kinds
+            raise did_not_start(error) from error
     close_session(context["session_dir"])
 
 

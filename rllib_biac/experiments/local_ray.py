@@ -6,10 +6,25 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import ray
+
+from rllib_biac.experiments.mistakes import Mistake
 
 _TOKEN_BYTES = 32  # as Ray's own
+# Limits of a shell: resource, option of `ulimit` and its unit, what is limited, the least that a run was seen to need.
+_LIMITS = (
+    ("RLIMIT_FSIZE", "-f", 1024, "bytes of a file", 200_000_000),
+    ("RLIMIT_AS", "-v", 1024, "bytes of memory of a process", 8_000_000_000),
+    ("RLIMIT_NOFILE", "-n", 1, "open files", 256),
+)
+_LARGEST_STORE = 2_000_000_000  # of objects; Ray would take a third of the memory, and a run needs far less than this
+_ENDING_S = 5.0
 
 
 def temporary_folder() -> str | None:
@@ -60,3 +75,77 @@ def close_session(folder: str) -> None:
     """Closes the folder of a session that Ray made for everybody."""
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
+
+
+def options_within_limits() -> dict[str, Any]:
+    """Returns arguments of `ray.init` that keep to the limits of the shell: Ray opens one large file for its objects.
+
+    Raises:
+        Mistake: if Ray could not start, or would hang.
+    """
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    too_low, store = [], []
+    for name, option, unit, what, least in _LIMITS:
+        soft, hard = resource.getrlimit(getattr(resource, name))
+        limit = hard if name == "RLIMIT_NOFILE" else soft  # Ray raises that one itself
+        if limit == resource.RLIM_INFINITY:
+            continue
+        if limit < least:
+            remedy = f"write `ulimit {option} {-(-least // unit)}` or more"
+            too_low.append(f"{limit:,} {what} and a run needs {least:,}: {remedy}")
+        if name != "RLIMIT_NOFILE":
+            store.append(min(limit // 2, _LARGEST_STORE))
+    if too_low:
+        raise Mistake(f"this shell allows {'; '.join(too_low)}.")
+    return {"object_store_memory": min(store)} if store else {}
+
+
+def did_not_start(error: Exception) -> Mistake:
+    """Returns what to tell of a Ray that did not start here."""
+    folder = Path(temporary_folder() or os.environ.get("RAY_TMPDIR", "/tmp/ray"), "session_latest", "logs")
+    why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return Mistake(f"Ray does not start on this machine ({why}). Its logs are in {folder}.")
+
+
+@contextlib.contextmanager
+def nothing_left_of_ray() -> Iterator[None]:
+    """Shuts Ray down at the end of the context, and ends what it has started and does not end itself.
+
+    A Ray that is stopped while it starts does not know its own processes, and some of them run on for good.
+    """
+    try:
+        yield
+    finally:
+        import psutil  # Ray brings it along
+
+        def started() -> list[Any]:
+            found = [each for each in psutil.Process().children() if _is_rays(each)]
+            for each in found:
+                with contextlib.suppress(psutil.Error):
+                    found.extend(each.children(recursive=True))
+            return found
+
+        theirs = started()  # whose parents are gone is not found later
+        ray.shutdown()
+        for each in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if _is_rays(each):
+                    each.suspend()  # it starts no more
+        theirs += started()
+        for each in theirs:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(theirs, timeout=_ENDING_S)
+
+
+def _is_rays(process: Any) -> bool:
+    """Tells whether a child of this process is one of Ray's, by its command line."""
+    import psutil
+
+    try:
+        return any(os.path.dirname(ray.__file__) in word for word in process.cmdline())
+    except psutil.Error:
+        return False

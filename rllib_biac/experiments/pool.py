@@ -14,6 +14,7 @@ import ray
 import torch
 
 from rllib_biac.experiments.cluster import start_here
+from rllib_biac.experiments.local_ray import nothing_left_of_ray
 
 Row = dict[str, Any]
 RETRIES = 2  # after the death of a worker process
@@ -26,11 +27,9 @@ def ray_for(cpus: int | None = None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray prints a warning between our lines
-    try:
+    with nothing_left_of_ray():
         start_here(cpus)
         yield
-    finally:
-        ray.shutdown()
 
 
 def run_each(

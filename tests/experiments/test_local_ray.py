@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import resource
 import stat
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +12,13 @@ import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from rllib_biac.experiments import cluster
-from rllib_biac.experiments.local_ray import protect_token, temporary_folder
+from rllib_biac.experiments.local_ray import (
+    nothing_left_of_ray,
+    options_within_limits,
+    protect_token,
+    temporary_folder,
+)
+from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.stopping import Stopped
 from rllib_biac.rllib import compat
 
@@ -113,3 +121,66 @@ def test_a_signal_while_ray_starts(monkeypatch):
     with pytest.raises(Stopped) as raised, cluster.started(cluster.Cluster(), verbose=False):
         pytest.fail("Ray has started")
     assert raised.value.exit_code == 143
+
+
+@pytest.mark.parametrize(
+    ("limits", "store"),
+    [
+        ({}, None),
+        ({"RLIMIT_FSIZE": 400_000_000}, 200_000_000),
+        ({"RLIMIT_FSIZE": 10**12}, 2_000_000_000),
+        ({"RLIMIT_FSIZE": 10**12, "RLIMIT_AS": 8_000_000_000}, 2_000_000_000),
+        ({"RLIMIT_NOFILE": 256}, None),
+    ],
+)
+def test_rays_store_keeps_to_the_limits_of_the_shell(monkeypatch, limits, store):
+    limit_to(monkeypatch, limits)
+    assert options_within_limits() == ({} if store is None else {"object_store_memory": store})
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            {"RLIMIT_FSIZE": 2_048_000},
+            "2,048,000 bytes of a file and .* 200,000,000: write `ulimit -f 195313`",
+        ),
+        ({"RLIMIT_NOFILE": 64}, "64 open files"),
+        ({"RLIMIT_AS": 10**9}, "bytes of memory of a process"),
+    ],
+)
+def test_limits_under_which_ray_would_not_start_are_told(monkeypatch, limits, told):
+    limit_to(monkeypatch, limits)
+    with pytest.raises(Mistake, match=told):
+        options_within_limits()
+
+
+def limit_to(monkeypatch, limits):
+    by_number = {getattr(resource, name): limit for name, limit in limits.items()}
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (by_number.get(number, resource.RLIM_INFINITY),) * 2)
+
+
+def test_ray_that_does_not_start_is_told(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("The node timed out\nand more")
+
+    monkeypatch.setattr(cluster.ray, "init", fails)
+    with pytest.raises(Mistake, match=r"Ray does not start on this machine \(The node timed out\). Its logs are in /"):
+        cluster.start_here(1)
+
+
+def test_nothing_that_ray_started_is_left(monkeypatch):
+    """A Ray that is stopped while it starts knows none of its processes, and they may wait for each other for good."""
+    monkeypatch.setattr("rllib_biac.experiments.local_ray.ray.shutdown", lambda: None)
+    waiting = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; print(1, flush=True); "
+    waiting += "time.sleep(1000)'])"
+    with nothing_left_of_ray():
+        rays = subprocess.Popen([sys.executable, "-c", waiting, cluster.ray.__file__], stdout=subprocess.PIPE)
+        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        assert rays.stdout.read(1) == b"1"
+    try:
+        assert rays.poll() is not None and rays.stdout.read() == b"\n"  # its child holds the pipe, and is gone too
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
