@@ -73,7 +73,7 @@ def check_infos(infos: Mapping[Any, Any], num_actions: Mapping[str, int], where:
 
     Args:
         infos: as a game returned them.
-        num_actions: agent -> how many it has.
+        num_actions: agent -> how many it has of which nothing else tells whether they are allowed.
         where: the step, for messages.
 
     Raises:

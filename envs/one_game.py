@@ -260,7 +260,8 @@ class OneGame:
         if self._bounds:
             self._check_spaces()
         if contract.looking and infos:
-            check_infos(infos, {a: own.mask_entries for a, own in contract.actions.items()}, self.where())
+            unmasked = {a: own.mask_entries * (a not in contract.masked) for a, own in contract.actions.items()}
+            check_infos(infos, unmasked, self.where())
         self._acting, self._asked, self._handed = set(), set(), set()
         for agent, reader in contract.readers.items():
             info = infos.get(agent)

@@ -320,6 +320,11 @@ def test_masks_in_other_places_of_infos(where, value):
         batch(Tells)
 
 
+def test_what_infos_say_beside_a_mask_in_the_observation_is_theirs():
+    space = spaces.Dict(x=spaces.Discrete(2), action_mask=MASK)
+    assert batch(telling("legal_moves", [0], space, {"x": 0, "action_mask": FIRST})).look.masks
+
+
 def test_masks_of_rllibs_make_for_all_at_once():
     class Common(OfRLlib):
         def reset(self, *, seed=None, options=None):
