@@ -133,13 +133,17 @@ class Telling:
     """Who sees what others see, as far as the numbers show that were seen.
 
     An observation holds another, or the state, if each number of that which differs from look to look is found in it,
-    always at the same place.
+    always at the same place. Of a number with two values it is enough to find one that is other whenever it is: whose
+    turn it is not is said by whose it is.
     """
 
     def __init__(self) -> None:
         self._first: dict[str, np.ndarray] = {}
         self._varies: dict[str, np.ndarray] = {}
+        self._others: dict[str, np.ndarray] = {}  # their first other values
+        self._two: dict[str, np.ndarray] = {}  # whether they took no third one
         self._histories: dict[str, np.ndarray] = {}  # of each number, as a hash (FNV-1a, but by words)
+        self._turns: dict[str, np.ndarray] = {}  # likewise, of whether it is not its first value
         self._large: dict[str, np.ndarray] = {}  # places of large numbers
         self._numbers: dict[str, list[np.ndarray]] = {}  # there
 
@@ -148,9 +152,13 @@ class Telling:
         for name, values in seen.items():
             bits = (np.ravel(values).astype(np.float32) + np.float32(0.0)).view(np.uint32).astype(np.uint64)  # no -0.0
             first = self._first.setdefault(name, bits)
-            self._varies[name] = self._varies.get(name, np.zeros(bits.shape, bool)) | (bits != first)
-            history = self._histories.get(name, np.full(bits.shape, 0xCBF29CE484222325, np.uint64))
-            self._histories[name] = (history ^ bits) * np.uint64(0x100000001B3)
+            other = bits != first
+            varied = self._varies.get(name, np.zeros(bits.shape, bool))
+            second = self._others[name] = np.where(other & ~varied, bits, self._others.get(name, bits))
+            self._two[name] = self._two.get(name, True) & (~other | (bits == second))
+            self._varies[name] = varied | other
+            self._histories[name] = _hashed(self._histories.get(name), bits)
+            self._turns[name] = _hashed(self._turns.get(name), other)
             if np.asarray(values).dtype.itemsize > 4:
                 numbers = np.ravel(values)
                 large = self._large.setdefault(name, np.flatnonzero(np.abs(numbers) >= LARGE)[:MOST_LARGE])
@@ -168,10 +176,19 @@ class Telling:
 
     def holds(self) -> dict[str, frozenset[str]]:
         """Returns name -> the names of all that it holds, itself included."""
-        varied = {name: set(self._histories[name][varies].tolist()) for name, varies in self._varies.items()}
+        varied = {
+            name: set(np.where(self._two[name], self._turns[name], self._histories[name])[varies].tolist())
+            for name, varies in self._varies.items()
+        }
         return {
             name: frozenset(other for other, theirs in varied.items() if theirs <= own) for name, own in varied.items()
         }
+
+
+def _hashed(history: np.ndarray | None, bits: np.ndarray) -> np.ndarray:
+    """Returns the histories with one more look."""
+    before = np.full(bits.shape, 0xCBF29CE484222325, np.uint64) if history is None else history
+    return (before ^ bits) * np.uint64(0x100000001B3)
 
 
 def random_actions(game: BatchedGame, rng: np.random.Generator) -> dict[str, np.ndarray]:

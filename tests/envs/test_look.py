@@ -159,6 +159,29 @@ def test_what_is_forbidden_now_is_not_kept():
     assert make_games(Once, 1, np.random.default_rng(0), {}).look.masks
 
 
+def test_who_is_on_turn_and_who_is_not_is_the_same_news():
+    telling, rng = Telling(), np.random.default_rng(0)
+    for _ in range(50):
+        turn, three = rng.integers(2), rng.integers(3)
+        telling.add(
+            {
+                "one": np.array([turn, three], np.float32),
+                "other": np.array([7 - 4 * turn, three], np.float32),
+                "turned": np.array([turn, 2 - three], np.float32),
+                "neither": np.array([rng.integers(2), three], np.float32),
+            }
+        )
+    holds = telling.holds()
+    assert holds["one"] == holds["other"] == {"one", "other"}
+    assert holds["turned"] == {"turned"} and holds["neither"] == {"neither"}
+
+
+@pytest.mark.parametrize("game", ["tictactoe_v3", "connect_four_v3"])
+def test_boards_that_all_see_are_the_state(game):
+    games = make_games(f"pettingzoo.classic.{game}:env", 1, np.random.default_rng(0), {})
+    assert tell_less(games, "observations") == []
+
+
 class Clock(Probe):
     """What is seen holds a time in float64: `first`, and `tick` more at each of eight steps."""
 
