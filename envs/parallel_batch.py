@@ -138,19 +138,8 @@ class ParallelEnvBatch(BatchedGame):
             absences=found.absences or expected.absences,
             masks=found.masks or expected.masks,
             cuts=found.cuts or expected.absences,
-            unread=() if found.masks or expected.masks else self._unread_masks(first),
+            unread=() if found.masks or expected.masks else _unread_masks(first),
         )
-
-    def _unread_masks(self, env: ParallelEnv) -> tuple[str, ...]:
-        names = masks.unread(env)
-        if names:
-            logger.warning(
-                "%s: %s: by the name an action mask, and not read: all actions are taken to be allowed always; where "
-                "some are forbidden, say so by infos[agent]['action_mask']",
-                name_of(env),
-                ", ".join(names),
-            )
-        return names
 
     def _check_apart(self, factory: Callable[[], ParallelEnv]) -> None:
         one, other = adapt(factory()), adapt(factory())
@@ -360,6 +349,23 @@ class ParallelEnvBatch(BatchedGame):
         if name not in self.outcome_names:
             self.outcome_names.append(name)
         return self.outcome_names.index(name)
+
+
+def _unread_masks(env: ParallelEnv) -> tuple[str, ...]:
+    names = masks.unread(env)
+    if names:
+        _say_unread(name_of(env), ", ".join(names))
+    return names
+
+
+@functools.cache  # once is enough
+def _say_unread(game: str, names: str) -> None:
+    logger.warning(
+        "%s: %s: by the name an action mask, and not read: all actions are taken to be allowed always; where some are "
+        "forbidden, say so by infos[agent]['action_mask']",
+        game,
+        names,
+    )
 
 
 def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:
