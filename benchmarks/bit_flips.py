@@ -1,16 +1,18 @@
-"""This program shows: a bit that flips in any file of a run is refused, with the file's name, or changes nothing.
+"""This program shows: a damaged file of a run is refused, with its name, or the damage changes nothing.
 
 How to run:
-    python benchmarks/bit_flips.py                 # 1,000 flips; about three minutes on one core
+    python benchmarks/bit_flips.py                 # 1,000 flips, and all other damage; about four minutes on one core
     python benchmarks/bit_flips.py --flips 100 --out /tmp
 
 A short run of Bi-AC on Highway Merge makes two checkpoints, a file of weights and a file of a policy. Then, one at a
 time, a random bit of a random file is flipped, the file is read as its readers do, and the bit is flipped back. In a
-checkpoint, weights and policies each flip must raise `DamagedFile` with the path of that very file, and the checkpoint
+checkpoint, weights and policies each flip must be refused with the path of that very file, and the checkpoint
 before must be the one that is taken. Of Tune's own files in the run's folder, `--resume` must refuse the file, or
-make of it what it makes of the whole one.
+make of it what it makes of the whole one. Then each file of a checkpoint, of weights and of a policy is damaged in
+every other way of `benchmarks/file_damage.py`: cut off, emptied, exchanged, missing, a folder or a link in its place,
+and so on; the same must come of it.
 
-Results to expect: no flip is accepted. The program ends with code 1 otherwise.
+Results to expect: nothing is accepted. The program ends with code 1 otherwise.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from file_damage import DAMAGE, damaged
 from studies import RESULTS, made_with, markdown
 
 from rllib_biac.execution import StackelbergPolicy
@@ -96,7 +99,11 @@ def outcome_of(read: Callable[[], object], path: Path) -> str:
     try:
         read()
     except DamagedFile as error:
-        return REFUSED if error.path == path and path.name in str(error) else f"{ACCEPTED}: named {error.path}"
+        # A list of files that belongs to another checkpoint cannot be told from files that do.
+        named = error.path == path or (path.name == METADATA and error.path.is_relative_to(path.parent))
+        return REFUSED if named and error.path.name in str(error) else f"{ACCEPTED}: named {error.path}"
+    except (ValueError, FileNotFoundError, IsADirectoryError) as error:
+        return REFUSED if str(path) in str(error) else f"{ACCEPTED}: raised {error!r}"
     except Exception as error:
         return f"{ACCEPTED}: raised {error!r}"
     return ACCEPTED
@@ -138,6 +145,32 @@ def state_of(folder: Path) -> object:
     newest = read_record(records[-1].read_text())
     others = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.suffix == ".pkl"}
     return json.dumps(newest["trial_data"]), others
+
+
+def other_damage(run: Run, listed: list[Path]) -> tuple[list[list[str]], list[str]]:
+    """Does every other damage to every file of a checkpoint, of weights and of a policy.
+
+    Returns:
+        The rows of a table, damage by kinds of files, and what was accepted.
+    """
+    files = {"checkpoint": [run.checkpoints[-1] / METADATA, *listed], "weights": [run.weights], "policy": [run.policy]}
+    rows, wrong = [], []
+    for damage in DAMAGE:
+        cells = []
+        for kind, paths in files.items():
+            refused = 0
+            for path in paths:
+                inside = kind == "checkpoint"
+                earlier = run.checkpoints[-2] / path.relative_to(run.checkpoints[-1]) if inside else None
+                other = earlier or (run.policy if path == run.weights else run.checkpoints[-1] / METADATA)
+                with damaged(path, other, damage):
+                    told = look(run, kind, path, None)
+                refused += told == REFUSED
+                if told != REFUSED:
+                    wrong.append(f"{path.name}, {damage}: {told}")
+            cells.append(f"{refused} of {len(paths)}")
+        rows.append([damage, *cells])
+    return rows, wrong
 
 
 def seconds_per_gb(folder: Path) -> float:
@@ -189,6 +222,9 @@ def main() -> int:
             size = sum(path.stat().st_size for path in files[kind])
             found = [counts[outcome] for outcome in (REFUSED, TAKEN_BACK, UNREAD, ACCEPTED)]
             rows.append([kind, len(files[kind]), f"{size:,}", number, *found])
+        Path(scratch).chmod(0o755)  # the next is done without root's rights
+        others, accepted = other_damage(run, listed)
+        wrong += accepted
         speed = seconds_per_gb(Path(scratch))
     head = ["files", "number", "bytes", "flips", REFUSED, TAKEN_BACK, UNREAD, ACCEPTED]
     text = [
@@ -205,6 +241,15 @@ def main() -> int:
         "*Taken back*: `--resume` found the flip by the kept copy of Tune's record and its checksums, or does not "
         f"need what was flipped: it makes the same of the folder. *Not read*: {', '.join(sorted(unread))} are for "
         "people and `rllib report`; nothing is trained or resumed by them. A flipped digit there is shown.",
+        "",
+        "## Other damage",
+        "",
+        "Done to each file of the newest checkpoint, its list of files included, and to a file of weights and of a "
+        "policy: how many were refused with the name of that very file, and for checkpoints the one before taken. "
+        "*Another file of its kind*: for a checkpoint the same file of the checkpoint before, else a file of another "
+        "kind.",
+        "",
+        markdown(["damage", "checkpoint", "weights", "policy"], others),
         "",
         *made_with("rllib_biac", "ray", "safetensors"),
     ]

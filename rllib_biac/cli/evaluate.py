@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,18 +31,17 @@ def find(path: str) -> Path:
     Raises:
         Mistake: if there is no checkpoint, or if there are several trials.
     """
-    from rllib_biac.files.checkpoint import is_whole, newest_whole
+    from rllib_biac.files.checkpoint import newest_whole
     from rllib_biac.files.folders import folders_in
 
     folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise Mistake(f"{path}: no such folder. Every run prints the path of its checkpoint at its end.")
-    if (folder / _MARK).is_file():
+    if os.path.isfile(folder / _MARK):
         return folder
     # A run that was killed while it saved may have left a part of a checkpoint.
-    found = [at for at, files in folders_in(folder) if _MARK in files and at.name.startswith("checkpoint_")]
     trials: dict[Path, list[Path]] = {}
-    for checkpoint in sorted(path for path in found if is_whole(path, hashes=False)):
+    for checkpoint in sorted(at for at, _ in folders_in(folder) if re.fullmatch(r"checkpoint_\d+", at.name)):
         trials.setdefault(checkpoint.parent, []).append(checkpoint)
     latest = {}
     for trial, checkpoints in trials.items():

@@ -261,18 +261,19 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
     """Returns Tune's saved state of a trial, with its newest whole checkpoint as the latest one."""
     from ray.tune import Checkpoint
 
-    from rllib_biac.files.checkpoint import check, is_whole, newest_whole
+    from rllib_biac.files.checkpoint import METADATA, check, is_whole, newest_whole
     from rllib_biac.rllib import compat
 
     trial = _trial(trial_class, saved, metadata)
     own = folder / (trial.storage.trial_dir_name or "")
     if trial.status == trial_class.TERMINATED:
         return saved, metadata
-    whole = [path for path in sorted(own.glob("checkpoint_*")) if is_whole(path, hashes=False)]
-    newest, wrong = newest_whole(whole)
-    for text in wrong:
-        say(f"{text} The trial goes on from {newest.name}." if newest else text)
-    whole = whole[: whole.index(newest) + 1] if newest else []
+    found = sorted(own.glob("checkpoint_*"))
+    newest, wrong = newest_whole(found)
+    if any((path / METADATA).exists() for path in found):  # else another algorithm made them
+        for text in wrong:
+            say(f"{text} {trial} {f'goes on from {newest.name}' if newest else 'begins anew'}.")
+    whole = [path for path in found if newest and path <= newest and is_whole(path, hashes=False)]
     manager = trial.run_metadata.checkpoint_manager
     known = manager.latest_checkpoint_result
     known = known and Path(known.checkpoint.path).name

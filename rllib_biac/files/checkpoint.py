@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -197,9 +198,11 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
         DamagedFile: if it is not whole. It is a ValueError.
         ValueError: if there is no checkpoint, or a newer version of the library made it.
     """
-    if not folder.exists() and _set_aside(folder).is_dir():
+    if not os.path.exists(folder) and os.path.isdir(_set_aside(folder)):
         os.replace(_set_aside(folder), folder)  # whoever was about to replace it was killed between two steps
-    if not (folder / METADATA).is_file():
+    if why := no_file(folder / METADATA):
+        if os.path.lexists(folder / METADATA) or os.path.isfile(folder / MADE_BY):
+            raise DamagedFile(folder / METADATA, f"{folder} is damaged: {METADATA} {why}. Take an earlier checkpoint.")
         raise ValueError(
             f"{folder} is no checkpoint of an algorithm: it has no {METADATA}. Name the folder that has it, such as "
             "checkpoint_000000 in a trial's folder."
@@ -213,8 +216,7 @@ def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True)
     for name, listed in files.items():
         size, digest = listed if isinstance(listed, list) else (listed, None)
         path = folder / name
-        there = "is missing"
-        if path.is_file():
+        if (there := no_file(path)) is None:
             if (found := path.stat().st_size) == size and (
                 digest is None or not hashes or _digest(folder, path) == digest
             ):
@@ -225,6 +227,16 @@ def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True)
             f"{folder} is damaged: {name} {there}. It was cut short or changed on its way here; take an earlier "
             "checkpoint, or copy it again.",
         )
+
+
+def no_file(path: Path) -> str | None:
+    """Returns why there is no file to be read, such as `is missing`; None if there is one."""
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
+    except FileNotFoundError:
+        return "is a link to nothing" if path.is_symlink() else "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def check_part(part: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from rllib_biac.files.checkpoint import (
+    MADE_BY,
     METADATA,
     check,
     check_part,
@@ -176,6 +178,43 @@ def test_a_flipped_bit_is_named_and_the_one_before_is_taken(tmp_path):
     assert whole == folders[1] and "part/weights.pkl is not as it was written" in wrong
     flipped(folders[1] / NAMES[0], 3)
     assert newest_whole(folders[1:])[0] is None
+
+
+@pytest.mark.parametrize("name", [METADATA, NAMES[0], NAMES[1]])
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda path: None, "is missing"),
+        (lambda path: path.mkdir(), "is no file"),
+        (lambda path: os.mkfifo(path), "is no file"),
+        (lambda path: path.symlink_to(path), r"cannot be read \(Too many levels"),
+        (lambda path: path.symlink_to("gone"), "is a link to nothing"),
+        (lambda path: path.write_bytes(b""), "has 0 of .* bytes|cannot be read"),
+    ],
+)
+def test_what_is_no_file_is_named_and_the_one_before_is_taken(tmp_path, name, harm, told):
+    folders = [tmp_path / f"checkpoint_00000{number}" for number in range(2)]
+    for number, folder in enumerate(folders):
+        save(folder, number)
+        (folder / MADE_BY).write_bytes(b"as every checkpoint of RLlib's has it")
+    path = folders[1] / name
+    path.unlink()
+    harm(path)
+    with pytest.raises(DamagedFile, match=f"{re.escape(name)} ({told})") as caught:
+        check(folders[1])
+    assert caught.value.path == path
+    whole, (wrong,) = newest_whole(folders)
+    assert whole == folders[0] and name in wrong
+
+
+def test_a_folder_that_may_not_be_read_is_no_whole_checkpoint(tmp_path, monkeypatch):
+    save(tmp_path / "saved", 0)
+
+    def refused(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refused)  # rights do not stop root
+    assert newest_whole([tmp_path / "saved"])[0] is None
 
 
 def test_a_part_is_checked_by_itself(tmp_path):
