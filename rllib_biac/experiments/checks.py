@@ -56,8 +56,8 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
         elif key not in KEYS:
             yield (key,), f"unknown key.{did_you_mean(key, KEYS)} An experiment has: {', '.join(KEYS)}."
     config = settings.get("config", {})
-    if "run" not in settings and isinstance(config, dict):
-        yield (), "`run:` is missing; write the algorithm, such as `run: BiAC`."
+    if settings.get("run") is None and isinstance(config, dict):
+        yield ("run",) if "run" in settings else (), "`run:` is missing; write the algorithm, such as `run: BiAC`."
     for key in ("num_samples", "max_failures", "time_budget_s"):
         value = settings.get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or (key != "time_budget_s" and value % 1):

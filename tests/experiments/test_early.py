@@ -12,6 +12,7 @@ ESCAPE = "run: BiAC, env: escape_v0"
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        (f"run: , env: escape_v0, config: {{{LEADS}}}", "`run`: `run:` is missing"),
         (f"run: BiAK, env: escape_v0, config: {{{LEADS}}}", "unknown algorithm 'BiAK'. Did you mean 'BiAC'?"),
         (f"{ESCAPE}, config: {{{LEADS}, epsilonn: 0}}", "unknown key. Did you mean 'epsilon'?"),
         (
