@@ -29,7 +29,7 @@ from rllib_biac.envs.look import LOOK_SEED
 from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib import config_keys
 from rllib_biac.rllib.async_sampling import NUM_ENV_STEPS_DROPPED_LIFETIME
-from tests import exact
+from tests import exact as to_the_bit
 
 SEEDS = 10
 ITERATIONS = 8  # of a run that is not told otherwise
@@ -232,7 +232,7 @@ def check_exact(algo: BiAC, seed: int, **more: Any) -> None:
 def core(algo: BiAC) -> dict[str, str]:
     """Returns networks, optimizers, normalisers, replay and counters, as hashes."""
     parts = ("/learner_group/", "/replay_buffer/", "/joint_algorithm/env_steps", "/joint_algorithm/rows_to_train")
-    return {path: value for path, value in written(exact.state(algo)).items() if path.startswith(parts)}
+    return {path: value for path, value in written(to_the_bit.state(algo)).items() if path.startswith(parts)}
 
 
 # The command.
@@ -269,7 +269,7 @@ def check_run(folder: Path, seed: int, iterations: int = ITERATIONS, *, exact: b
     by_iteration: dict[int, dict[str, str]] = {}
     for row in rows:
         row.pop("should_checkpoint", None)  # Tune's own, where it was interrupted
-        told = written(exact.numbers(row))
+        told = written(to_the_bit.numbers(row))
         once = by_iteration.setdefault(row["training_iteration"], told)
         differ = [path for path in once.keys() & told.keys() if exact and once[path] != told[path]]
         require(not differ, f"iteration {row['training_iteration']} was reported twice, unlike in {differ[:3]}")
