@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from rllib_biac.files.policy import STATE, Arrays, Description
-from rllib_biac.walk import Array, ByActions, ByObservations, ByTables, PerAgent, best, namespace, walk
-from rllib_biac.walk.commitment import ByCommitment, beside, chances_of
+from rllib_biac.walk import Array, ByActions, ByObservations, ByTables, PerAgent, best, walk
+from rllib_biac.walk.commitment import ByCommitment, looked_up
 
 
 class GreedyPlay:
@@ -47,7 +47,7 @@ class GreedyPlay:
         if description.num_leader_actions:
             self._vectors[description.agents[0]] = convert(arrays["tried"])
         if description.commitment is not None:
-            self._states, self._z = convert(arrays["states"]), convert(arrays["commitment"])
+            self._committed = [convert(arrays[name]) for name in ("states", "commitment", "liked")]
 
     def __call__(
         self, seen: PerAgent, masks: PerAgent, announced: PerAgent | None = None, uniform: Array | None = None
@@ -87,11 +87,7 @@ class GreedyPlay:
     def _by_commitment(self, x: Array, uniform: Array | None) -> ByCommitment:
         about, levels = self._description.commitment, self._description.levels
         assert about is not None
-        ((leader,), (follower,)) = levels
-        sizes = [self._description.actions[agent].size for agent in (leader, follower)]
-        z = namespace(x).broadcast_to(self._z, (x.shape[0], *self._z.shape))
-        q2 = self._networks[follower](beside(x, z)).reshape(-1, *sizes)
-        chances = chances_of(x, self._states, self._z)
+        chances, q2 = looked_up(x, *self._committed)
         return ByCommitment(levels, chances, q2, about.announced, uniform if about.mixed else None)
 
     def _by_actions(self, x: Array, masks: PerAgent) -> ByActions:

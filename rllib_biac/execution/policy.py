@@ -295,6 +295,10 @@ def _check_sizes(description: Description, arrays: Arrays) -> None:
         raise ValueError(f"an agent has two places among {description.levels}")
     if description.history < 1:
         raise ValueError(f"a history of {description.history}")
+    if description.commitment is not None:
+        sizes = [description.actions[agent].size for agent in description.agents]
+        if arrays["liked"].shape != (*arrays["commitment"].shape[:1], *sizes):
+            raise ValueError(f"the follower knows its values of {arrays['liked'].shape} actions, not of {sizes}")
     for agent, done in description.actions.items():
         if done.bounds is not None and not _are_bounds(done.bounds, done.size):
             raise ValueError(f"{agent} has {done.size} continuous actions, and the bounds {done.bounds}")

@@ -76,7 +76,10 @@ class Actions:
 
 @dataclass(frozen=True)
 class Commitment:
-    """How a leader's whole policy is played: the array `commitment`, by rows of the array `states`.
+    """How a leader's whole policy is played and answered, by rows of the array `states`.
+
+    The array `commitment` holds the leader's probabilities, (|S|, |A_1|), and `liked` the follower's Q under it, (|S|,
+    |A_1|, |A_2|).
 
     Attributes:
         mixed: whether the leader draws its actions; else it takes the likeliest.
@@ -108,7 +111,7 @@ class Description:
         play: how actions follow from networks: one leader and one follower whose networks answer for all joint actions
             (`tables`), networks that take actions in (`levels`), each agent by its own observation, alone (`local`) or
             beside the actions of the levels above it (`announced`), or a leader that keeps to a whole policy and a
-            follower whose network knows it (`commitment`).
+            follower who knows it (`commitment`), both by tables.
         levels: the hierarchy, top first.
         inputs: shape of what is seen, of `"state"` or, where play is `by_observations`, of each agent's observation.
         actions: of each agent.

@@ -20,20 +20,22 @@ def matches(x: Array, states: Array) -> Array:
     return (abs(x[:, None] - states) <= _NEAR * (1.0 + abs(states))).all(-1)
 
 
-def chances_of(x: Array, states: Array, commitment: Array) -> Array:
-    """Looks a commitment up by state.
+def looked_up(x: Array, states: Array, commitment: Array, liked: Array) -> tuple[Array, Array]:
+    """Looks up by state what the leader does and what the follower likes.
 
     Args:
         x: (batch, state size), normalised.
-        states: (|S|, state size), those that the commitment has a row for.
+        states: (|S|, state size), those that there is a row for.
         commitment: (|S|, |A_1|) probabilities.
+        liked: (|S|, |A_1|, |A_2|), the follower's Q.
 
     Returns:
-        (batch, |A_1|), all actions alike where a state is not among those.
+        (batch, |A_1|) and (batch, |A_1|, |A_2|). Where a state is not among those, all actions are alike.
     """
-    same = matches(x, states)  # (batch, |S|)
-    found = commitment[namespace(x).where(same, 1, 0).argmax(-1)]
-    return namespace(x).where(same.any(-1)[:, None], found, 1.0 / commitment.shape[-1])
+    same, where = matches(x, states), namespace(x).where  # (batch, |S|)
+    rows, met = where(same, 1, 0).argmax(-1), same.any(-1)
+    chances = where(met[:, None], commitment[rows], 1.0 / commitment.shape[-1])
+    return chances, where(met[:, None, None], liked[rows], 0.0)
 
 
 def drawn(chances: Array, uniform: Array) -> Array:
@@ -47,7 +49,7 @@ def answers(chances: Array, q2: Array, announced: bool) -> Array:
 
     Args:
         chances: (batch, |A_1|), the commitment in the states at hand.
-        q2: (batch, |A_1|, |A_2|), what the follower's critic says there.
+        q2: (batch, |A_1|, |A_2|), the follower's Q there.
         announced: whether it sees the action that is drawn.
 
     Returns:
@@ -65,7 +67,7 @@ class ByCommitment:
     Args:
         levels: `((leader,), (follower,))`.
         chances: (batch, |A_1|), the commitment in the states at hand.
-        q2: (batch, |A_1|, |A_2|), what the follower's critic says there.
+        q2: (batch, |A_1|, |A_2|), the follower's Q there.
         announced: whether the follower sees the action that is drawn.
         uniform: (batch,) numbers in [0, 1) that actions are drawn by; None for the likeliest.
     """

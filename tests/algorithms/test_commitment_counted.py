@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.algorithms.commitment.ascent import climbed
+from rllib_biac.algorithms.commitment.choice import settle
 from rllib_biac.algorithms.commitment.counted import CountedGame
 from rllib_biac.algorithms.commitment.search import draw
 from rllib_biac.equilibria import MarkovGame, best_commitment, secured
@@ -56,10 +58,40 @@ def test_commitments_are_worth_what_they_secure(announced):
     run = learner(game, 150, announced=announced)
     count_exactly(run, game)
     z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
-    value, safe = CountedGame(run.team).judge(z)
-    found = [exact(game, run, one, announced) for one in z]
-    assert value.numpy() == pytest.approx([one.leader_payoff for one in found])
-    assert (safe >= 0).all() and (safe <= 1).all() and (safe == 1).sum() > 20
+    counted = CountedGame(run.team)
+    found = [exact(game, run, one, announced).leader_payoff for one in z]
+    assert counted.worth(z).numpy() == pytest.approx(found)
+    least = counted.secured(z).numpy()  # against answers that are almost as good too
+    assert (least <= np.array(found) + 1e-9).all() and np.isclose(least, found).sum() > 20
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_gradients_are_those_of_small_steps(announced):
+    game, errs = drawn_game(2), 0.3
+    run = learner(game, 150, announced=announced)
+    count_exactly(run, game)
+    counted = CountedGame(run.team)
+    z = draw(3, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0)).double()
+    z = 0.05 + 0.9 * z[:, :2]
+    found = counted.gradient(z, counted.answered(z, errs), errs)
+    for state in range(2):
+        step = torch.zeros_like(z)
+        step[:, state] = torch.tensor([1e-3, -1e-3])
+        above, below = (counted.answered(z + sign * step, errs).values @ counted._starts for sign in (1, -1))
+        expected = (above - below) / 2e-3
+        assert (found[:, state, 0] - found[:, state, 1]).numpy() == pytest.approx(expected.numpy(), rel=1e-2, abs=1e-2)
+
+
+def test_climbing_comes_to_the_edge():
+    """From anywhere gradients find the best commitment of a game in which it lies where the follower turns away."""
+    game = drawn_game(8, "deterministic")
+    run = learner(game, 150)
+    count_exactly(run, game)
+    counted = CountedGame(run.team)
+    tried = climbed(counted, torch.full((1, ROWS, 2), 0.5))
+    best = best_commitment(game, mixed=True, tolerance=0.002)
+    assert float(counted.secured(tried).max()) == pytest.approx(best.lower, abs=0.05)
+    assert torch.allclose(tried.sum(2), torch.ones(len(tried), ROWS))
 
 
 def test_what_was_counted_is_the_game():
@@ -89,23 +121,35 @@ def test_standard_errors_are_those_of_games_counted_anew(announced):
         team.leader.moves[:2, :, :, :2] = torch.from_numpy(moves)
         found = CountedGame(team).answered(z)
         preferences.append(((true.answer * found.q2).sum(3, keepdim=True) - found.q2)[0, :2].numpy())
-    spread, error = np.std(preferences, 0), true.error[0, :2].numpy()
+    count_exactly(run, game, seen * repeated)
+    spread, error = np.std(preferences, 0), CountedGame(team).error(z, true)[0, :2].numpy()
     other = spread > 1e-9  # the answer itself is preferred to itself by nothing, whatever was counted
     assert other.sum() == true.q2[0, :2].numel() // 2
     assert error[other] == pytest.approx(spread[other], rel=0.3)
 
 
-def test_the_critic_is_taught_what_was_counted():
+def test_the_follower_answers_as_was_counted():
     game = drawn_game(4)
     run = learner(game, 150)
     count_exactly(run, game)
-    team, counted = run.team, CountedGame(run.team)
-    team.commit(torch.tensor([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]]))
-    counted.teach(team.leader.commitment)
-    answered = counted.answered(team.leader.commitment[None])
-    told = team.q_tables(team.leader.states[:2])["player_1"].detach().double()
-    assert told.numpy() == pytest.approx(answered.q2_joint[0, :2].numpy(), abs=1e-3)
-    assert torch.equal(team.responses(team.leader.states[:2])[:, :1], answered.answer[0, :2].argmax(2))
+    team = run.team
+    settle(team, torch.tensor([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]]))
+    answered = CountedGame(team).answered(team.leader.commitment[None])
+    for _ in range(2):
+        told = team.q_tables(team.leader.states[:2])["player_1"].numpy()
+        assert told == pytest.approx(answered.q2_joint[0, :2].numpy(), rel=1e-5)
+        assert torch.equal(team.responses(team.leader.states[:2])[:, :1], answered.answer[0, :2].argmax(2))
+        run.train(25)  # until the next search nothing changes
+
+
+def test_all_searches_go_by_counts():
+    """Whoever says nothing of a choice has in the end what counts say is best."""
+    game = drawn_game(8, "deterministic")
+    run = learner(game, 1400, training_intensity=4.0, search_every=20)
+    assert run.team.leader.searches > 1 and not run.team.leader.chosen
+    best = best_commitment(game, mixed=True, tolerance=0.002)
+    found = exact(game, run, run.team.leader.commitment, announced=False)
+    assert found.leader_payoff == pytest.approx(best.lower, abs=0.05)
 
 
 def test_the_choice_goes_to_the_edge():
@@ -142,8 +186,8 @@ def test_what_was_never_tried_is_unknown():
     run = learner(game, 150)
     count_exactly(run, game)
     z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
-    _, known = CountedGame(run.team).judge(z)
+    known = CountedGame(run.team).secured(z)
     run.team.leader.counts[:2, :, 1] = 0
     run.team.leader.moves[:2, :, 1] = 0
-    _, unknown = CountedGame(run.team).judge(z)
+    unknown = CountedGame(run.team).secured(z)
     assert float(unknown.mean()) < float(known.mean()) - 0.2

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from rllib_biac.algorithms.commitment.ascent import climbed
 from rllib_biac.algorithms.commitment.counted import Answered, CountedGame
+from rllib_biac.algorithms.commitment.search import draw
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.algorithms.commitment.worth import candidates, values, worth
 from rllib_biac.envs.batched import BatchedGame
@@ -16,6 +19,8 @@ from rllib_biac.learning.games import StateReader, game_errors
 
 CANDIDATES = 16  # that are played, the best by counts or critics
 _CERTAIN = 2.0  # standard errors by which play refutes a promise
+_FEW = 64  # numbers of a commitment that are tried out at random
+_CLIMBED = 8  # commitments, at once
 _NOTHING = 0.02  # of the spread of the leader's Q: what no promise is refuted by
 
 
@@ -45,12 +50,45 @@ def finish(team: Any, games: BatchedGame, generator: torch.Generator | None) -> 
         team, games, generator: as for `choose`.
     """
     choice = choose(team, games, team.settings.choose_steps, generator)
-    team.commit(choice.z)
+    settle(team, choice.z)
     team.leader.chosen.fill_(True)
-    if team.settings.counted:
-        CountedGame(team).teach(choice.z)
     names = "promised", "played", "refuted", "env_steps"
     return {name: getattr(choice, name) for name in names}
+
+
+@torch.no_grad()
+def best(team: CommitmentTeam, generator: torch.Generator | None) -> torch.Tensor:
+    """Searches for the best commitment, (|S|, |A_1|), by what was learned so far: counts, or critics."""
+    return (proposed(team, CountedGame(team), generator) if team.settings.counted else candidates(team, generator))[0]
+
+
+@torch.no_grad()
+def proposed(team: CommitmentTeam, game: CountedGame, generator: torch.Generator | None) -> torch.Tensor:
+    """Searches the counted game for what secures most: (at most 16, |S|, |A_1|), best first.
+
+    Commitments of few numbers are tried out at random, and mixed ones are climbed from the best of these by gradients.
+    Those of many numbers are climbed from what was best before, and from drawn ones.
+    """
+    leader, mixed = team.leader, team.settings.mixed
+    drawn = draw(_CLIMBED, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+    if game.num_states * (leader.num_actions[0] - 1) <= _FEW:
+        found = candidates(team, generator, game.secured)
+        if not mixed:
+            return found
+        drawn[: _CLIMBED // 2] = found[torch.arange(_CLIMBED // 2, device=found.device) % len(found)]
+    else:
+        found = drawn[:1] = leader.commitment
+    tried = torch.cat([found.view(-1, *drawn.shape[1:]), climbed(game, drawn)])
+    if not mixed:
+        tried = F.one_hot(tried.argmax(2), tried.shape[2]).to(tried.dtype)
+    best = game.secured(tried).topk(min(CANDIDATES, len(tried))).indices
+    return tried[best]
+
+
+@torch.no_grad()
+def settle(team: CommitmentTeam, z: torch.Tensor) -> None:
+    """Makes a policy, (|S|, |A_1|), the commitment; the follower answers as counts, or its critic, say."""
+    team.commit(z, CountedGame(team).answered(z[None]).q2_joint[0] if team.settings.counted else None)
 
 
 @torch.no_grad()
@@ -70,9 +108,9 @@ def choose(team: CommitmentTeam, games: BatchedGame, steps: int, generator: torc
         GameError: if a game raises.
     """
     counted = CountedGame(team) if team.settings.counted else None
-    found = candidates(team, generator, counted.judge if counted else None)
+    found = proposed(team, counted, generator) if counted else candidates(team, generator)
     found = found[torch.arange(CANDIDATES, device=found.device) % len(found)]
-    promised = (counted.judge(found)[0] if counted else worth(team, found)).cpu().numpy()
+    promised = (counted.worth(found) if counted else worth(team, found)).cpu().numpy()
     rounds = -(-steps // games.num_games)
     returns = _returns(team, games, found, rounds, generator, counted.answered(found) if counted else None)
     mean = np.array([own.mean() for own in returns])

@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+import torch.nn.functional as F
 
+from rllib_biac.algorithms.commitment.agents import CommitmentLeader
 from rllib_biac.algorithms.commitment.answering import entropy, response
-from rllib_biac.algorithms.commitment.team import CommitmentLeader, CommitmentTeam
-from rllib_biac.algorithms.commitment.worth import UNLIKELY, UNMOVED
-from rllib_biac.walk.commitment import beside
+from rllib_biac.algorithms.commitment.team import CommitmentTeam
 
 _CERTAIN = 2.0  # standard errors of a preference, in one `answer_margin`
 _TIED = 1e-4  # of the spread of the follower's Q: what it never prefers by
-_ROUNDING = 1e-9
+_ROUNDING, _ROUGHLY = 1e-9, 1e-6
 _ITERATIONS = 100  # at most; a few, unless rounding errors go round in circles
 _AT_ONCE = 2**24  # numbers in the largest array
 
@@ -55,16 +54,19 @@ class Answered:
         values: (n, |S|), the leader's.
         answer: (n, |S|, K, |A_2|), the follower's probabilities.
         q1, q2: (n, |S|, K, |A_2|), both agents' values of answers.
-        q2_joint: (n, |S|, |A_1|, |A_2|), the follower's of joint actions.
-        error: (n, |S|, K, |A_2|), standard errors of the follower's preference for its answer.
+        q1_joint, q2_joint: (n, |S|, |A_1|, |A_2|), of joint actions.
+        values2: (n, |S|), the follower's.
+        follows: (n, |S|, |S|), (I - gamma P)^-1.
     """
 
     values: torch.Tensor
     answer: torch.Tensor
     q1: torch.Tensor
     q2: torch.Tensor
+    q1_joint: torch.Tensor
     q2_joint: torch.Tensor
-    error: torch.Tensor
+    values2: torch.Tensor
+    follows: torch.Tensor
 
 
 class CountedGame:
@@ -86,37 +88,42 @@ class CountedGame:
         repeated = settings.training_intensity or settings.train_batch_size_per_learner
         self._rows = counts / (2.0 * repeated)
         self._starts = (leader.starts / leader.starts.sum())[:count].double()
+        self.num_states, self.temperature = count, settings.temperature
+        self.spread = float(team.follower.q_std)
 
     @torch.no_grad()
-    def answered(self, z: torch.Tensor) -> Answered:
+    def answered(self, z: torch.Tensor, errs: float = 0.0, answer: torch.Tensor | None = None) -> Answered:
         """Lets the follower answer: policy iteration, which is soft where it errs, all commitments at once.
 
         Args:
             z: (n, |S|, |A_1|).
+            errs: the follower's temperature, if it is more than that of the settings.
+            answer: where to begin, (n, |S|, K, |A_2|).
         """
-        z = z[:, : len(self._moves)].double()
-        z = z / z.sum(2, keepdim=True)
-        temperature = self._team.settings.temperature
-        answer = response(self._told(z, self._rewards[1].expand(len(z), -1, -1, -1)), temperature)
+        z, temperature = self._chances(z), max(self._team.settings.temperature, errs)
+        if answer is None:
+            answer = response(self._told(z, self._rewards[1].expand(len(z), -1, -1, -1)), temperature)
         for _ in range(_ITERATIONS):
-            follows, values, q = self._evaluated(z, answer)
+            follows, values, q = self._evaluated(z, answer, temperature)
             q1, q2 = self._told(z, q[0]), self._told(z, q[1])
             better = response(q2, temperature)
             if temperature:
-                gains = (better - answer).abs().amax(3) > _ROUNDING
+                gains = (better - answer).abs().amax(3) > (_ROUGHLY if errs else _ROUNDING)
             else:
                 gains = ((better - answer) * q2).sum(3) > _ROUNDING * q2.abs().max()
             if not gains.any():
                 break
             answer = torch.where(gains[..., None], better, answer)
-        return Answered(values[0], answer, q1, q2, q[1], self._error(z, answer, follows, values[1]))
+        return Answered(values[0], answer, q1, q2, q[0], q[1], values[1], follows)
 
-    def _evaluated(self, z: torch.Tensor, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _evaluated(
+        self, z: torch.Tensor, answer: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns (I - gamma P)^-1 (n, |S|, |S|), both values (2, n, |S|) and Q (2, n, |S|, |A_1|, |A_2|)."""
         played = answer * z[..., None]  # (n, |S|, |A_1|, |A_2|)
         moves = torch.einsum("nsab,sabt->nst", played, self._moves)
         rewards = torch.einsum("nsab,isab->ins", played, self._rewards)
-        rewards[1] += self._team.settings.temperature * (z * entropy(answer)).sum(2)
+        rewards[1] += temperature * (z * entropy(answer)).sum(2)
         follows = torch.linalg.inv(torch.eye(z.shape[1], dtype=z.dtype, device=z.device) - self._gamma * moves)
         values = torch.einsum("nst,int->ins", follows, rewards)
         q = self._rewards[:, None] + self._gamma * torch.einsum("sabt,int->insab", self._moves, values)
@@ -129,14 +136,43 @@ class CountedGame:
         chances = z.pow(power).view(*z.shape, *[1] * (table.dim() - 3))
         return (chances * table).sum(2, keepdim=True)
 
-    def _error(
-        self, z: torch.Tensor, answer: torch.Tensor, follows: torch.Tensor, values: torch.Tensor
-    ) -> torch.Tensor:
+    @torch.no_grad()
+    def gradient(self, z: torch.Tensor, found: Answered, temperature: float) -> torch.Tensor:
+        """Returns how what commitments are worth changes with them, through the follower's soft answers too.
+
+        Of V_2, which is a fixed point in z, the implicit function theorem says it.
+
+        Args:
+            z: (n, |S|, |A_1|).
+            found: what is answered at this temperature.
+            temperature: more than 0.
+
+        Returns:
+            (n, |S|, |A_1|): of every probability by itself, though they sum to 1.
+        """
+        z, hears, answer = self._chances(z), self._team.hears, found.answer
+        gamma, shape = self._gamma, found.q1_joint.shape
+        met = torch.einsum("s,nst->nt", self._starts, found.follows)  # how often, discounted: (n, |S|)
+        gain = found.q1 - (answer * found.q1).sum(3, keepdim=True)
+        weight = met[..., None, None] * answer * gain / temperature  # of each answer's q2: (n, |S|, K, |A_2|)
+        if hears:
+            weight = z[..., None] * weight
+            direct = temperature * (found.q2_joint / temperature).logsumexp(3)  # of V_2: (n, |S|, |A_1|)
+        else:
+            direct = (answer * found.q2_joint).sum(3)
+        by_pair = (weight if hears else z[..., None] * weight).expand(shape)
+        later = gamma * torch.einsum("nsab,sabt->nt", by_pair, self._moves)
+        later = torch.einsum("ns,nst->nt", later, found.follows)  # of V_2: (n, |S|)
+        slope = met[..., None] * (answer * found.q1_joint).sum(3) + later[..., None] * direct
+        return slope if hears else slope + (weight * found.q2_joint).sum(3)
+
+    def error(self, z: torch.Tensor, found: Answered) -> torch.Tensor:
         """Returns the standard errors of q2(answer) - q2, by the delta method, (n, |S|, K, |A_2|).
 
         What is counted at the answer itself counts once more wherever the game comes back to it.
         """
-        moves, pick = self._moves, answer.argmax(3, keepdim=True)
+        z, moves, values, follows = self._chances(z), self._moves, found.values2, found.follows
+        pick = found.answer.argmax(3, keepdim=True)
         mean = torch.einsum("sabt,nt->nsab", moves, values)
         spread = torch.einsum("sabt,nt->nsab", moves, values.square()) - mean.square()
         variance = self._noise + self._gamma**2 * spread.clamp(min=0.0)  # of one row's target
@@ -150,41 +186,44 @@ class CountedGame:
         weight = self._gamma * torch.einsum("nskbt,ntu->nskbu", led - gone, follows)
         return (own + taken + torch.einsum("nskbu,nu->nskb", weight.square(), at_state)).sqrt()
 
-    def judge(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns what commitments are worth, (n,), and how safe they are; as `worth.expected`, in standard errors."""
-        parts = [self._judge(part) for part in z.split(max(1, _AT_ONCE // self._moves.numel()))]
-        values, safe = zip(*parts, strict=True)
-        return torch.cat(values), torch.cat(safe)
-
-    def _judge(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        team, found = self._team, self.answered(z)
-        value = found.values @ self._starts
-        if team.settings.temperature:  # who errs never turns away at once
-            return value, torch.ones_like(value)
-        regret = (found.answer * found.q2).sum(3, keepdim=True) - found.q2
-        costs = (found.answer * found.q1).sum(3, keepdim=True) - found.q1 > UNMOVED * team.leader.q_std
-        if team.hears:
-            costs &= z[:, : len(self._moves), :, None] > UNLIKELY
-        least = team.settings.answer_margin * _CERTAIN * found.error + _TIED * team.follower.q_std
-        safe = torch.where(costs, regret / least, torch.inf).amin((1, 2, 3))
-        return value, safe.clamp(max=1.0)
+    @torch.no_grad()
+    def worth(self, z: torch.Tensor) -> torch.Tensor:
+        """Returns what commitments are worth from where games start: (n, |S|, |A_1|) -> (n,)."""
+        return torch.cat([self.answered(part).values @ self._starts for part in self._parts(z)])
 
     @torch.no_grad()
-    def teach(self, z: torch.Tensor) -> None:
-        """Makes the follower's critic say of one commitment, (|S|, |A_1|), what was counted.
+    def secured(self, z: torch.Tensor) -> torch.Tensor:
+        """Returns what commitments secure, (n,): the least that they are worth by answers that may be the best ones.
 
-        Its last layer takes the least change by which it does so in all states that were met.
+        These are, in each state, all that the follower likes almost as much as its best answer: by less than
+        `answer_margin` times two standard errors of that preference. Who errs answers as it does, whatever the counts.
+
+        Args:
+            z: (n, |S|, |A_1|).
         """
-        team, follower, count = self._team, self._team.follower, len(self._moves)
-        wanted = follower.in_units(self.answered(z[None]).q2_joint[0].flatten(1))
-        seen = beside(team.leader.states[:count], z.expand(count, -1, -1))
-        for critic in (follower.critic, follower.critic_target):
-            last = [module for module in critic.modules() if isinstance(module, nn.Linear)][-1]
-            hidden: list[torch.Tensor] = []
-            hook = last.register_forward_pre_hook(lambda _, inputs, hidden=hidden: hidden.append(inputs[0]))
-            missing = wanted - critic(seen)
-            hook.remove()
-            features = torch.cat([hidden[0], torch.ones_like(hidden[0][:, :1])], 1).double()
-            change = (torch.linalg.pinv(features) @ missing.double()).to(last.weight.dtype)  # (features + 1, outputs)
-            last.weight.add_(change[:-1].T)
-            last.bias.add_(change[-1])
+        if self._team.settings.temperature:
+            return self.worth(z)
+        return torch.cat([self._least(part, self.answered(part)) for part in self._parts(z)])
+
+    def _least(self, z: torch.Tensor, found: Answered) -> torch.Tensor:
+        team, z, error = self._team, self._chances(z), self.error(z, found)
+        regret = (found.answer * found.q2).sum(3, keepdim=True) - found.q2
+        margin = team.settings.answer_margin * _CERTAIN * error + _TIED * team.follower.q_std
+        likely = regret < margin  # (n, |S|, K, |A_2|); the answer itself is
+        answer, values, q1 = found.answer, found.values, found.q1
+        for _ in range(_ITERATIONS):  # policy iteration
+            worst = F.one_hot(torch.where(likely, q1, torch.inf).argmin(3), q1.shape[3]).to(q1.dtype)
+            loses = ((answer - worst) * q1).sum(3) > _ROUNDING * q1.abs().max()
+            if not loses.any():
+                break
+            answer = torch.where(loses[..., None], worst, answer)
+            _, (values, _), (q1, _) = self._evaluated(z, answer, 0.0)
+            q1 = self._told(z, q1)
+        return values @ self._starts
+
+    def _parts(self, z: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return z.split(max(1, _AT_ONCE // self._moves.numel()))
+
+    def _chances(self, z: torch.Tensor) -> torch.Tensor:
+        z = z[:, : len(self._moves)].double()
+        return z / z.sum(2, keepdim=True)

@@ -7,17 +7,23 @@ import math
 import torch
 
 from rllib_biac.algorithms.commitment.answering import entropy, response, told
+from rllib_biac.algorithms.commitment.choice import best, settle
 from rllib_biac.algorithms.commitment.counted import count
 from rllib_biac.algorithms.commitment.settings import CommitmentDQNSettings
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
-from rllib_biac.algorithms.commitment.worth import candidates
 from rllib_biac.learning.losses import Losses, Measured, Rows
 from rllib_biac.learning.several import of_all_learners, start_as_the_first
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTIONS, NEXT_STATE, REWARDS, START, STATE, TERMINATED
 from rllib_biac.walk.commitment import beside
 
+_OFTEN = 10  # searches that come at one distance; then each comes a tenth later
 COMMITMENT = "commitment"  # a column beside those of joint transitions: z, (rows, |S|, |A_1|)
+
+
+def _update_of(search: int, every: int) -> float:
+    """Returns after how many updates one of the searches, from 0 on, is due: the later, the less changes."""
+    return every * (search + 1 if search < _OFTEN else _OFTEN * (1.0 + 1.0 / _OFTEN) ** (search + 1 - _OFTEN))
 
 
 class CommitmentLosses(Losses):
@@ -38,13 +44,13 @@ class CommitmentLosses(Losses):
         self.team.meet(seen[NEXT_STATE][~seen[TERMINATED]])
         leader.starts += torch.bincount(leader.rows(seen[STATE][seen[START]]), minlength=len(leader.starts))
         self._count(rows)
-        due = self.num_updates // self.settings.search_every > int(leader.searches)
-        if due and not leader.chosen:
+        due = self.num_updates >= _update_of(int(leader.searches), self.settings.search_every)
+        if due and not leader.chosen and leader.starts.any():
             self.team.follower.error.copy_(self._critic_error(rows))
-            best = candidates(self.team, self.generator)[0]
+            found = best(self.team, self.generator)
             if self.num_learners > 1:
-                start_as_the_first([best, self.team.follower.error])
-            self.team.commit(best)
+                start_as_the_first([found, self.team.follower.error])
+            settle(self.team, found)
         rows[COMMITMENT] = self.team.draw(len(rows[STATE]), self.generator)
         super().normalise_targets(rows)
 

@@ -44,8 +44,8 @@ class CommitmentDQNSettings(Settings):
     answer_margin: float = setting(
         1.0,
         "distance that the commitment keeps from where the follower turns away: by how much it is to prefer its answer "
-        "to those that cost the leader, in units of its critic's measured error; where the choice is `counted`, of two "
-        "standard errors of that preference.",
+        "to those that cost the leader, in units of two standard errors of that preference; unless `counted`, of its "
+        "critic's measured error.",
         low=0.0,
     )
     temperature: float = setting(
@@ -55,18 +55,20 @@ class CommitmentDQNSettings(Settings):
         low=0.0,
     )
     num_candidates: int = setting(4096, "commitments that one search for the best looks at first.", low=64, high=10**6)
-    search_every: int = setting(250, "updates between two searches.", low=1)
+    search_every: int = setting(
+        250, "updates between two of the first ten searches; each later one comes after a tenth more.", low=1
+    )
     choose_after: int | None = setting(
         None,
         "env steps after which the leader chooses its commitment for good: the best candidates are played, and it "
-        "takes the first whose promise play does not refute. `null`: the last search decides.",
+        "takes the first whose promise play does not refute. `null`: the last search decides, and nothing is played.",
         low=1,
     )
     choose_steps: int = setting(4000, "env steps that this choice plays, which count as others do.", low=16)
     counted: bool = setting(
         True,
-        "whether that choice goes by what was counted: how often rows of each state and joint action led where, and "
-        "what they paid. `false`: by critics alone.",
+        "whether searches and that choice go by what was counted: how often rows of each state and joint action led "
+        "where, and what they paid. `false`: by critics alone.",
     )
     near_best: float = setting(
         0.5, "share of commitments drawn near the best one found so far, in play and in replay.", low=0.0, high=1.0

@@ -13,8 +13,8 @@ from rllib_biac.algorithms.commitment.team import CommitmentTeam
 UNMOVED = 0.02  # of the spread of its Q: what the leader does not care about
 UNLIKELY = 0.01  # probability of an action whose answer does not count
 
-# Commitments -> what they are worth to the leader, and how safe they are: as `expected`.
-Judge = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+# Commitments -> how good they are: (n, |S|, |A_1|) -> (n,).
+Score = Callable[[torch.Tensor], torch.Tensor]
 
 
 @torch.no_grad()
@@ -77,29 +77,29 @@ def _answered(
 
 
 @torch.no_grad()
-def candidates(team: CommitmentTeam, generator: torch.Generator | None, judge: Judge | None = None) -> torch.Tensor:
+def candidates(team: CommitmentTeam, generator: torch.Generator | None, score: Score | None = None) -> torch.Tensor:
     """Searches for the best commitments: (at most 16, |S|, |A_1|), best first.
-
-    J(z) counts in full where the follower prefers its answer by `answer_margin`. Nearer to where it turns away it
-    falls, in proportion, to the worst that commitments are worth.
 
     Args:
         team: whose commitments they are.
         generator: draws what is tried.
-        judge: says what they are worth, and how safe they are; by default the critics.
+        score: says how good they are; by default the critics. Their J(z) counts in full where the follower prefers its
+            answer by `answer_margin`. Nearer to where it turns away it falls, in proportion, to the worst that
+            commitments are worth.
     """
     leader, mixed = team.leader, team.settings.mixed
 
     def again(count: int) -> torch.Tensor:
         return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
 
-    def score(z: torch.Tensor) -> torch.Tensor:
-        value, safe = judge(z) if judge else expected(team, z)
-        return floor + safe * (value - floor)
-
     drawn = again(team.settings.num_candidates)
     if leader.searches:
         drawn = torch.cat([leader.commitment[None], drawn])
-    value, _ = judge(drawn) if judge else expected(team, drawn)
-    floor = value.min()
+    if score is None:
+        floor = worth(team, drawn).min()
+
+        def score(z: torch.Tensor) -> torch.Tensor:
+            value, safe = expected(team, z)
+            return floor + safe * (value - floor)
+
     return search(score, drawn, again, mixed=mixed, generator=generator)
