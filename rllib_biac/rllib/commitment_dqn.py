@@ -29,6 +29,7 @@ class CommitmentDQNConfig(JointConfig):
         *,
         mixed: bool = NotProvided,
         announced: bool = NotProvided,
+        leader_ignores: list[int] = NotProvided,
         max_states: int = NotProvided,
         answer_margin: float = NotProvided,
         temperature: float = NotProvided,
@@ -47,6 +48,7 @@ class CommitmentDQNConfig(JointConfig):
             ._set_given(
                 mixed=mixed,
                 announced=announced,
+                leader_ignores=leader_ignores,
                 max_states=max_states,
                 answer_margin=answer_margin,
                 temperature=temperature,

@@ -132,7 +132,7 @@ def test_states_that_were_never_met_are_played_uniformly():
 def test_drawn_commitments_are_probabilities():
     known, generator = torch.tensor([True, True, False]), torch.Generator().manual_seed(0)
     for mixed in (False, True):
-        z = draw(600, known, 3, mixed=mixed, generator=generator)
+        z = draw(600, known, torch.arange(3), 3, mixed=mixed, generator=generator)
         z = near(z[:1], z, 0.3, mixed=mixed, generator=generator)
         assert (z >= 0).all() and torch.allclose(z.sum(-1), torch.ones(600, 3))
         assert torch.allclose(z[:, 2], torch.tensor(1 / 3))
@@ -143,9 +143,11 @@ def test_the_search_finds_what_is_best():
     goal, generator = torch.tensor([[0.7, 0.1, 0.2], [0.0, 1.0, 0.0]]), torch.Generator().manual_seed(0)
 
     def again(count):
-        return draw(count, torch.ones(2, dtype=torch.bool), 3, mixed=True, generator=generator)
+        return draw(count, torch.ones(2, dtype=torch.bool), torch.arange(2), 3, mixed=True, generator=generator)
 
-    found = search(lambda z: -(z - goal).abs().sum((1, 2)), again(1000), again, mixed=True, generator=generator)
+    found = search(
+        lambda z: -(z - goal).abs().sum((1, 2)), again(1000), again, torch.arange(2), mixed=True, generator=generator
+    )
     assert (found[0] - goal).abs().max() < 0.02
 
 
@@ -208,3 +210,24 @@ def test_what_is_cut_off_the_critic_adds():
         with torch.no_grad():
             means.append(np.mean(choice._returns(run.team, games, z, rounds, torch.Generator().manual_seed(0))[0]))
     assert means[0] == pytest.approx(means[1], rel=0.05)
+
+
+def test_the_leader_may_ignore_a_part_of_the_state():
+    """Of two steps, which the follower tells apart, the leader does not: it does the same where all else is alike."""
+    rewards, transitions = np.random.default_rng(3).standard_normal((2, 3, 2, 2)), np.zeros((3, 2, 2, 3))
+    transitions[0, 0, :, 1] = transitions[0, 1, :, 2] = 1  # the leader's action decides which state comes second
+    config = {"rewards": rewards, "transitions": transitions, "horizon": None}
+    config |= {"features": [[1, 0, 0], [1, 0, 1], [0, 1, 1]]}  # two states, and the time
+    own = {"mixed": False, "gamma": 1.0, "max_states": 3, "leader_ignores": [2], "search_every": 20}
+    run = learner("markov_game_v0", env_config=config, **own).train(600)
+    z = committed(run, torch.tensor(config["features"], dtype=torch.float32))
+    assert np.array_equal(z[0], z[1])
+    game, (one, other) = MarkovGame(rewards, transitions, 1.0), np.eye(2)
+    every = [[a, a, b] for a in (one, other) for b in (one, other)]
+    best = max(secured(game, policy, announced=False).leader_payoff for policy in every)
+    assert secured(game, z, announced=False).leader_payoff == pytest.approx(best)
+
+
+def test_parts_that_no_state_has_are_told():
+    with pytest.raises(ValueError, match="leader_ignores: 2: the state has components 0 to 1"):
+        learner("entry_deterrence_v0", leader_ignores=[2])

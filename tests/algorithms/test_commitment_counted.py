@@ -45,6 +45,12 @@ def count_exactly(run, game, rows=1e9):
     leader.moves[:2, :, :, :2] = rows * torch.from_numpy(game.transitions[order][..., order].copy())
 
 
+def drawn(run, count):
+    """Commitments, (count, rows, 2)."""
+    leader = run.team.leader
+    return draw(count, leader.known, leader.alike, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+
+
 def exact(game, run, z, announced):
     """What a commitment secures, from where games start; z by rows."""
     policy = np.empty((2, 2))
@@ -57,7 +63,7 @@ def test_commitments_are_worth_what_they_secure(announced):
     game = drawn_game(1)
     run = learner(game, 150, announced=announced)
     count_exactly(run, game)
-    z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+    z = drawn(run, 40)
     counted = CountedGame(run.team)
     found = [exact(game, run, one, announced).leader_payoff for one in z]
     assert counted.worth(z).numpy() == pytest.approx(found)
@@ -71,7 +77,7 @@ def test_gradients_are_those_of_small_steps(announced):
     run = learner(game, 150, announced=announced)
     count_exactly(run, game)
     counted = CountedGame(run.team)
-    z = draw(3, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0)).double()
+    z = drawn(run, 3).double()
     z = 0.05 + 0.9 * z[:, :2]
     found = counted.gradient(z, counted.answered(z, errs), errs)
     for state in range(2):
@@ -88,7 +94,7 @@ def test_climbing_comes_to_the_edge():
     run = learner(game, 150)
     count_exactly(run, game)
     counted = CountedGame(run.team)
-    tried = climbed(counted, torch.full((1, ROWS, 2), 0.5))
+    tried = climbed(counted, torch.full((1, ROWS, 2), 0.5), torch.arange(ROWS))
     best = best_commitment(game, mixed=True, tolerance=0.002)
     assert float(counted.secured(tried).max()) == pytest.approx(best.lower, abs=0.05)
     assert torch.allclose(tried.sum(2), torch.ones(len(tried), ROWS))
@@ -185,7 +191,7 @@ def test_what_was_never_tried_is_unknown():
     game = drawn_game(1)
     run = learner(game, 150)
     count_exactly(run, game)
-    z = draw(40, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+    z = drawn(run, 40)
     known = CountedGame(run.team).secured(z)
     run.team.leader.counts[:2, :, 1] = 0
     run.team.leader.moves[:2, :, 1] = 0

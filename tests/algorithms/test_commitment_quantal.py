@@ -6,11 +6,10 @@ import torch
 
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.commitment.counted import CountedGame
-from rllib_biac.algorithms.commitment.search import draw
 from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.equilibria import MarkovGame, quantal_commitment, quantal_response
 from rllib_biac.learning.settings import MODEL_DEFAULTS
-from tests.algorithms.test_commitment_counted import by_state, count_exactly, drawn_game
+from tests.algorithms.test_commitment_counted import by_state, count_exactly, drawn, drawn_game
 from tests.algorithms.test_commitment_counted import learner as markov_learner
 from tests.training import Run
 
@@ -73,7 +72,7 @@ def test_counted_values_are_those_of_the_quantal_response(announced):
     game = drawn_game(5)
     run = markov_learner(game, 150, announced=announced, temperature=0.5)
     count_exactly(run, game)
-    z = draw(20, run.team.leader.known, 2, mixed=True, generator=torch.Generator().manual_seed(0))
+    z = drawn(run, 20)
     counted = CountedGame(run.team)
     policies = np.empty((20, 2, 2))
     policies[:, by_state(run)] = z[:, :2].double().numpy()

@@ -85,6 +85,7 @@ def another(field, hint):
         "spread_epsilon": True,
         "information": "own",
         "choose_after": 7,
+        "leader_ignores": [1],
     }
     if field.name in special:
         return special[field.name]

@@ -67,6 +67,7 @@ class CommitmentLeader(CommitmentFollower):
     Attributes:
         states: buffer (max_states, state size), the states met so far, by row of the commitment.
         count: buffer, how many they are.
+        alike: buffer (max_states,) int64, for each of them the first that is the same to the leader.
         starts: buffer (max_states,), how often games were seen to begin there.
         commitment: buffer (max_states, |A_1|), the best policy found so far; uniform before the first search.
         searches: buffer, how many searches there were.
@@ -79,6 +80,7 @@ class CommitmentLeader(CommitmentFollower):
 
     states: torch.Tensor
     count: torch.Tensor
+    alike: torch.Tensor
     starts: torch.Tensor
     commitment: torch.Tensor
     searches: torch.Tensor
@@ -93,6 +95,7 @@ class CommitmentLeader(CommitmentFollower):
         rows, actions = self.settings.max_states, self.num_actions[0]
         self.register_buffer("states", torch.zeros(rows, math.prod(self.state_shape)))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("alike", torch.arange(rows))
         self.register_buffer("starts", torch.zeros(rows))
         self.register_buffer("commitment", torch.full((rows, actions), 1.0 / actions))
         self.register_buffer("searches", torch.zeros((), dtype=torch.int64))
@@ -132,6 +135,8 @@ class CommitmentLeader(CommitmentFollower):
                 )
             self.states[at].copy_(new[0])
             self.count += 1
+            told = [i for i in range(self.states.shape[1]) if i not in self.settings.leader_ignores]
+            self.alike[at] = matches(new[:1, told], self.states[: at + 1, told])[0].to(torch.int8).argmax()
             new = new[~matches(new, new[:1])[:, 0]]
 
     def probabilities(self, z: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

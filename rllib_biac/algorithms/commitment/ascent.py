@@ -19,12 +19,13 @@ _LEAST = 1e-3  # probability to begin with: none is out of reach
 
 
 @torch.enable_grad()
-def climbed(game: CountedGame, first: torch.Tensor) -> torch.Tensor:
+def climbed(game: CountedGame, first: torch.Tensor, alike: torch.Tensor) -> torch.Tensor:
     """Returns commitments on the way up from others.
 
     Args:
         game: the counted game.
         first: (n, |S|, |A_1|), where to begin.
+        alike: (|S|,) int64, for each state one whose row it has too.
 
     Returns:
         (15 n, |S|, |A_1|), commitments of the way.
@@ -36,7 +37,7 @@ def climbed(game: CountedGame, first: torch.Tensor) -> torch.Tensor:
     answer, kept = None, []
     for step in range(_STEPS):
         errs = max(begin * (end / begin) ** (step / (_STEPS - 1)), game.temperature)
-        z = logits.softmax(2)
+        z = logits.softmax(2)[:, alike[:met]]
         found = game.answered(z.detach(), errs, answer)
         answer = found.answer
         adam.zero_grad()
@@ -44,7 +45,7 @@ def climbed(game: CountedGame, first: torch.Tensor) -> torch.Tensor:
         adam.param_groups[0]["lr"] = _RATE * (1.0 - 0.9 * step / _STEPS)
         adam.step()
         if (_STEPS - 1 - step) % (_STEPS // 2 // _KEPT) == 0 and step >= _STEPS // 2:
-            kept.append(logits.detach().softmax(2))
+            kept.append(z.detach())
     passed = first.repeat(len(kept), 1, 1)
     passed[:, :met] = torch.cat(kept).to(first.dtype)
     return passed

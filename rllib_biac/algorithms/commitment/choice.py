@@ -70,15 +70,15 @@ def proposed(team: CommitmentTeam, game: CountedGame, generator: torch.Generator
     Those of many numbers are climbed from what was best before, and from drawn ones.
     """
     leader, mixed = team.leader, team.settings.mixed
-    drawn = draw(_CLIMBED, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
-    if game.num_states * (leader.num_actions[0] - 1) <= _FEW:
+    drawn = draw(_CLIMBED, leader.known, leader.alike, leader.num_actions[0], mixed=mixed, generator=generator)
+    if len(leader.alike[: game.num_states].unique()) * (leader.num_actions[0] - 1) <= _FEW:
         found = candidates(team, generator, game.secured)
         if not mixed:
             return found
         drawn[: _CLIMBED // 2] = found[torch.arange(_CLIMBED // 2, device=found.device) % len(found)]
     else:
         found = drawn[:1] = leader.commitment
-    tried = torch.cat([found.view(-1, *drawn.shape[1:]), climbed(game, drawn)])
+    tried = torch.cat([found.view(-1, *drawn.shape[1:]), climbed(game, drawn, leader.alike)])
     if not mixed:
         tried = F.one_hot(tried.argmax(2), tried.shape[2]).to(tried.dtype)
     best = game.secured(tried).topk(min(CANDIDATES, len(tried))).indices

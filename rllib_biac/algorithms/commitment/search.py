@@ -13,6 +13,7 @@ _ROUNDS, _KEPT, _EACH = 12, 16, 32  # of a search: rounds, the best of each, and
 def draw(
     count: int,
     known: torch.Tensor,
+    alike: torch.Tensor,
     num_actions: int,
     *,
     mixed: bool,
@@ -26,6 +27,7 @@ def draw(
     Args:
         count: how many.
         known: (|S|,) bool, the states met so far; elsewhere all actions have one probability.
+        alike: (|S|,) int64, for each state one whose row it has too.
         num_actions: |A_1|.
         mixed: whether they may be other than pure.
         generator: draws them.
@@ -42,7 +44,7 @@ def draw(
         coin = torch.rand(shape, generator=generator, device=device) < 0.5
         mixes = (share > 2 / 3) | ((share > 1 / 3) & coin)  # (count, |S|)
         pure = torch.where(mixes[..., None], uniform, pure)
-    return torch.where(known[:, None], pure, 1.0 / num_actions)
+    return torch.where(known[:, None], pure, 1.0 / num_actions)[:, alike]
 
 
 def near(
@@ -88,6 +90,7 @@ def search(
     score: Callable[[torch.Tensor], torch.Tensor],
     first: torch.Tensor,
     again: Callable[[int], torch.Tensor],
+    alike: torch.Tensor,
     *,
     mixed: bool,
     generator: torch.Generator | None = None,
@@ -98,6 +101,7 @@ def search(
         score: (n, |S|, |A_1|) -> (n,).
         first: (n, |S|, |A_1|), those to begin with.
         again: draws as many as it is told to.
+        alike: (|S|,) int64, for each state one whose row it has too.
         mixed: whether they may be other than pure.
         generator: draws what is tried.
 
@@ -108,6 +112,6 @@ def search(
     for _ in range(_ROUNDS):
         best = scores.topk(min(_KEPT, len(tried))).indices
         many = tried[best].repeat_interleave(_EACH, 0)
-        new = around(many, again(len(many)), mixed=mixed, generator=generator)
+        new = around(many, again(len(many)), mixed=mixed, generator=generator)[:, alike]
         tried, scores = torch.cat([tried[best], new]), torch.cat([scores[best], score(new)])
     return tried[scores.topk(min(_KEPT, len(tried))).indices]

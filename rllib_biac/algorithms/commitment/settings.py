@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,10 @@ class CommitmentDQNSettings(Settings):
         False,
         "whether the follower sees the action that is drawn before it answers; `false`: it knows the probabilities "
         "alone. Of a pure commitment it knows both.",
+    )
+    leader_ignores: list[int] = setting(
+        [],
+        "which components of the state, by number, the leader's commitment does not depend on; the follower sees all.",
     )
     max_states: int = setting(
         8, "rows of the commitment; training stops with a message if more states than that are met.", low=1
@@ -103,6 +108,11 @@ class CommitmentDQNSettings(Settings):
 
     def check_game(self, spec: Any) -> None:
         super().check_game(spec)
+        size = math.prod(spec.state_space.shape or ())
+        if wrong := [number for number in self.leader_ignores if not 0 <= number < size]:
+            raise ValueError(
+                f"leader_ignores: {wrong[0]}: the state has components 0 to {size - 1}; name some of these."
+            )
         if not spec.one_leads_one:
             levels = [list(level) for level in spec.hierarchy.levels]
             raise ValueError(

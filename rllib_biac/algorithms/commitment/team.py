@@ -79,10 +79,10 @@ class CommitmentTeam(Team):
         leader, mixed = self.leader, self.settings.mixed
         if leader.chosen:
             return leader.commitment.expand(count, -1, -1)
-        drawn = draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+        drawn = draw(count, leader.known, leader.alike, leader.num_actions[0], mixed=mixed, generator=generator)
         if not leader.searches:
             return drawn
-        close = near(leader.commitment[None], drawn, _NEAR, mixed=mixed, generator=generator)
+        close = near(leader.commitment[None], drawn, _NEAR, mixed=mixed, generator=generator)[:, leader.alike]
         coin = torch.rand(count, 1, 1, generator=generator, device=drawn.device) < self.settings.near_best
         return torch.where(coin, close, drawn)
 

@@ -90,7 +90,7 @@ def candidates(team: CommitmentTeam, generator: torch.Generator | None, score: S
     leader, mixed = team.leader, team.settings.mixed
 
     def again(count: int) -> torch.Tensor:
-        return draw(count, leader.known, leader.num_actions[0], mixed=mixed, generator=generator)
+        return draw(count, leader.known, leader.alike, leader.num_actions[0], mixed=mixed, generator=generator)
 
     drawn = again(team.settings.num_candidates)
     if leader.searches:
@@ -102,4 +102,4 @@ def candidates(team: CommitmentTeam, generator: torch.Generator | None, score: S
             value, safe = expected(team, z)
             return floor + safe * (value - floor)
 
-    return search(score, drawn, again, mixed=mixed, generator=generator)
+    return search(score, drawn, again, leader.alike, mixed=mixed, generator=generator)
