@@ -24,6 +24,7 @@ from rllib_biac.equilibria.regret import (
     compare_with_nash,
     play_regret,
 )
+from rllib_biac.equilibria.single_controller import single_controller_commitment
 from rllib_biac.equilibria.value_iteration import Iteration, iterate
 
 __all__ = [
@@ -63,5 +64,6 @@ __all__ = [
     "quantal_response",
     "response_regret",
     "secured",
+    "single_controller_commitment",
     "stackelberg",
 ]

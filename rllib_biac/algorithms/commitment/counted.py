@@ -56,7 +56,7 @@ class Answered:
         q1, q2: (n, |S|, K, |A_2|), both agents' values of answers.
         q1_joint, q2_joint: (n, |S|, |A_1|, |A_2|), of joint actions.
         values2: (n, |S|), the follower's.
-        follows: (n, |S|, |S|), (I - gamma P)^-1.
+        system: the LU factors of I - gamma P, (n, |S|, |S|) and (n, |S|), P being where the game goes.
     """
 
     values: torch.Tensor
@@ -66,7 +66,11 @@ class Answered:
     q1_joint: torch.Tensor
     q2_joint: torch.Tensor
     values2: torch.Tensor
-    follows: torch.Tensor
+    system: tuple[torch.Tensor, torch.Tensor]
+
+    def backwards(self, rows: torch.Tensor) -> torch.Tensor:
+        """Multiplies rows by (I - gamma P)^-1 from their right: (n, k, |S|) -> the same shape."""
+        return torch.linalg.lu_solve(*self.system, rows.transpose(1, 2), adjoint=True).transpose(1, 2)
 
 
 class CountedGame:
@@ -104,7 +108,7 @@ class CountedGame:
         if answer is None:
             answer = response(self._told(z, self._rewards[1].expand(len(z), -1, -1, -1)), temperature)
         for _ in range(_ITERATIONS):
-            follows, values, q = self._evaluated(z, answer, temperature)
+            system, values, q = self._evaluated(z, answer, temperature)
             q1, q2 = self._told(z, q[0]), self._told(z, q[1])
             better = response(q2, temperature)
             if temperature:
@@ -114,20 +118,20 @@ class CountedGame:
             if not gains.any():
                 break
             answer = torch.where(gains[..., None], better, answer)
-        return Answered(values[0], answer, q1, q2, q[0], q[1], values[1], follows)
+        return Answered(values[0], answer, q1, q2, q[0], q[1], values[1], system)
 
     def _evaluated(
         self, z: torch.Tensor, answer: torch.Tensor, temperature: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns (I - gamma P)^-1 (n, |S|, |S|), both values (2, n, |S|) and Q (2, n, |S|, |A_1|, |A_2|)."""
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Returns the factors of I - gamma P, both values (2, n, |S|) and Q (2, n, |S|, |A_1|, |A_2|)."""
         played = answer * z[..., None]  # (n, |S|, |A_1|, |A_2|)
         moves = torch.einsum("nsab,sabt->nst", played, self._moves)
         rewards = torch.einsum("nsab,isab->ins", played, self._rewards)
         rewards[1] += temperature * (z * entropy(answer)).sum(2)
-        follows = torch.linalg.inv(torch.eye(z.shape[1], dtype=z.dtype, device=z.device) - self._gamma * moves)
-        values = torch.einsum("nst,int->ins", follows, rewards)
+        system = torch.linalg.lu_factor(torch.eye(z.shape[1], dtype=z.dtype, device=z.device) - self._gamma * moves)
+        values = torch.linalg.lu_solve(*system, rewards.permute(1, 2, 0)).permute(2, 0, 1)
         q = self._rewards[:, None] + self._gamma * torch.einsum("sabt,int->insab", self._moves, values)
-        return follows, values, q
+        return system, values, q
 
     def _told(self, z: torch.Tensor, table: torch.Tensor, power: int = 1) -> torch.Tensor:
         """Returns a table over joint actions as one over answers: (n, |S|, |A_1|, ...) -> (n, |S|, K, ...)."""
@@ -152,7 +156,7 @@ class CountedGame:
         """
         z, hears, answer = self._chances(z), self._team.hears, found.answer
         gamma, shape = self._gamma, found.q1_joint.shape
-        met = torch.einsum("s,nst->nt", self._starts, found.follows)  # how often, discounted: (n, |S|)
+        met = found.backwards(self._starts.expand(len(z), 1, -1))[:, 0]  # how often, discounted: (n, |S|)
         gain = found.q1 - (answer * found.q1).sum(3, keepdim=True)
         weight = met[..., None, None] * answer * gain / temperature  # of each answer's q2: (n, |S|, K, |A_2|)
         if hears:
@@ -162,7 +166,7 @@ class CountedGame:
             direct = (answer * found.q2_joint).sum(3)
         by_pair = (weight if hears else z[..., None] * weight).expand(shape)
         later = gamma * torch.einsum("nsab,sabt->nt", by_pair, self._moves)
-        later = torch.einsum("ns,nst->nt", later, found.follows)  # of V_2: (n, |S|)
+        later = found.backwards(later[:, None])[:, 0]  # of V_2: (n, |S|)
         slope = met[..., None] * (answer * found.q1_joint).sum(3) + later[..., None] * direct
         return slope if hears else slope + (weight * found.q2_joint).sum(3)
 
@@ -171,7 +175,7 @@ class CountedGame:
 
         What is counted at the answer itself counts once more wherever the game comes back to it.
         """
-        z, moves, values, follows = self._chances(z), self._moves, found.values2, found.follows
+        z, moves, values = self._chances(z), self._moves, found.values2
         pick = found.answer.argmax(3, keepdim=True)
         mean = torch.einsum("sabt,nt->nsab", moves, values)
         spread = torch.einsum("sabt,nt->nsab", moves, values.square()) - mean.square()
@@ -183,7 +187,7 @@ class CountedGame:
         at_state = (taken[..., 0] * z.square()).sum(2) if self._team.hears else taken[:, :, 0, 0]  # (n, |S|)
         led = self._told(z, moves.expand(len(z), -1, -1, -1, -1))  # (n, |S|, K, |A_2|, |S|)
         gone = led.gather(3, pick[..., None].expand(-1, -1, -1, -1, led.shape[4]))
-        weight = self._gamma * torch.einsum("nskbt,ntu->nskbu", led - gone, follows)
+        weight = self._gamma * found.backwards((led - gone).flatten(1, 3)).view(led.shape)
         return (own + taken + torch.einsum("nskbu,nu->nskb", weight.square(), at_state)).sqrt()
 
     @torch.no_grad()
