@@ -314,6 +314,7 @@ def page(rows: list[Row], options: argparse.Namespace) -> str:
             markdown(["game", "became", "what is special", "message"], wrong),
             "",
             f"Made by `python benchmarks/public_games/run.py --steps {max(ran)} --seeds {seeds}` with {versions()}.",
+            *(["", "Rows of smaller budgets were made on earlier commits."] if len(ran) > 1 else []),
             "",
         ]
     )
