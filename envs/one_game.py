@@ -266,8 +266,8 @@ class OneGame:
         for agent, reader in contract.readers.items():
             info = infos.get(agent)
             mask = _entries(info).get(ACTION_MASK) if info else None
-            if seen := agent in observations:
-                observation = observations[agent]
+            observation = observations.get(agent)
+            if seen := agent in observations and not (observation is None and agent in self._over):
                 if agent in contract.masked:
                     beside, (observation, mask) = mask, self._split(agent, observation)
                     if self._bounds and beside is not None and not np.array_equal(beside, mask):

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.learning.actions import ActionCoder
-from tests.foreign import VECTOR, Foreign, TruncatedLeaver
+from tests.foreign import VECTOR, Foreign, Leaver, TruncatedLeaver
 
 
 def batch(game):
@@ -168,6 +168,25 @@ def test_flags_as_vectors_of_one():
             return seen, rewards, {a: np.array([flag]) for a, flag in terminated.items()}, truncated, infos
 
     assert batch(Vectors).look.episodes > 2
+
+
+@pytest.mark.parametrize(("whose", "message"), [("b", None), ("a", "observation of agent 'a' in game 0 at step 3")])
+def test_only_who_is_over_may_see_nothing(whose, message):
+    class Nothing(Leaver):
+        def step(self, actions):
+            seen, *rest = super().step(actions)
+            return seen | ({whose: None} if self.time == 3 else {}), *rest
+
+    if message is None:
+        games, plain = batch(Nothing), batch(Leaver)
+        for game in (games, plain):
+            game.reset()
+            for _ in range(3):
+                game.step({agent: np.ones(1, int) for agent in "ab"})
+        assert all((games.observe()[agent] == plain.observe()[agent]).all() for agent in "ab")
+    else:
+        with pytest.raises(GameError, match=message):
+            batch(Nothing)
 
 
 class OfRLlib:
