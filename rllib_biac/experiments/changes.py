@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RECORD = ".rllib_experiment.json"
 # Beside `config`: of trials, or read anew by Tune.
-_OF_TRIALS = ("stop", "checkpoint_config", "max_failures", "time_budget_s")
+_OF_TRIALS = ("stop", "checkpoint_config", "max_failures", "time_budget_s", "loggers")
 _NEVER_COMPARED = ("storage_path",)  # a run's folder may have been moved
 # Settings that a restored algorithm reads anew. Others are part of what was learned, of its replay or of its games.
 MAY_CHANGE = (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rllib_biac.experiments import ranges, schedulers, searchers, sweeps
+from rllib_biac.experiments import loggers, ranges, schedulers, searchers, sweeps
 from rllib_biac.experiments.metrics import TIMES, unreported
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import KEYS, Draft, kind_of
@@ -77,6 +77,8 @@ def _mistakes(settings: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]
     yield from _algorithm_mistakes(settings.get("run"), config)
     if "scheduler" in settings:
         yield from schedulers.mistakes(settings["scheduler"], settings)
+    if "loggers" in settings:
+        yield from loggers.mistakes(settings["loggers"])
     if "search_alg" in settings:
         yield from searchers.mistakes(settings["search_alg"], settings)
     if (trials := sweeps.num_trials(settings)) > MOST_TRIALS:

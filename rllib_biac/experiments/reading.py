@@ -31,6 +31,7 @@ KEYS = (
     "storage_path",
     "max_failures",
     "time_budget_s",
+    "loggers",
 )
 # Tune's default.
 DEFAULT_STORAGE = "~/ray_results"

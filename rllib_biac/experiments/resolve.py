@@ -11,7 +11,7 @@ import numpy as np
 
 from rllib_biac.envs import make
 from rllib_biac.envs.errors import GameError
-from rllib_biac.experiments import grid, ranges, sweeps
+from rllib_biac.experiments import grid, loggers, ranges, sweeps
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft, storage_of
 from rllib_biac.experiments.schedulers import MUTATIONS
@@ -73,6 +73,7 @@ class Experiment:
         scheduler: the settings of `scheduler`; None if there is none.
         search: the search, if trials are suggested one by one.
         compared: the metric that compares trials, if there is one.
+        loggers: callbacks of Tune's.
         draft: the experiment as it is written.
     """
 
@@ -86,6 +87,7 @@ class Experiment:
     scheduler: dict[str, Any] | None = None
     search: Searched | None = None
     compared: sweeps.Compared | None = None
+    loggers: tuple[Any, ...] = ()
     draft: Draft = field(default_factory=lambda: Draft("", {}, ""))
 
     @property
@@ -148,6 +150,7 @@ def resolve(draft: Draft) -> Experiment:
         scheduler=scheduler,
         search=searched,
         compared=sweeps.compared(settings),
+        loggers=loggers.make(draft),
         draft=draft,
     )
 

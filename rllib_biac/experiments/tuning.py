@@ -62,7 +62,7 @@ def train(
     continued = tune.ResumeConfig(errored=errored)
     scheduler = make_scheduler(experiment.scheduler, experiment.stop) if experiment.scheduler else None
     made, searcher = _made(experiment)
-    callbacks = list(callbacks)
+    callbacks = [*callbacks, *experiment.loggers]
     if experiment.compared:
         # `Comparison` warns in one line. Tune would print a whole result.
         os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
