@@ -20,7 +20,7 @@ from rllib_biac.cli.guard import guarded, stdout_for_the_answer
 from rllib_biac.cli.mistaken import Commands, refuse
 from rllib_biac.cli.options import (
     SEED,
-    Json,
+    Settings,
     TrainGroup,
     complete_algorithms,
     complete_examples,
@@ -222,7 +222,11 @@ def _again(flags: dict[str, Any]) -> str:
 @click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="Episodes to play.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="The seed of the games.")
 @click.option(
-    "--env-config", type=Json('{"size": 9}'), default="{}", metavar="JSON", help="Other settings of the game."
+    "--env-config",
+    type=Settings(("size=9", "config.duration=20"), '{"size": 9}'),
+    multiple=True,
+    metavar="KEY=VALUE|JSON",
+    help="Other settings of the game, such as size=9; may be given several times.",
 )
 @click.option(
     "--starts",
@@ -251,7 +255,7 @@ def evaluate(
     checkpoint: str,
     episodes: int,
     seed: int,
-    env_config: dict[str, Any],
+    env_config: tuple[dict[str, Any], ...],
     starts: Path | None,
     as_json: bool,
     render_to: Path | None,
@@ -269,6 +273,7 @@ def evaluate(
         raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
     if starts is not None and _given(ctx, "episodes"):
         raise Mistake("--starts plays one episode from each start: leave --episodes out.")
+    changed = overrides.given_once(env_config)
     with remote.here(checkpoint) as here:
         folder = evaluation.find(here)
         named = remote.named(folder, here, checkpoint)
@@ -276,7 +281,13 @@ def evaluate(
             click.echo(f"playing {named}", err=True)
         listed = evaluation.read_starts(starts) if starts is not None else []
         asked = evaluation.Asked(
-            len(listed) or episodes, seed, listed, env_config, render_to, best_response or 0, on_observations
+            len(listed) or episodes,
+            seed,
+            listed,
+            changed,
+            render_to,
+            best_response or 0,
+            on_observations,
         )
         with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
             found = evaluation.evaluate(folder, asked)

@@ -21,9 +21,17 @@ CONFIG_EXAMPLE = '{"lr": 0.001, "hierarchy": [["player_0"], ["player_1"]]}'
 
 
 class Settings(click.ParamType):
-    """Settings as a JSON object, or one as `key=value`: dots lead into mappings, the value is YAML."""
+    """Settings as a JSON object, or one as `key=value`: dots lead into mappings, the value is YAML.
+
+    Args:
+        pairs: examples of pairs, a flat one and one with a dot, for those who wrote something else.
+        example: the same as JSON.
+    """
 
     name = "settings"
+
+    def __init__(self, pairs: tuple[str, str] = ("lr=0.001", "env_config.size=9"), example: str = CONFIG_EXAMPLE):
+        self._pairs, self._example = pairs, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, dict):
@@ -31,18 +39,17 @@ class Settings(click.ParamType):
         key, equals, text = value.partition("=")
         if value.lstrip().startswith("{") or not equals:
             if not value.lstrip().startswith(("{", "[")):
-                self.fail(
-                    f"expected key=value, such as lr=0.001, or a JSON object like '{CONFIG_EXAMPLE}', not {value}"
-                )
-            return Json(CONFIG_EXAMPLE).convert(value, param, ctx)
+                like = f"such as {self._pairs[0]}, or a JSON object like '{self._example}'"
+                self.fail(f"expected key=value, {like}, not {value}")
+            return Json(self._example).convert(value, param, ctx)
         parts = key.strip().split(".")
         if not all(parts):
-            self.fail(f"no key before the = in {value}; write lr=0.001, or env_config.size=9")
+            self.fail(f"no key before the = in {value}; write {' or '.join(self._pairs)}")
         try:
             settings: Any = reading.value(text)
         except ValueError as error:
             self.fail(
-                f"{key}: not valid YAML after the = ({error}); quote what the shell would change: 'lr=[0.1, 0.2]'"
+                f"{key}: not valid YAML after the = ({error}); quote what the shell would change: '{key}=[0.1, 0.2]'"
             )
         for part in reversed(parts):
             settings = {part: settings}

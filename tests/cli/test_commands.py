@@ -305,6 +305,8 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["evaluate", "/no/such/folder"], "no such folder"),
         (["evaluate", "/", "--render-to", "x.png"], ".gif or .mp4"),
         (["evaluate", "/", "--env-config", "[1]"], '{"size": 9}'),
+        (["evaluate", "/", "--env-config", "size"], "expected key=value, such as size=9"),
+        (["evaluate", "/", "--env-config", "size=9", "--env-config", '{"size": 8}'], "size is given twice"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", "{lr"], '{"lr": 0.001'),
         (["evaluate", "/", "--render-to", "/no/such/x.gif"], "no folder"),
         (["example", "get", "nothing"], "no packaged example"),
