@@ -37,10 +37,12 @@ class Cluster:
     Attributes:
         address: of a running cluster; None starts Ray on this machine.
         num_cpus: CPUs of the Ray to start; None for all.
+        prints: whether to show what trials' processes print, though Ray's messages are not shown.
     """
 
     address: str | None = None
     num_cpus: int | None = None
+    prints: bool = False
 
 
 def worker_env() -> dict[str, str] | None:
@@ -71,9 +73,9 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
     with nothing_left_of_ray():
         try:
             if cluster.address or not _starts_here():
-                _connect(cluster.address, verbose, level)
+                _connect(cluster.address, verbose or cluster.prints, level)
             else:
-                start_here(cluster.num_cpus, verbose, level)
+                start_here(cluster.num_cpus, verbose or cluster.prints, level)
         except SystemExit as error:
             raise Stopped(signal.SIGTERM) from error  # Ray's own handler, which it installs while it starts
         yield

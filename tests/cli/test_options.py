@@ -127,6 +127,17 @@ def test_mistakes(rllib, arguments, fragment):
     assert fragment in result.output
 
 
+def test_what_callbacks_print_is_shown(rllib, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "rllib_biac.cli.run.run", lambda experiments, cluster, *a, **k: found.append(cluster.prints) or 0
+    )
+    command = ["train", "file", "escape_biac", "--storage-path", tmp_path]
+    rllib(*command)
+    rllib(*command, "--set", "callbacks=ray.rllib.callbacks.callbacks:RLlibCallback")
+    assert found == [False, True]
+
+
 def test_one_name_for_several_experiments(rllib, write):
     one = "{run: BiAC, env: escape_v0}"
     result = rllib("train", "file", write(f"a: {one}\nb: {one}"), "--experiment-name", "x")
