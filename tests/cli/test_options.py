@@ -135,7 +135,12 @@ def test_what_callbacks_print_is_shown(rllib, tmp_path, monkeypatch):
     command = ["train", "file", "escape_biac", "--storage-path", tmp_path]
     rllib(*command)
     rllib(*command, "--set", "callbacks=ray.rllib.callbacks.callbacks:RLlibCallback")
-    assert found == [False, True]
+    text = "from rllib_biac import BiACConfig\nconfig = BiACConfig().environment('escape_v0')"
+    text += ".hierarchy([['player_0'], ['player_1']])"
+    for number, more in enumerate(("", ".callbacks(on_train_result=print)")):
+        (tmp_path / f"mine_{number}.py").write_text(text + more)
+        rllib("train", "file", tmp_path / f"mine_{number}.py", "--storage-path", tmp_path)
+    assert found == [False, True, False, True]
 
 
 def test_one_name_for_several_experiments(rllib, write):
