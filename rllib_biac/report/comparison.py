@@ -223,7 +223,8 @@ def _finals(trial: Trial, played: dict[str, float] | None) -> dict[str, float]:
     if right is not None:
         found["at the answer"] = float(right)
     settled = settled_at([trial.curve(key) for key in sorted(reported) if key.startswith((RETURNS, REGRETS))])
-    if settled is not None and right is not False:
+    ended = right is None and settled == found.get("env steps")  # a curve is at its last value at its end in any case
+    if settled is not None and right is not False and not ended:
         found["steps to the answer" if right else "settled at"] = settled
         if (spent := _cpu_seconds(trial, settled)) is not None:
             found["CPU seconds to the answer" if right else "CPU seconds to settle"] = spent
@@ -338,8 +339,13 @@ def cells(game: Game) -> list[tuple[str, int, list[tuple[str, str]]]]:
 
 
 def improvements(game: Game) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Returns for each method but the first: how probably a run of the first gets more than one of it, per agent."""
+    """Returns for each method but the first: how probably a run of the first gets more than one of it, per agent.
+
+    Nothing where each method has one run: what got more is in the table, and says nothing of other runs.
+    """
     first, *others = game.methods
+    if all(len(method.trials) == 1 for method in game.methods):
+        return []
     rows = []
     for method in others:
         row = []

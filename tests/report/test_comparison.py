@@ -15,7 +15,7 @@ from scipy import stats
 
 from rllib_biac.cli.main import main
 from rllib_biac.evaluation.statistics import mean_bands, probability_of_improvement
-from rllib_biac.report.comparison import compare, settled_at
+from rllib_biac.report.comparison import compare, improvements, settled_at
 from rllib_biac.report.folders import read, trials_in
 from tests.report import results
 
@@ -105,6 +105,17 @@ class TestSteps:
         assert one.methods[0].finals["settled at"] == [200]
         assert one.methods[0].finals["CPU seconds to settle"] == [1]
         assert "at the answer" not in one.metrics() and "CPU seconds" not in other.metrics()
+
+    def test_what_still_changes_at_the_end_has_not_settled(self, tmp_path):
+        learning(results.trial(tmp_path / "a", 0), [0, 1, 2, 10])
+        (game,) = compare([tmp_path], episodes=0).games
+        assert "settled at" not in game.metrics() and "CPU seconds to settle" not in game.metrics()
+
+    def test_one_run_of_each_says_nothing_of_others(self, tmp_path):
+        for number, algorithm in enumerate(("BiAC", "IDQN")):
+            learning(results.trial(tmp_path / "a", number, algorithm=algorithm), [0, 1, 2, 10])
+        (game,) = compare([tmp_path], episodes=0).games
+        assert len(game.methods) == 2 and improvements(game) == []
 
 
 class TestAbsentShares:
