@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,13 +36,13 @@ LEVELS = Hierarchy((("player_0",), ("player_1",)))
 # Steps over which returns are published undiscounted.
 HORIZONS = {"three_state": 150, "prisoners_dilemma": 10}
 RANDOM = 200  # matrix games
+MAINTAINED = 100  # seeds of Maintain, unannounced
 A, B, C = 0, 1, 2
 FEW, MANY = 4_000, 20_000  # env steps in games of one or two states, and of three
 PLAYED = {True: 9_600, False: 640}  # of all env steps, those that are played to choose: in games with `HORIZONS`, else
 # Of the mixed three-state game at R = 2: what is changed, by name.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "critics, not counts": {"counted": False, "training_intensity": 64.0},
-    "the last search, no choice": {"choose_after": None},
+    "no choice tested by play": {"choose_after": None},
     "64 candidates": {"num_candidates": 64},
     "no margin": {"answer_margin": 0.0},
 }
@@ -72,6 +73,22 @@ def prisoners_dilemma() -> MarkovGame:
     return MarkovGame(rewards, transitions, 0.99)
 
 
+def dilemma_by_steps(horizon: int = HORIZONS["prisoners_dilemma"]) -> tuple[MarkovGame, np.ndarray]:
+    """Returns the same game over a horizon, in which the step belongs to the state, and what is seen of its states.
+
+    A player who does not go by the last component of what is seen remembers one step, and sees no time.
+    """
+    stationary = prisoners_dilemma()
+    count = 1 + 4 * (horizon - 1)  # the start, and what both did last at the steps after
+    memory = np.array([0, *np.tile(np.arange(1, 5), horizon - 1)])
+    time = np.array([0, *np.repeat(np.arange(1, horizon), 4)])
+    rewards, transitions = stationary.rewards[:, memory], np.zeros((count, 2, 2, count))
+    for state in np.flatnonzero(time < horizon - 1):
+        transitions[state, ..., 1 + 4 * time[state] : 5 + 4 * time[state]] = stationary.transitions[0, ..., 1:]
+    features = np.column_stack([np.eye(5)[memory], time / horizon])
+    return MarkovGame(rewards, transitions, 1.0), features
+
+
 def random_matrix(seed: int) -> np.ndarray:
     """Returns the payoffs of a 3 x 3 game, independent standard normal."""
     return np.random.default_rng([16, seed]).standard_normal((2, 3, 3))
@@ -80,10 +97,12 @@ def random_matrix(seed: int) -> np.ndarray:
 def game_of(case: dict[str, Any]) -> tuple[MarkovGame, str, dict[str, Any]]:
     """Returns a case's game, its id and its settings."""
     name = case["game"]
+    if name == "dilemma_by_steps":
+        game, features = dilemma_by_steps()
+        return game, "markov_game_v0", tables_of(game) | {"features": features, "horizon": None}
     if name in HORIZONS:
         game = three_state(case["R"]) if name == "three_state" else prisoners_dilemma()
-        tables = {"rewards": game.rewards, "transitions": game.transitions, "horizon": HORIZONS[name]}
-        return game, "markov_game_v0", tables
+        return game, "markov_game_v0", tables_of(game) | {"horizon": HORIZONS[name]}
     if name == "entry_deterrence_v0":
         own = entry_deterrence_v0
         return MarkovGame(own.REWARDS, own.TRANSITIONS, own.DISCOUNT), name, {}
@@ -93,12 +112,17 @@ def game_of(case: dict[str, Any]) -> tuple[MarkovGame, str, dict[str, Any]]:
     return MarkovGame.from_matrix({"maintain_v0": MAINTAIN, "escape_v0": ESCAPE}[name]), name, {}
 
 
+def tables_of(game: MarkovGame) -> dict[str, Any]:
+    """Returns a game's tables as `markov_game_v0` takes them."""
+    return {"rewards": game.rewards, "transitions": game.transitions}
+
+
 def cases(seeds: int) -> list[dict[str, Any]]:
     """Returns all that is to be run, the seeds in the outer loop."""
     found: list[dict[str, Any]] = []
     for seed in range(seeds):
-        one = {"game": "maintain_v0", "steps": FEW, "seed": seed}
-        found += [one | {"mixed": True, "announced": told} for told in (False, True)]
+        one = {"game": "maintain_v0", "steps": FEW, "seed": seed, "mixed": True}
+        found += [one | {"announced": told} for told in (False, True)]
         found += [{"game": "escape_v0", "mixed": True, "announced": False, "steps": FEW, "seed": seed}]
         found += [
             {"game": "entry_deterrence_v0", "mixed": m, "announced": False, "steps": FEW, "seed": seed} for m in (0, 1)
@@ -107,7 +131,8 @@ def cases(seeds: int) -> list[dict[str, Any]]:
             game = {"game": "three_state", "R": reward, "announced": False, "steps": MANY, "seed": seed}
             found += [game | {"mixed": mixed, "changed": ""} for mixed in (False, True)]
         found += [
-            {"game": "prisoners_dilemma", "mixed": 0, "announced": False, "steps": MANY, "seed": seed},
+            {"game": name, "mixed": 0, "announced": False, "steps": MANY, "seed": seed}
+            for name in ("prisoners_dilemma", "dilemma_by_steps")
         ]
         if seed < 3:
             found += [
@@ -120,6 +145,10 @@ def cases(seeds: int) -> list[dict[str, Any]]:
             game = {"game": "three_state", "R": 2.0, "announced": False, "steps": MANY, "seed": seed, "mixed": True}
             found += [game | {"changed": name} for name in ABLATIONS]
     found += [
+        {"game": "maintain_v0", "steps": FEW, "seed": seed, "mixed": True, "announced": False}
+        for seed in range(seeds, MAINTAINED if seeds > 1 else 0)
+    ]
+    found += [
         {"game": "random_matrix", "mixed": True, "announced": False, "steps": FEW, "seed": seed}
         for seed in range(RANDOM if seeds > 1 else 2)
     ]
@@ -131,7 +160,8 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
     game, env, config = game_of(case)
     gamma = game.gamma or 0.99
     algorithm, steps, horizon = CommitmentDQN, case["steps"], HORIZONS.get(case["game"])
-    long = horizon is not None
+    by_steps = case["game"] == "dilemma_by_steps"
+    long = horizon is not None or by_steps
     more: dict[str, Any] = {}
     if case["run"] == "BiAC":
         algorithm, learned = BiAC, steps
@@ -140,6 +170,7 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
         more |= {"mixed": bool(case["mixed"]), "announced": case["announced"], "max_states": game.num_states}
         more |= {"choose_after": learned, "choose_steps": PLAYED[long], "train_batch_size_per_learner": 256}
         more |= {"training_intensity": 4.0} if long else {}
+        more |= {"leader_ignores": [5]} if by_steps else {}
         more |= ABLATIONS.get(case.get("changed", ""), {})
     more["lr"] = [[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]]
     settings = algorithm.settings(gamma=gamma, **more)
@@ -148,6 +179,7 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
     run = Run(algorithm, env, LEVELS, settings, seed=case["seed"], env_config=config).train(steps)
     row = case | {"cpu": round(time.process_time() - begin, 1), "env_steps": run.env_steps}
     states = torch.eye(game.num_states) if game.num_states > 1 else torch.ones(1, 1)
+    states = torch.tensor(config["features"], dtype=torch.float32) if by_steps else states
     if case["run"] == "BiAC":
         played = run.team.act(states)
         policy = np.eye(game.num_actions[0])[played["player_0"].numpy()]
@@ -215,7 +247,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines += [*markdown(head, found).splitlines(), ""]
     lines += [
         "Repeated prisoner's dilemma, whose players remember one step (payoffs 3 and 3, 1 and 4, 2 and 2), gamma 0.99: "
-        "the leader's undiscounted return over 10 steps.",
+        "the leader's undiscounted return over 10 steps. Where the follower sees the step, nothing is discounted, and "
+        "the leader does not see it (`leader_ignores`).",
         "",
     ]
     group = [row for row in rows if row["game"] == "prisoners_dilemma"]
@@ -223,8 +256,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     best = best_commitment(dilemma, mixed=False).policy
     value = published(dilemma, best, secured(dilemma, best, announced=False), HORIZONS["prisoners_dilemma"])
     learned, bi_ac = ([row for row in group if row["run"] == run] for run in ("CommitmentDQN", "BiAC"))
+    timed = [row for row in rows if row["game"] == "dilemma_by_steps"]
     found = [
         ["pure", f"{value:.1f}", *summary(learned, "undiscounted")],
+        ["pure, follower sees the step", f"{best_of_memory_one():.1f}", *summary(timed, "secured")],
         ["Bi-AC (feedback)", "20.0", *summary(bi_ac, "played")],
     ]
     lines += [*markdown(head[1:], found).splitlines(), ""]
@@ -257,6 +292,14 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             "",
         ]
     return lines
+
+
+def best_of_memory_one() -> float:
+    """Returns what the best pure commitment secures of those that remember one step, against who also sees the step."""
+    game, features = dilemma_by_steps()
+    memory = features[:, :5].argmax(1)
+    every = (np.eye(2)[list(actions)][memory] for actions in product((0, 1), repeat=5))
+    return max(secured(game, policy, announced=False).leader_payoff for policy in every)
 
 
 def gap(row: dict[str, Any]) -> float:

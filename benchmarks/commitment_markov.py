@@ -34,7 +34,7 @@ from rllib_biac.learning.run import Run
 RAW = RESULTS / "commitment_markov.jsonl"
 LEVELS = Hierarchy((("player_0",), ("player_1",)))
 GAMMA, HORIZON, PLAYED = 0.9, 40, 2_560
-STEPS = {"mixed": 400_000, "pure": 40_000}  # env steps
+STEPS = {"mixed": 400_000, "pure": 200_000}  # env steps
 GAIN = 0.1  # of the range, over every feedback SE
 LOOK = 2_000  # policies that the worst commitment is looked for among
 
@@ -86,13 +86,13 @@ def learn(row: dict[str, Any], mixed: bool) -> dict[str, Any]:
         choose_after=learned,
         choose_steps=PLAYED,
         lr=[[0, 1e-3], [learned // 2, 1e-3], [learned, 1e-4]],
-        train_batch_size_per_learner=256,
+        train_batch_size_per_learner=1_024,
         training_intensity=1.0,
     )
     settings.check(LEVELS)
     config = {"rewards": rewards, "transitions": transitions, "horizon": HORIZON}
     begin = time.process_time()
-    run = Run(CommitmentDQN, "markov_game_v0", LEVELS, settings, seed=row["number"], num_games=250, env_config=config)
+    run = Run(CommitmentDQN, "markov_game_v0", LEVELS, settings, seed=row["number"], num_games=1_000, env_config=config)
     run.train(steps)
     z = run.team.commitment(torch.eye(game.num_states)).double()
     policy = (z / z.sum(1, keepdim=True)).numpy()

@@ -11,7 +11,7 @@ from pettingzoo.test import api_test, parallel_api_test
 from rllib_biac.envs import game_ids, make, make_batched
 
 KWARGS = {
-    "patrol_v0": {"bays": 3, "hours": 2, "horizon": 5},
+    "patrol_v0": {"bays": 16, "hours": 8, "horizon": 5},
     "matrix_game_v0": {"payoffs": [[[1, 2, 3], [4, 5, 6]], [[6, 5, 4], [3, 2, 1]]], "horizon": 3},
     "markov_game_v0": {"rewards": [[[[1, 2]], [[3, 4]]]] * 2, "transitions": [[[[0, 1], [1, 0]]], [[[0, 0], [0, 1]]]]},
 }

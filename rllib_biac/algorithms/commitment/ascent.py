@@ -12,9 +12,9 @@ import torch
 
 from rllib_biac.algorithms.commitment.counted import CountedGame
 
-_STEPS, _KEPT = 150, 15  # and how many of the last half are handed back
-_RATE = 0.15  # of logits, in one step of Adam
-_ERRS = 0.3, 0.001  # the follower's temperature at first and at last, of the spread of its Q
+_STEPS, _KEPT = 300, 15  # and how many of the last half are handed back
+_RATE = 0.03  # of logits, in one step of Adam
+_ERRS = 0.1, 0.0003  # the follower's temperature at first and at last, of the spread of its Q
 _LEAST = 1e-3  # probability to begin with: none is out of reach
 
 

@@ -67,7 +67,7 @@ def proposed(team: CommitmentTeam, game: CountedGame, generator: torch.Generator
     """Searches the counted game for what secures most: (at most 16, |S|, |A_1|), best first.
 
     Commitments of few numbers are tried out at random, and mixed ones are climbed from the best of these by gradients.
-    Those of many numbers are climbed from what was best before, and from drawn ones.
+    Those of many numbers are climbed from what was best before, and from where all actions are alike.
     """
     leader, mixed = team.leader, team.settings.mixed
     drawn = draw(_CLIMBED, leader.known, leader.alike, leader.num_actions[0], mixed=mixed, generator=generator)
@@ -76,9 +76,11 @@ def proposed(team: CommitmentTeam, game: CountedGame, generator: torch.Generator
         if not mixed:
             return found
         drawn[: _CLIMBED // 2] = found[torch.arange(_CLIMBED // 2, device=found.device) % len(found)]
+        drawn[-1] = 1.0 / drawn.shape[2]
     else:
-        found = drawn[:1] = leader.commitment
-    tried = torch.cat([found.view(-1, *drawn.shape[1:]), climbed(game, drawn, leader.alike)])
+        found = leader.commitment[None]
+        drawn = torch.cat([found, torch.full_like(found, 1.0 / found.shape[2])])[: 1 + int(leader.searches > 0)]
+    tried = torch.cat([found, climbed(game, drawn, leader.alike)])
     if not mixed:
         tried = F.one_hot(tried.argmax(2), tried.shape[2]).to(tried.dtype)
     best = game.secured(tried).topk(min(CANDIDATES, len(tried))).indices
