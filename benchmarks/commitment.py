@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from studies import RESULTS, made_with, markdown, share
 
+from rllib_biac.algorithms import commitment
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.envs import entry_deterrence_v0
@@ -282,6 +283,10 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         key = "played" if only["run"] == "BiAC" else "secured"
         found.append([game, learned, f"{exact:.2f}", *summary(group, key)])
     lines += [*markdown(["game", *head[1:]], found).splitlines(), ""]
+    held = {"run": "CommitmentDQN", "game": "maintain_v0", "announced": False}
+    if kept := [row["secured"] for row in rows if held.items() <= row.items()]:
+        enough = share(sum(value >= 27.3 for value in kept), len(kept))
+        lines += [f"Maintain, mixed, unannounced, secures at least 27.3: {enough}.", ""]
     own = [row for row in rows if row["game"] == "random_matrix"]
     if gaps := [gap(row) for row in own]:
         hits = {most: share(sum(g <= most for g in gaps), len(gaps)) for most in (1, 3)}
@@ -323,6 +328,24 @@ def summary(rows: list[dict[str, Any]], key: str) -> list[str]:
     ]
 
 
+def size() -> list[str]:
+    """Returns how large the algorithm is, and which files outside its folder are for it alone or name it."""
+    root = Path(commitment.__file__).parents[2]
+    own = sorted(Path(commitment.__file__).parent.glob("*.py"))
+    count = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in own)
+    needles = "algorithms.commitment", "walk.commitment", "CommitmentDQN", "commitment_sha256"
+    named = [
+        path.relative_to(root).as_posix()
+        for path in sorted(root.rglob("*.py"))
+        if path not in own and any(needle in path.read_text(encoding="utf-8") for needle in needles)
+    ]
+    return [
+        f"The algorithm's folder, `rllib_biac/algorithms/commitment`, has {len(own)} files of {count:,} lines. Outside "
+        f"it these files of `rllib_biac` name it, its walk or its hash: {', '.join(f'`{name}`' for name in named)}.",
+        "",
+    ]
+
+
 def main() -> None:
     """Runs what is missing, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -353,6 +376,7 @@ def main() -> None:
         "commitment (`choose_steps`); no figure here is of that play. Some rows change one setting.",
         "",
         *table(rows),
+        *size(),
         *made_with("rllib_biac", "torch", "numpy"),
     ]
     (RESULTS / "commitment.md").write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -139,8 +139,8 @@ def main() -> None:
         "mixed commitment, not announced, by `single_controller_commitment`; its upper end also holds for commitments "
         "with signals. Secured: what the learned commitment (`CommitmentDQN`, `mixed: true`, nothing played to choose "
         "it) is worth against an exact best response, ties against the boat. Less lost: by the bracket's lower end "
-        "than in the feedback SE. Gap: what is secured less than the upper end, in % of what that gains over the feedback "
-        "SE. Tried: share of states and joint actions that were ever replayed.",
+        "than in the feedback SE. Gap: what is secured less than the upper end, in % of what that gains over the "
+        "feedback SE. Tried: share of states and joint actions that were ever replayed.",
         "",
         *markdown(head, found).splitlines(),
         "",
