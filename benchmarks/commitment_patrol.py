@@ -46,6 +46,7 @@ def train(size: str, seed: int) -> dict[str, Any]:
     settings = CommitmentDQN.settings(
         gamma=GAMMA,
         mixed=True,
+        epsilon=0.5,  # so that all is tried
         max_states=game.num_states,
         train_batch_size_per_learner=BATCH,
         training_intensity=1.0,

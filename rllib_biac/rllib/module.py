@@ -49,8 +49,8 @@ class MemberModule(TorchRLModule):
     def get_state(self, *args: Any, inference_only: bool = False, **kwargs: Any) -> dict[str, Any]:
         state = {name: values.detach().cpu().numpy() for name, values in self.member.state_dict().items()}
         if inference_only:
-            left_out = tuple(f"{name}." for name in self.member.training_only())
-            state = {name: values for name, values in state.items() if not name.startswith(left_out)}
+            left_out = self.member.training_only()
+            state = {name: values for name, values in state.items() if name.partition(".")[0] not in left_out}
         return state
 
     @override(TorchRLModule)

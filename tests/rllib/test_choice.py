@@ -32,6 +32,8 @@ def test_the_commitment_is_chosen_once(ray, num_learners, tmp_path):
         assert steps == [100, 200 + PLAYED, 300 + PLAYED]
         played, learned = (team.leader for team in (algo.env_runner.module.team, algo.learner_team()))
         assert played.chosen and learned.chosen and torch.equal(played.commitment, learned.commitment)
+        handed_on = algo.env_runner.module["player_0"].get_state(inference_only=True)
+        assert "commitment" in handed_on and "moves" not in handed_on  # counts are large, and nobody plays by them
         path = algo.save_to_path(tmp_path / "saved")
         chosen = played.commitment.clone()
         algo.restore_from_path(path)

@@ -90,6 +90,9 @@ class CommitmentLeader(CommitmentFollower):
     reward_mean: torch.Tensor
     reward_square_mean: torch.Tensor
 
+    def training_only(self) -> list[str]:
+        return [*super().training_only(), "counts", "moves", "reward_mean", "reward_square_mean"]
+
     def build_networks(self) -> None:
         super().build_networks()
         rows, actions = self.settings.max_states, self.num_actions[0]
