@@ -229,9 +229,11 @@ def _exact(played: Played) -> dict[str, Any]:
 
 def _trained_returns(checkpoint: Path) -> dict[str, float]:
     """Returns agent -> its mean return at the end of training; empty if the trial's reports are not there."""
+    from rllib_biac.files.folders import opened
+
     last: dict[str, Any] = {}
     try:
-        with open(checkpoint.parent / "result.json", encoding="utf-8") as file:
+        with opened(checkpoint.parent / "result.json") as file:
             for line in file:
                 last = json.loads(line)
         found = last["env_runners"]["agent_episode_returns_mean"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_biac.experiments import grid, ranges, remote
 from rllib_biac.experiments.metrics import flat
 from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.files.folders import text_of
 
 if TYPE_CHECKING:
     from rllib_biac.experiments.reading import Draft
@@ -82,7 +83,7 @@ def _written(draft: Draft) -> dict[str, Any]:
 def _read(folder: str) -> dict[str, Any]:
     path = f"{folder}/{_RECORD}"
     try:
-        read = json.loads((remote.read(path) or b"") if remote.is_remote(folder) else Path(path).read_bytes())
+        read = json.loads((remote.read(path) or b"") if remote.is_remote(folder) else text_of(Path(path)))
         return read if isinstance(read["settings"], dict) and isinstance(read["flags"], dict) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}

@@ -13,6 +13,7 @@ import filelock
 
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.remote import is_remote
+from rllib_biac.files.folders import text_of
 
 _LOCK, _OWNER = ".lock", ".lock_owner"
 
@@ -58,7 +59,7 @@ def locked(folder: str, say: Callable[[str], None]) -> Iterator[None]:
 
 def _owner(folder: Path) -> str:
     try:
-        owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+        owner = json.loads(text_of(folder / _OWNER))
         return f" (process {owner['process']} on {owner['machine']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -20,6 +20,7 @@ from rllib_biac.experiments import remote
 from rllib_biac.experiments.changes import apply, differences, reached
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.resolve import Experiment
+from rllib_biac.files.folders import text_of
 
 _RECORDS = "experiment_state-*.json"
 _KEPT = ".tune_record.zip"
@@ -115,7 +116,7 @@ def _take_back(folder: Path) -> None:
 
 def _is_readable(path: Path, kept: bytes) -> bool:
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if path.is_file() else b""
         if len(data) == len(kept):
             return data == kept
         json.loads(data) if path.suffix == ".json" and data[:1] in b"{[" else cloudpickle.loads(data)
@@ -206,7 +207,7 @@ def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experim
     _take_back(folder)
     for record in sorted(folder.glob(_RECORDS), reverse=True):
         try:
-            state = read_record(record.read_text(encoding="utf-8"))
+            state = read_record(text_of(record))
             trials = state["trial_data"]
             for saved in trials:
                 _trial(Trial, *saved)
@@ -301,7 +302,7 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
 def _has_reached_its_stop(trial: Any, folder: Path, whole: list[Path]) -> bool:
     """Tells whether a trial's last report is one at which it stops, and its last checkpoint is of that report."""
     try:
-        *_, line = (folder / EXPR_RESULT_FILE).read_text(encoding="utf-8").splitlines()
+        *_, line = text_of(folder / EXPR_RESULT_FILE).splitlines()
         last = json.loads(line)
         if not reached(trial, last):
             return False

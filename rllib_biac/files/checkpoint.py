@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -21,6 +20,7 @@ except ImportError:  # not on Windows
 
 from rllib_biac.files import inert
 from rllib_biac.files.damage import UNSEALED, DamagedFile, seal_holds, sealed, sha256
+from rllib_biac.files.folders import no_file
 
 # Raised whenever older versions of the library could not read what is written, or newer ones what was. Version 0.1.0
 # wrote format 2.
@@ -227,16 +227,6 @@ def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True)
             f"{folder} is damaged: {name} {there}. It was cut short or changed on its way here; take an earlier "
             "checkpoint, or copy it again.",
         )
-
-
-def no_file(path: Path) -> str | None:
-    """Returns why there is no file to be read, such as `is missing`; None if there is one."""
-    try:
-        return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
-    except FileNotFoundError:
-        return "is a link to nothing" if path.is_symlink() else "is missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
 
 
 def check_part(part: Path) -> None:

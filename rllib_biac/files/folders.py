@@ -1,10 +1,12 @@
-"""Folders inside of a folder, while somebody else may be removing them."""
+"""Files and folders inside of a folder that others write to as well: what is in it may be anything, or vanish."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def folders_in(top: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -21,3 +23,30 @@ def folders_in(top: Path) -> Iterator[tuple[Path, list[str]]]:
         seen.add(real)
         inside.sort()
         yield Path(at), files
+
+
+def no_file(path: Path) -> str | None:
+    """Returns why there is no file to be read, such as `is missing`; None if there is one."""
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
+    except FileNotFoundError:
+        return "is a link to nothing" if path.is_symlink() else "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def opened(path: Path, errors: str = "strict", newline: str | None = None) -> Any:
+    """Opens a text file in UTF-8, unless it is none: reading a pipe that lies in its place might never end.
+
+    Raises:
+        OSError: if there is no file.
+    """
+    if why := no_file(path):
+        raise OSError(f"{path} {why}")
+    return open(path, encoding="utf-8", errors=errors, newline=newline)
+
+
+def text_of(path: Path, errors: str = "strict") -> str:
+    """Reads a text file whole; arguments and errors as for `opened`."""
+    with opened(path, errors) as file:
+        return str(file.read())

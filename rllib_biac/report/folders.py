@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rllib_biac.files.folders import folders_in
+from rllib_biac.files.folders import folders_in, opened, text_of
 
 REPRODUCTION = "rllib_biac reproduction"
 EXPECTED = (
@@ -159,7 +159,7 @@ def _reproduction(folder: Path) -> Reproduction:
     found = Reproduction(folder, [])
     for path in sorted(folder.glob("*.json")):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = text_of(path)
         except (OSError, UnicodeDecodeError):
             continue
         try:
@@ -181,7 +181,7 @@ def _trial(folder: Path) -> Trial:
     problems = []
     settings: Any = {}
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        settings = json.loads((folder / "params.json").read_text(encoding="utf-8"))
+        settings = json.loads(text_of(folder / "params.json"))
     if not isinstance(settings, dict) or not settings:
         settings = {}
         problems.append("its settings (params.json) are missing or damaged")
@@ -234,7 +234,7 @@ def _reports(folder: Path) -> Iterator[dict[str, Any]]:
         reported = True
         yield report
     if not reported and (folder / "progress.csv").is_file():
-        with open(folder / "progress.csv", encoding="utf-8", errors="replace", newline="") as file:
+        with opened(folder / "progress.csv", "replace", "") as file:
             for line in csv.DictReader(file):
                 yield {key: _number(value) for key, value in line.items() if isinstance(value, str)}
 
@@ -243,7 +243,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the whole lines of a file. Skips lines that a kill cut off or a crash damaged."""
     if not path.is_file():
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with opened(path, "replace") as file:
         for line in file:
             try:
                 row = json.loads(line)
@@ -277,7 +277,7 @@ def _float(number: int | float) -> float:
 
 def _failure(folder: Path) -> str:
     try:
-        lines = (folder / "error.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = text_of(folder / "error.txt", "replace").strip().splitlines()
     except OSError:
         return ""
     return lines[-1].strip() if lines else "no error was recorded"
@@ -287,7 +287,7 @@ def _stop(experiment: Path) -> dict[str, Any] | None:
     """Returns the stop criteria of the experiment's latest state, None if Tune's file does not have them."""
     for path in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
         try:
-            trial = json.loads(path.read_text(encoding="utf-8"))["trial_data"][0][0]
+            trial = json.loads(text_of(path))["trial_data"][0][0]
             stop = json.loads(trial)["stopping_criterion"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rllib_biac.files.folders import text_of
 from rllib_biac.report import checkpoints, settings
 from rllib_biac.report.charts import Chart, line_chart, number, numbers_like, share_chart
 from rllib_biac.report.folders import STEPS, Run, Trial
@@ -290,7 +291,7 @@ def _trained_with(trials: list[Trial]) -> str:
     for trial in trials:
         if trial.checkpoint:
             try:
-                mark = json.loads(Path(trial.checkpoint, "rllib_checkpoint.json").read_text(encoding="utf-8"))
+                mark = json.loads(text_of(Path(trial.checkpoint, "rllib_checkpoint.json")))
                 return f"Ray {mark['ray_version']}"
             except (OSError, ValueError, LookupError, TypeError):
                 continue

@@ -1,6 +1,10 @@
 """Folders are found through links, once each, whatever vanishes meanwhile."""
 
-from rllib_biac.files.folders import folders_in
+import os
+
+import pytest
+
+from rllib_biac.files.folders import folders_in, text_of
 
 
 def test_links_are_followed_and_circles_end(tmp_path):
@@ -26,3 +30,12 @@ def test_what_vanishes_is_passed_over(tmp_path):
         if at == tmp_path:
             (tmp_path / "a").rmdir()
     assert found[1:] == ["b"]
+
+
+@pytest.mark.parametrize("lies_there", [lambda path: os.mkfifo(path), lambda path: path.mkdir(), lambda path: None])
+def test_what_is_no_file_is_not_waited_for(tmp_path, lies_there):
+    lies_there(tmp_path / "file")
+    with pytest.raises(OSError, match=r"file is (no file|missing)"):
+        text_of(tmp_path / "file")
+    (tmp_path / "other").write_text("ü")
+    assert text_of(tmp_path / "other") == "ü"
