@@ -163,7 +163,7 @@ def _train(drafts: list[Draft], flags: dict[str, Any]) -> None:
     with Stopping(lambda text: click.echo(text, err=True)) as stopping:
         from rllib_biac.experiments.cluster import Cluster, ahead  # which imports Ray
 
-        cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"], prints=any(map(_has_callbacks, drafts)))
+        cluster = Cluster(flags["ray_address"], flags["ray_num_cpus"], prints=any(one.has_callbacks for one in drafts))
         with nullcontext() if flags["dry_run"] else ahead(cluster, flags["verbose"]):
             stopping.take()
             code = _resolve_and_run(drafts, cluster, flags)
@@ -191,15 +191,6 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
         click.echo("Nothing was started: leave --dry-run out to train.")
         return 0
     return run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])
-
-
-def _has_callbacks(draft: Draft) -> bool:
-    """Tells whether code of the user's own runs in trials, whose prints are for the user."""
-    config: Any = draft.settings.get("config", {})
-    if isinstance(config, dict):
-        return "callbacks" in config
-    plain = vars(type(config)())
-    return any(value != plain.get(key) for key, value in vars(config).items() if key.startswith("callbacks"))
 
 
 def _about(draft: Draft) -> str:

@@ -91,6 +91,15 @@ class Draft:
         key = f", `{': '.join(map(str, path))}`" if path else ""
         return f"{self.source}{line}, experiment {self.name!r}{key}: {text}"
 
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether code of the user's own runs in trials, whose prints are for the user."""
+        config: Any = self.settings.get("config", {})
+        if isinstance(config, dict):
+            return "callbacks" in config
+        plain = vars(type(config)())
+        return any(value != plain.get(key) for key, value in vars(config).items() if key.startswith("callbacks"))
+
 
 def storage_of(settings: Mapping[str, Any]) -> str:
     """Returns the folder or address that holds an experiment's folder."""
