@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from typing import Any
@@ -23,16 +24,26 @@ class HighwayEnv(GymnasiumAgentsEnv):
 
     Args:
         env: the game, an `AbstractEnv` of highway-env or a wrapper of one.
+
+    Raises:
+        ValueError: if a setting looks like another one misspelt: highway-env would go on with its default.
     """
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
+        self._check_names()
         self.frames_per_sec = 0  # highway-env sets it, as of gymnasium's own recorder
         self._frames: list[np.ndarray] = []
         if env.render_mode is not None:
             # SDL complains of its absence, though it draws nothing on any screen here.
             os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
             self.unwrapped.set_record_video_wrapper(self)
+
+    def _check_names(self) -> None:
+        known = type(self.unwrapped).default_config()
+        for key in self.unwrapped.config.keys() - known.keys():  # others may be read by somebody's own subclass
+            if near := difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.8):
+                raise ValueError(f"config: {key} is no setting of this game: did you mean {near[0]}?")
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         self._frames = []

@@ -49,6 +49,14 @@ def test_a_crash_is_an_outcome_and_each_car_knows_of_its_own():
     pytest.fail(f"only {found} in 12 episodes")
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"), [("simulation_frequenncy", "simulation_frequency"), ("Duration", "duration")]
+)
+def test_misspelt_settings_are_refused(key, meant):
+    with pytest.raises(ValueError, match=f"{key} is no setting of this game: did you mean {meant}"):
+        make(EXPERIMENT["env"], config={**CONFIG["env_config"]["config"], key: 1})
+
+
 def test_infos_say_nothing_of_an_outcome_before_the_end():
     env = junction()
     _, infos = env.reset(seed=0)
