@@ -76,6 +76,8 @@ def build(case: Case) -> Any:
     )
     if hasattr(plain, "spread_epsilon"):  # as before there was this setting
         config.env_runners(spread_epsilon=False)
+    if hasattr(plain, "bound_values") and case.run != "BiLevelQ":
+        config.training(bound_values=False)
     if case.run != "BiLevelQ":
         config.rl_module(model_config={"fcnet_hiddens": [16, 8], **case.model})
     return config.build_algo()

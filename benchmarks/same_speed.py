@@ -44,6 +44,8 @@ def as_before(config: Any) -> Any:
         config.env_runners(spread_epsilon=False)
         if config.algo_class.__name__ != "BiLevelQ":
             config.training(averaging=0.0, lr_fade=None, train_batch_size_per_learner=64)
+            if hasattr(config, "bound_values"):
+                config.training(bound_values=False)
     return config
 
 

@@ -16,6 +16,7 @@ SMALL = {
     "training_intensity": None,
     "lr_fade": None,
     "spread_epsilon": False,
+    "bound_values": False,
     "averaging": 0.0,
     "model_config": MODEL_DEFAULTS | {"fcnet_hiddens": [32, 32]},
 }

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from rllib_biac.learning.attainable import Attainable
 from rllib_biac.learning.cuts import STAYED, as_if_stayed
 from rllib_biac.learning.networks import RunningMoments, check_rescalable, kind_of, renormalise
 from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
@@ -35,6 +36,7 @@ class Losses:
         frozen: the agents whose networks stay as they are.
         networks: all networks of the team, equal ones computed together.
         optimizers: one for each of them.
+        attainable: agent -> the bounds of its returns, of those whose values are kept within them.
         target_statistics: agent -> mean and spread of its critic's raw targets.
         num_updates: updates so far, the one at hand included.
         averaged_since: after which of them weights belong together, for who averages them.
@@ -58,6 +60,8 @@ class Losses:
                     check_rescalable(critic, team[owner].input_shape(name))
         self.networks = TeamNetworks(team, self.stack_of)
         self.optimizers = Adams(self.networks.rows(), self.settings)
+        bounded = self.agents if self.settings.bounds_values else ()
+        self.attainable = {agent: Attainable(self.settings.gamma, num_learners) for agent in bounded}
         self.target_statistics = {owner: RunningMoments(self.settings.normalizer_horizon) for owner in self.owners()}
 
     def stack_of(self, agent: str, network: str) -> Hashable:
@@ -128,6 +132,8 @@ class Losses:
         if (STAYED, NEXT_STATE) in rows:  # of those truncated alone, the values of where they still are there
             for agent, value in self.next_values(as_if_stayed(rows)).items():
                 values[agent] = torch.where(rows[CUT, agent].any(1), value, values[agent])
+        for agent, own in self.attainable.items():
+            values[agent] = values[agent].clamp(own.low, own.high)
         gamma = self.settings.gamma
         return {agent: rewards[agent] + gamma * goes_on(rows, agent) * values[agent] for agent in self.agents}
 
@@ -142,6 +148,8 @@ class Losses:
 
         Targets that no update can change, for they hold rewards alone, become columns.
         """
+        for agent, own in self.attainable.items():
+            own.see(rows[REWARDS, agent], goes_on(rows, agent).bool())
         fixed = not self.bootstraps(rows)
         if not self.settings.normalize_targets and not fixed:
             return
@@ -191,6 +199,7 @@ class Losses:
             "num_updates": self.num_updates,
             "averaged_since": self.averaged_since,
             "targets": statistics,
+            "attainable": {agent: own.state() for agent, own in self.attainable.items()},
             "optimizers": self.optimizers.get_state(),
         }
 
@@ -200,6 +209,8 @@ class Losses:
         self.optimizers.set_state(state["optimizers"])
         for agent, moments in state["targets"].items():
             self.target_statistics[agent].restore(moments)
+        for agent, largest in state["attainable"].items():
+            self.attainable[agent].restore(largest)
 
 
 class VectorLosses(Losses):

@@ -183,6 +183,11 @@ class Settings:
     normalizer_horizon: float = setting(
         100_000, "targets after which older ones fade from that mean and spread.", low=1
     )
+    bound_values: bool = setting(
+        True,
+        "whether values that targets hold are kept between the least and the largest return that rewards seen so far "
+        "can add up to.",
+    )
     normalize_observations: bool = setting(False, "whether states are shifted and scaled to mean 0 and spread 1.")
     losses_class: Any = setting(
         None, "a subclass of the algorithm's own losses, or its name as `package.module:Class`; None: the algorithm's."
@@ -215,6 +220,11 @@ class Settings:
     def spreads_epsilon(self) -> bool:
         """Whether games that are played at once explore unequally."""
         return self.spread_epsilon is not False
+
+    @property
+    def bounds_values(self) -> bool:
+        """Whether values are kept within what rewards can add up to."""
+        return self.bound_values
 
     def network_lr(self, agent: str, network: str) -> Schedule:
         """Returns the learning rate (or its schedule) of an agent's network, e.g. `"critic"` or `"actor"`."""

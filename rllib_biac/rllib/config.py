@@ -209,6 +209,7 @@ class JointConfig(AlgorithmConfig):
         target_network_update_freq: int = NotProvided,
         normalize_targets: bool = NotProvided,
         normalizer_horizon: float = NotProvided,
+        bound_values: bool = NotProvided,
         normalize_observations: bool = NotProvided,
         losses_class: Any = NotProvided,
         **kwargs: Any,
@@ -235,6 +236,7 @@ class JointConfig(AlgorithmConfig):
             target_network_update_freq=target_network_update_freq,
             normalize_targets=normalize_targets,
             normalizer_horizon=normalizer_horizon,
+            bound_values=bound_values,
             normalize_observations=normalize_observations,
             losses_class=losses_class,
         )

@@ -22,6 +22,7 @@ class BiLevelQSettings(Settings):
     train_batch_size_per_learner: int = setting(25, "rows that are taken at a time.", low=1)
     lr_fade: float | None = setting(None, "a table's alpha is as `lr` says: leave it out.", low=0.0, above=True)
     averaging: float = setting(0.0, "tables are played as they are: leave it out.", low=0.0, high=1.0)
+    bound_values: bool = setting(False, "tables are learned as they are: leave it out.")
     normalize_targets: bool = setting(False, "tables hold raw values: leave it out.")
     max_states: int = setting(
         10_000, "rows of the tables; training stops with a message if more states than that are met.", low=1
@@ -39,6 +40,8 @@ class BiLevelQSettings(Settings):
             )
         if self.lr_fade is not None or self.averaging:
             raise ValueError("tables are played as they are, and alpha is as `lr` says: leave averaging, lr_fade out.")
+        if self.bound_values:
+            raise ValueError("bound_values: tables are learned by Eqs. 10 and 11 as they are: leave it out.")
         if num_learners > 1:
             raise ValueError(
                 f"num_learners: {num_learners}: a table takes its transitions one after the other, which several "

@@ -80,6 +80,10 @@ class CommitmentDQNSettings(Settings):
     )
 
     @property
+    def bounds_values(self) -> bool:
+        return self.bound_values and not self.temperature  # what errs values the entropy of its answers, too
+
+    @property
     def spreads_epsilon(self) -> bool:
         return bool(self.spread_epsilon)  # what it explores is commitments
 
