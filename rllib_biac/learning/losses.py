@@ -132,10 +132,18 @@ class Losses:
         if (STAYED, NEXT_STATE) in rows:  # of those truncated alone, the values of where they still are there
             for agent, value in self.next_values(as_if_stayed(rows)).items():
                 values[agent] = torch.where(rows[CUT, agent].any(1), value, values[agent])
-        for agent, own in self.attainable.items():
-            values[agent] = values[agent].clamp(own.low, own.high)
-        gamma = self.settings.gamma
-        return {agent: rewards[agent] + gamma * goes_on(rows, agent) * values[agent] for agent in self.agents}
+        return {agent: self.target(rows, agent, values[agent]) for agent in self.agents}
+
+    def target(self, rows: Rows, agent: str, values: torch.Tensor) -> torch.Tensor:
+        """Returns an agent's raw targets by what it expects of the next states, (..., rows) -> (..., rows)."""
+        if bounds := self.attainable.get(agent):
+            values = values.clamp(bounds.low, bounds.high)
+        return rows[REWARDS, agent] + self.settings.gamma * goes_on(rows, agent) * values
+
+    def see(self, rows: Rows) -> None:
+        """Takes note of the rewards of all K minibatches, before any target is computed."""
+        for agent, bounds in self.attainable.items():
+            bounds.see(rows[REWARDS, agent], goes_on(rows, agent).bool())
 
     def normalised_targets(self, batch: Rows) -> dict[str, torch.Tensor]:
         """Returns each critic's targets of a minibatch in units of their spread, agent -> (batch,)."""
@@ -148,8 +156,6 @@ class Losses:
 
         Targets that no update can change, for they hold rewards alone, become columns.
         """
-        for agent, own in self.attainable.items():
-            own.see(rows[REWARDS, agent], goes_on(rows, agent).bool())
         fixed = not self.bootstraps(rows)
         if not self.settings.normalize_targets and not fixed:
             return

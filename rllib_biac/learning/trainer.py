@@ -172,6 +172,7 @@ class Trainer:
 
     def _train(self, rows: Rows, size: int) -> Measured:
         self._normalise_inputs(rows)
+        self.losses.see(rows)
         self.losses.normalise_targets(rows)
         if self.averages:
             self.averages.take_units_over()

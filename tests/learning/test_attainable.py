@@ -59,7 +59,7 @@ def test_targets_hold_no_value_that_nothing_adds_up_to(bound):
     run = train(BiAC, "zoo_v0", levels, 1500, env_config=corridor, gamma=0.9, bound_values=bound)
     losses, rows = run.trainer.losses, run.replay.sample(256)
     for agent in run.trainer.team.agents:
-        run.trainer.team[agent].critic_target[-1].bias.data += 100.0
+        run.trainer.team[agent].critic_target.layers[-1].bias.data += 100.0
     targets = losses.compute_targets(run.minibatch(rows))
     for agent, own in targets.items():
         largest = float(run.replay.columns[REWARDS, agent].max())

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from rllib_biac.algorithms.biac.fourier_policies import draw_policies, policy_actions
 from rllib_biac.algorithms.biac.hypotheses_team import HypothesesTeam
 from rllib_biac.algorithms.biac.losses import JOINT_ACTION, BiACLosses
-from rllib_biac.learning.losses import Measured, Rows, goes_on
+from rllib_biac.learning.losses import Measured, Rows
 from rllib_biac.learning.networks import RunningMoments, renormalise, rescale_output
 from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_STATE, REWARDS, START, STATE
@@ -130,7 +130,7 @@ class HypothesesLosses(BiACLosses):
             tables = self._tables(next_q, agent, "critic").flatten(2)  # (H, rows, |A_1| · |A_2|)
             mean, std = self._normaliser(agent)
             value = std * tables.gather(2, joint.unsqueeze(2)).squeeze(2) + mean
-            targets[agent] = rewards[agent] + self.settings.gamma * goes_on(rows, agent) * value  # (H, rows)
+            targets[agent] = self.target(rows, agent, value)  # (H, rows)
         return targets
 
     def compute_targets(self, rows: Rows) -> dict[str, torch.Tensor]:
