@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import distributed
 
@@ -39,17 +40,18 @@ class Attainable:
         found = signed.masked_fill(~kinds, -torch.inf).amax(2)  # (2 kinds, 2 signs)
         if self._num_learners > 1:
             distributed.all_reduce(found, distributed.ReduceOp.MAX)
-        self.restore(torch.maximum(self._largest, found.to("cpu", torch.float32)))
+        self.restore(torch.maximum(self._largest, found.to("cpu", torch.float32)).numpy())
 
-    def state(self) -> torch.Tensor:
+    def state(self) -> np.ndarray:
         """Returns what it remembers."""
-        return self._largest
+        return self._largest.numpy()
 
-    def restore(self, largest: torch.Tensor) -> None:
+    def restore(self, largest: np.ndarray) -> None:
         """Takes back what `state` returned."""
-        self._largest = largest
-        high, low = (max(end, self._forever(on)) for on, end in largest.T.tolist())
-        self.low, self.high = -low, high
+        self._largest = torch.as_tensor(largest)
+        if np.isfinite(largest).any():  # else nothing was seen
+            high, low = (max(end, self._forever(on)) for on, end in largest.T.tolist())
+            self.low, self.high = -low, high
 
     def _forever(self, reward: float) -> float:
         return reward * self._horizon if reward else 0.0

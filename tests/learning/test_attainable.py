@@ -50,6 +50,8 @@ def test_bounds_only_widen_and_are_taken_back():
     again = Attainable(0.5)
     again.restore(bounds.state())
     assert (again.low, again.high) == (bounds.low, bounds.high)
+    again.restore(Attainable(0.5).state())
+    assert (again.low, again.high) == (bounds.low, bounds.high)  # where nothing was seen, nothing is known
 
 
 @pytest.mark.parametrize("bound", [True, False])
