@@ -112,28 +112,32 @@ def did_not_start(error: Exception) -> Mistake:
 
 @contextlib.contextmanager
 def nothing_left_of_ray() -> Iterator[None]:
-    """Shuts Ray down at the end of the context, and ends what it has started and does not end itself.
+    """Shuts Ray down at the end of the context, and ends what it has started meanwhile and does not end itself.
 
     A Ray that is stopped while it starts does not know its own processes, and some of them run on for good.
     """
+    import psutil  # Ray brings it along
+
+    before = set(psutil.Process().children())
+
+    def children() -> list[Any]:
+        return [each for each in psutil.Process().children() if each not in before and _is_rays(each)]
+
+    def started() -> list[Any]:
+        found = children()
+        for each in found:
+            with contextlib.suppress(psutil.Error):
+                found.extend(each.children(recursive=True))
+        return found
+
     try:
         yield
     finally:
-        import psutil  # Ray brings it along
-
-        def started() -> list[Any]:
-            found = [each for each in psutil.Process().children() if _is_rays(each)]
-            for each in found:
-                with contextlib.suppress(psutil.Error):
-                    found.extend(each.children(recursive=True))
-            return found
-
         theirs = started()  # whose parents are gone is not found later
         ray.shutdown()
-        for each in psutil.Process().children():
+        for each in children():
             with contextlib.suppress(psutil.Error):
-                if _is_rays(each):
-                    each.suspend()  # it starts no more
+                each.suspend()  # it starts no more
         theirs += started()
         for each in theirs:
             with contextlib.suppress(psutil.Error):
