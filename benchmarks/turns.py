@@ -14,8 +14,8 @@ returns, one per zombie.
 It needs pymunk for the knights (`pip install pymunk`). Raw results go to `--out`; what is in it is not computed again.
 
 Results to expect: a learned first mover wins more than .85 of tic-tac-toe (random play .54). In connect four, at 40,000
-turns, the first mover wins .64 by default settings and .93 with `--training-intensity 24`: where each row is trained on
-128 times, values grow beyond any return there (the longer, the worse: it wins .9 after 3,000 turns).
+turns and before values were bounded (`bound_values`), the first mover won .64 by default settings and .93 with
+`--training-intensity 24`: where each row is trained on 128 times, values grew beyond any return there.
 """
 
 from __future__ import annotations
