@@ -174,13 +174,16 @@ def test_nothing_that_ray_started_is_left(monkeypatch):
     monkeypatch.setattr("rllib_biac.experiments.local_ray.ray.shutdown", lambda: None)
     waiting = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; print(1, flush=True); "
     waiting += "time.sleep(1000)'])"
+    sleeping = "import time; time.sleep(1000)"
+    before = subprocess.Popen([sys.executable, "-c", sleeping, cluster.ray.__file__])  # of another Ray
     with nothing_left_of_ray():
         rays = subprocess.Popen([sys.executable, "-c", waiting, cluster.ray.__file__], stdout=subprocess.PIPE)
-        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        other = subprocess.Popen([sys.executable, "-c", sleeping])
         assert rays.stdout.read(1) == b"1"
     try:
         assert rays.poll() is not None and rays.stdout.read() == b"\n"  # its child holds the pipe, and is gone too
-        assert other.poll() is None
+        assert other.poll() is None and before.poll() is None
     finally:
-        other.kill()
-        other.wait()
+        for each in (before, other):
+            each.kill()
+            each.wait()
