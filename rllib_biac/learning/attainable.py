@@ -50,7 +50,9 @@ class Attainable:
         """Takes back what `state` returned."""
         self._largest = torch.as_tensor(largest)
         if np.isfinite(largest).any():  # else nothing was seen
-            high, low = (max(end, self._forever(on)) for on, end in largest.T.tolist())
+            bounds = (max(end, self._forever(on)) for on, end in largest.T.tolist())
+            # Where nothing is discounted and no end was seen, all returns are infinite: that bounds no estimate.
+            high, low = (bound if bound > -math.inf else math.inf for bound in bounds)
             self.low, self.high = -low, high
 
     def _forever(self, reward: float) -> float:

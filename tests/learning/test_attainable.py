@@ -41,6 +41,9 @@ def test_without_a_discount():
     assert (bounds.low, bounds.high) == (0.0, 5.0)
     bounds = seen([1.0, 5.0], [True, False], 1.0)
     assert (bounds.low, bounds.high) == (5.0, math.inf)
+    for reward in (1.0, -1.0):
+        bounds = seen([reward], [True], 1.0)
+        assert (bounds.low, bounds.high) == (-math.inf, math.inf)  # until an end was seen
 
 
 def test_bounds_only_widen_and_are_taken_back():
