@@ -79,7 +79,7 @@ def build(case: Case) -> Any:
     if hasattr(plain, "bound_values") and case.run != "BiLevelQ":
         config.training(bound_values=False)
     if case.run != "BiLevelQ":
-        config.rl_module(model_config={"fcnet_hiddens": [16, 8], **case.model})
+        config.rl_module(model_config={"fcnet_hiddens": [16, 8], "fcnet_activation": "relu", **case.model})
     return config.build_algo()
 
 

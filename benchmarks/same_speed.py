@@ -56,7 +56,9 @@ def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: 
     config = as_before(getattr(rllib_biac, f"{name}Config")()).environment(env).hierarchy(levels).debugging(seed=0)
     model = training.pop("model_config", None)
     config.training(training_intensity=None, **training).reporting(min_sample_timesteps_per_iteration=steps)
-    return (config.rl_module(model_config=model) if model else config).build_algo()
+    if name != "BiLevelQ":
+        config.rl_module(model_config={"fcnet_activation": "relu"} | (model or {}))
+    return config.build_algo()
 
 
 def sample(env: str, levels: list[list[str]], games: int, steps: int, **kwargs: Any) -> Any:

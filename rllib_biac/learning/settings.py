@@ -24,7 +24,7 @@ Schedule = float | list[list[float]]
 
 MODEL_DEFAULTS: dict[str, Any] = {
     "fcnet_hiddens": [64, 64],
-    "fcnet_activation": "relu",
+    "fcnet_activation": None,
     "conv_filters": None,
 }
 _WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
@@ -193,7 +193,10 @@ class Settings:
         None, "a subclass of the algorithm's own losses, or its name as `package.module:Class`; None: the algorithm's."
     )
     model_config: dict[str, Any] = setting(
-        MODEL_DEFAULTS, "of the networks: `fcnet_hiddens`, `fcnet_activation`, `conv_filters`.", group="rl_module"
+        MODEL_DEFAULTS,
+        "of the networks: `fcnet_hiddens`, `fcnet_activation` (None: `relu`; `silu` where an action is continuous), "
+        "`conv_filters`.",
+        group="rl_module",
     )
 
     def __post_init__(self) -> None:
@@ -418,7 +421,7 @@ class Settings:
             raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write widths of at most {_WIDEST:,}.")
         if len(hiddens) > _DEEPEST:
             raise ValueError(f"model_config: fcnet_hiddens: {len(hiddens):,} layers: write at most {_DEEPEST}.")
-        if self.model_config["fcnet_activation"] not in ACTIVATIONS:
+        if self.model_config["fcnet_activation"] not in (None, *ACTIVATIONS):
             raise ValueError(
                 f"model_config: fcnet_activation: {self.model_config['fcnet_activation']!r} is none of "
                 f"{', '.join(ACTIVATIONS)}."

@@ -19,6 +19,7 @@ from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.networks import with_activation
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.transitions import scale_of
 
@@ -87,7 +88,7 @@ class Member(nn.Module):
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
         self.spec, self.name, self.settings = spec, name, spec.settings
-        self.model_config = spec.settings.model_config
+        self.model_config = with_activation(spec.settings.model_config, smooth=not spec.discrete)
         self.agents = spec.hierarchy.agents
         self.num_actions = tuple(action_size(spec.action_spaces[agent]) for agent in self.agents)
         self.state_shape: tuple[int, ...] = tuple(spec.state_space.shape or ())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rllib_biac.algorithms.biac import BiAC
-from rllib_biac.algorithms.biac.levels_losses import LevelsLosses
+from rllib_biac.algorithms.biac.levels_losses import LOOK_EVERY, LevelsLosses
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.envs.stackelberg_duopoly_v0 import equilibrium
@@ -18,6 +18,7 @@ from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.networks import call_frozen
 from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.learning.team import copy_weights
+from rllib_biac.learning.transitions import STATE
 from rllib_biac.walk import concatenated
 from tests.games import Continuous
 from tests.training import Run, train
@@ -193,6 +194,51 @@ class TwoPeaks(Continuous):
         a1, a2 = float(one[0]), float(two[0])
         peaks = 0.6 * np.exp(-((a1 + 0.5) ** 2) / 0.3) + np.exp(-((a1 - 0.6) ** 2) / 0.08)
         return (float(peaks) - (a2 - a1) ** 2, -((a2 - a1) ** 2)), True, False
+
+
+class Wanted(torch.nn.Module):
+    """A critic that knows the leader's peaks, whatever the follower does."""
+
+    def forward(self, x):
+        a1 = x[..., 2:3]
+        return 0.6 * torch.exp(-((a1 + 0.5) ** 2) / 0.3) + torch.exp(-((a1 - 0.6) ** 2) / 0.08)
+
+
+def test_actors_see_higher_peaks_from_lower_ones_and_none_from_the_highest():
+    losses = Run(BiAC, TwoPeaks, [["one"], ["two"]], actor_tries=64).trainer.losses
+    losses.team["one"].critic = Wanted()
+    own = torch.tensor([[-0.5], [0.1], [0.6], [0.55]])
+    higher, there = losses.higher_peaks("one", own, torch.zeros(4, 2), {}, {})
+    assert higher.tolist() == [True, True, False, False]
+    assert (there[:2] - 0.6).abs().max() < 0.2
+
+
+def test_actors_look_around_in_a_quarter_of_all_updates():
+    losses = Run(BiAC, TwoPeaks, [["one"], ["two"]]).trainer.losses
+
+    def looks_at(update):
+        losses.num_updates = update
+        return losses.looks_around("one")
+
+    looks = [looks_at(update) for update in range(2 * LOOK_EVERY)]
+    assert np.mean(looks) == 0.25 and not any(looks[: LOOK_EVERY // 2])
+    losses.settings.actor_tries = 0
+    assert not looks_at(LOOK_EVERY - 1)
+
+
+@pytest.mark.parametrize(("tries", "ends_at"), [(0, -0.5), (64, 0.6)])
+def test_an_actor_at_the_lower_peak_comes_to_the_higher_one_if_it_looks_around(tries, ends_at):
+    losses = Run(BiAC, TwoPeaks, [["one"], ["two"]], actor_tries=tries, model_config=TANH).trainer.losses
+    one = losses.team["one"]
+    one.critic, batch = Wanted(), {STATE: torch.zeros(64, 2)}
+    with torch.no_grad():
+        list(one.actor.parameters())[-1].fill_(float(np.arctanh(-0.5)))
+    adam = torch.optim.Adam(one.actor.parameters(), 3e-3)
+    for losses.num_updates in range(LOOK_EVERY):
+        adam.zero_grad()
+        losses.actor_loss("one", batch).backward()
+        adam.step()
+    assert abs(one.actor(batch[STATE]).tanh()[0].item() - ends_at) < 0.05
 
 
 @pytest.mark.slow

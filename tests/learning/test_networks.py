@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.learning.networks import MLP, build_network
+from rllib_biac.learning.networks import MLP, build_network, with_activation
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
 
@@ -96,6 +96,15 @@ def test_convolutions_are_called_as_they_are():
         (output,) = group(x)
         torch.testing.assert_close(output, plain[name](x))
         assert output.shape == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "smooth", "activation"),
+    [(None, True, "silu"), (None, False, "relu"), ("tanh", False, "tanh"), ("relu", True, "relu")],
+)
+def test_networks_are_smooth_where_actions_climb_unless_a_config_says_otherwise(given, smooth, activation):
+    config = with_activation({"fcnet_hiddens": [8], "fcnet_activation": given}, smooth=smooth)
+    assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation}
 
 
 def test_images_need_filters():

@@ -39,8 +39,8 @@ class PairApproximatorLosses(BiACLosses):
             value1 = picked(q1, responses)  # (batch, |A_1|), Q_1(s, a_1, pi_2(s, a_1))
             value2 = picked(q2, best(logits1, mask1))  # (batch, |A_2|), Q_2(s, pi'_1(o_1), a_2)
         c = self.settings.entropy_coeff
-        losses[self.leader, "approximator_loss"] = expectation_loss(logits1, value1, mask1, c)
-        losses[self.follower, "approximator_loss"] = expectation_loss(logits2, value2, mask2, c)
+        losses[self.leader, "approximator_loss"] = expectation_loss(logits1, value1, mask1, c).mean()
+        losses[self.follower, "approximator_loss"] = expectation_loss(logits2, value2, mask2, c).mean()
         return losses
 
 
@@ -63,7 +63,7 @@ class LevelsApproximatorLosses(LevelsLosses):
                 given = {other: played[other] for other in known if other != agent}
                 losses[agent, "approximator_loss"] = self.commitment_loss(
                     agent, local[agent, APPROXIMATOR], batch[STATE].flatten(1), given, masks
-                )
+                ).mean()
         return losses
 
 

@@ -21,6 +21,11 @@ from rllib_biac.learning.stacked import Outputs
 from rllib_biac.learning.transitions import ACTION_MASK, NEXT_ACTION_MASK, NEXT_STATE, STATE
 from rllib_biac.walk import ByActions, concatenated, restrict, walk
 
+# An actor climbs to the nearest peak of its critic. So in the last LOOK_FOR of every LOOK_EVERY updates it looks at
+# `actor_tries` random actions in each of LOOK_ROWS rows, and goes to the best of them where that is worth more than its
+# own by PEAK_MARGIN, in units of the spread of Q-values: critics are not exact.
+LOOK_EVERY, LOOK_FOR, LOOK_ROWS, PEAK_MARGIN = 1024, 256, 32, 0.1
+
 
 class LevelsLosses(VectorLosses):
     """Losses of any hierarchy, with discrete and continuous actions."""
@@ -61,6 +66,9 @@ class LevelsLosses(VectorLosses):
     def actor_loss(self, agent: str, batch: Rows) -> torch.Tensor:
         """The loss of one actor (Eq. 22): what it commits to should maximise its critic, the levels below answering."""
         own, levels = self.team[agent], self.team.hierarchy.levels
+        looks = self.looks_around(agent)
+        if looks:
+            batch = {column: values[:LOOK_ROWS] for column, values in batch.items()}
         x, masks = batch[STATE].flatten(1), self.masks(batch, ACTION_MASK)
         above = [name for upper in levels[: own.level] for name in upper]
         given = {name: batch[VECTOR, name] for name in above}
@@ -70,7 +78,18 @@ class LevelsLosses(VectorLosses):
                 if peer != agent:
                     other = self.team[peer]
                     given[peer] = other.coder.act(other.actor(seen), masks.get(peer))
-        return self.commitment_loss(agent, own.actor(seen), x, given, masks)
+        output = own.actor(seen)
+        loss = self.commitment_loss(agent, output, x, given, masks)
+        if looks:
+            action = own.coder.act(output, masks.get(agent))
+            higher, there = self.higher_peaks(agent, action.detach(), x, given, masks)
+            loss = torch.where(higher, (action - there).square().sum(1), loss)
+        return loss.mean()
+
+    def looks_around(self, agent: str) -> bool:
+        """Tells whether an agent's actor looks for higher peaks in the update at hand."""
+        late = self.num_updates % LOOK_EVERY >= LOOK_EVERY - LOOK_FOR
+        return late and not self.team[agent].coder.discrete and self.settings.actor_tries > 0
 
     def commitment_loss(
         self,
@@ -80,7 +99,7 @@ class LevelsLosses(VectorLosses):
         given: Mapping[str, torch.Tensor],
         masks: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """The loss of what an agent commits to, the levels below answering it.
+        """The losses of what an agent commits to, the levels below answering it, (batch,).
 
         Args:
             agent: who commits.
@@ -105,7 +124,34 @@ class LevelsLosses(VectorLosses):
         )
         own_action = own.coder.act(output, masks.get(agent))
         actions = relaxed.answered({**given, agent: own_action}, own.level + 1)
-        return -call_frozen(own.critic, concatenated(x, actions, self.agents)).mean()
+        return -call_frozen(own.critic, concatenated(x, actions, self.agents)).squeeze(1)
+
+    @torch.no_grad()
+    def higher_peaks(
+        self,
+        agent: str,
+        action: torch.Tensor,
+        x: torch.Tensor,
+        given: Mapping[str, torch.Tensor],
+        masks: dict[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Looks at actions far from an agent's own: climbing alone leads to the nearest peak of its critic.
+
+        Args:
+            agent: who commits, with continuous actions.
+            action: (batch, size), its own.
+            x, given, masks: as for `commitment_loss`.
+
+        Returns:
+            (batch,) bool, whether the best of those tried is worth more by `PEAK_MARGIN`; and that, (batch, size).
+        """
+        own, play = self.team[agent], self.team.play(x, masks)
+        joint = play.answered({**given, agent: action}, own.level + 1)
+        worth = own.critic(concatenated(x, joint, self.agents)).squeeze(1)  # (batch,)
+        tried = torch.rand(self.settings.actor_tries, own.coder.size, generator=self.generator, device=x.device)
+        tried = 2.0 * tried - 1.0  # (actor_tries, size)
+        highest, index = play.tries(agent, tried, given, own.critic)[1].max(1)
+        return highest > worth + PEAK_MARGIN, tried[index]
 
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
         return {agent: outputs[agent, "critic"].squeeze(1) for agent in self.agents}
@@ -114,7 +160,7 @@ class LevelsLosses(VectorLosses):
 def expectation_loss(
     logits: torch.Tensor, q: torch.Tensor, mask: torch.Tensor | None, entropy_coeff: float
 ) -> torch.Tensor:
-    """Returns minus (E_{a ~ pi}[Q(a)] plus the entropy bonus), exact, the mean over rows.
+    """Returns minus (E_{a ~ pi}[Q(a)] plus the entropy bonus), exact, for each row.
 
     Args:
         logits: of pi, (batch, |A_i|).
@@ -123,9 +169,9 @@ def expectation_loss(
         entropy_coeff: weight of the entropy, at least 0.
 
     Returns:
-        (), to be minimised.
+        (batch,), to be minimised.
     """
     log_pi = restrict(logits, mask).log_softmax(1)
     pi = log_pi.exp()
     log_pi = log_pi.masked_fill(pi == 0.0, 0.0)  # where 0 · log 0 counts as 0
-    return -(pi * (q - entropy_coeff * log_pi)).sum(1).mean()
+    return -(pi * (q - entropy_coeff * log_pi)).sum(1)

@@ -51,6 +51,13 @@ class BiACSettings(Settings):
         "updates, at least 8, after which the best hypothesis is selected and the others begin anew.",
         low=8,
     )
+    actor_tries: int = setting(
+        64,
+        "random actions that an actor with continuous actions looks at, in a quarter of its updates: where the best of "
+        "them is worth clearly more than its own, it goes there. With 0 it always climbs to the nearest peak.",
+        low=0,
+        high=10**4,
+    )
     continuous_leader: Literal["actor", "soft_q"] = setting(
         "actor",
         "how a leader alone on the top level learns continuous actions: by an `actor` (Eq. 17) or by `soft_q`, soft "
