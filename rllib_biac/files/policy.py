@@ -282,12 +282,30 @@ def read(path: str | Path) -> tuple[Description, Arrays]:
         ValueError: if it has no policy to play with numpy.
     """
     about, tensors = read_tensors(path)
-    if "description" not in about:
+    description = description_in(path, about)
+    if description is None:
         raise ValueError(f"{path} has networks to train on, and none to play here: {about.get('undescribed', '')}")
     try:
-        description = Description.from_json(json.loads(about["description"]))
         if "names" in about:
             tensors = {array: tensors[tensor] for array, tensor in json.loads(about["names"]).items()}
         return description, tensors
     except Exception as error:
-        raise DamagedFile(path, f"{path} is damaged or no policy that this library wrote ({error!r}).") from error
+        raise _no_policy(path, error) from error
+
+
+def description_in(path: str | Path, about: Mapping[str, str]) -> Description | None:
+    """Returns what the metadata of a file say of its policy; None if it has none.
+
+    Raises:
+        DamagedFile: if they are not to be understood.
+    """
+    if "description" not in about:
+        return None
+    try:
+        return Description.from_json(json.loads(about["description"]))
+    except Exception as error:
+        raise _no_policy(path, error) from error
+
+
+def _no_policy(path: str | Path, error: Exception) -> DamagedFile:
+    return DamagedFile(path, f"{path} is damaged or no policy that this library wrote ({error!r}).")

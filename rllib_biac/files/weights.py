@@ -45,12 +45,15 @@ def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, 
     files.write(path, tensors, description, names=names, about=about)
 
 
-def load_weights(path: str | Path, like: Weights) -> dict[str, dict[str, np.ndarray]]:
+def load_weights(
+    path: str | Path, like: Weights, activations: Mapping[str, str] | None = None
+) -> dict[str, dict[str, np.ndarray]]:
     """Reads what `save_weights` wrote, for networks like these. Nothing in the file is executed.
 
     Args:
         path: of the file.
         like: weights of the same shapes.
+        activations: agent -> that of the network it plays by, where it is known.
 
     Returns:
         agent -> parameter -> its values.
@@ -84,6 +87,14 @@ def load_weights(path: str | Path, like: Weights) -> dict[str, dict[str, np.ndar
                     f"has shape {here} here and {there} there. Set the same algorithm, hierarchy and model_config."
                 )
         weights[agent] = found
+    description = files.description_in(path, about)
+    for agent, network in description.networks.items() if description else ():
+        theirs = network.activation
+        if theirs != (ours := (activations or {}).get(agent, theirs)):
+            raise ValueError(
+                f"the networks of {agent} have {ours} between their layers here, and {theirs} in {path}: the same "
+                f"numbers would play otherwise. Write model_config: {{fcnet_activation: {theirs}}}."
+            )
     return weights
 
 

@@ -122,8 +122,17 @@ def read_policy(folder: str | Path) -> tuple[Description, Arrays]:
 
 def save_team(path: str | Path, team: Team, algorithm: str) -> None:
     """Writes all networks of a team to a safetensors file; arguments as for `files.weights.save_weights`."""
+    save_weights(path, team.weights(), _described(team), algorithm)
+
+
+def activations(team: Team) -> dict[str, str]:
+    """Returns that of each agent's network, of those that policy files can describe."""
+    described = _described(team)
+    return {} if isinstance(described, str) else {a: own.activation for a, own in described[0].networks.items()}
+
+
+def _described(team: Team) -> tuple[Description, Arrays] | str:
     try:
-        policy: tuple[Description, Arrays] | str = team.describe()
+        return team.describe()
     except ValueError as error:
-        policy = str(error)
-    save_weights(path, team.weights(), policy, algorithm)
+        return str(error)

@@ -400,10 +400,14 @@ def test_weights_alone(ray, tmp_path, saved):
     narrow = made.copy(copy_frozen=False).rl_module(model_config={"fcnet_hiddens": [8]}).build_algo()
     with pytest.raises(ValueError, match=r"has shape \(8, 8\) here and \(32, 8\) there"):
         narrow.load_weights(file)
+    tanh = {"fcnet_hiddens": [32, 32], "fcnet_activation": "tanh"}
+    smooth = made.copy(copy_frozen=False).rl_module(model_config=tanh).build_algo()
+    with pytest.raises(ValueError, match=r"have tanh between .* Write model_config: \{fcnet_activation: relu\}"):
+        smooth.load_weights(file)
     StackelbergPolicy.load(file).save(tmp_path / "policy.safetensors")
     with pytest.raises(ValueError, match="has a policy to play, not all networks"):
         other.load_weights(tmp_path / "policy.safetensors")
-    for each in (algo, other, narrow):
+    for each in (algo, other, narrow, smooth):
         each.stop()
 
 
