@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rllib_biac.algorithms.biac import BiAC
-from rllib_biac.learning.attainable import Attainable
+from rllib_biac.learning.losses import Attainable
 from rllib_biac.learning.transitions import REWARDS
 from tests.training import train
 
