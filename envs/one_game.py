@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.adapters import Adapter
+from rllib_biac.envs.adapters.common import check_named
 from rllib_biac.envs.contract import Contract
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
 from rllib_biac.envs.masks import ACTION_MASK, check_infos
@@ -19,6 +20,8 @@ ALL = "__all__"  # RLlib's name for the whole game among flags
 # Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
 FIRST_EPISODES, ONE_STEP_OF = 3, 64
 
+# Where games that begin anew by themselves, as vectorised ones do, keep what was seen last.
+_SEEN_LAST = {"final_observation", "final_obs", "terminal_observation"}
 _RETURNED = ("observations", "rewards", "terminations", "truncations")
 
 
@@ -82,8 +85,9 @@ class OneGame:
             GameError: if it raises, or what it returns breaks the contract.
         """
         try:
+            check_named(self.env, self._contract.agents)
             result = self.env.reset(seed=seed)
-        except GameError as error:  # of an adapter
+        except GameError as error:  # of an adapter, too
             raise GameError(f"{error} (in reset() in game {self._number})") from error
         except RAISED_BY_GAMES as error:
             raise GameError(f"the game raised {error!r} in reset() in game {self._number}.") from error
@@ -98,6 +102,11 @@ class OneGame:
         self._ended[:] = False
         self._lists_agents = _count(getattr(self.env, "agents", None)) > 0
         self._check_names("reset()", "observations", result[0])
+        if not self._lists_agents and not result[0]:
+            raise GameError(
+                f"reset() returned nobody who plays in game {self._number}: no observations, and no `agents`; an "
+                "episode takes at least one step."
+            )
         for agent, buffer in self._observations.items():
             if agent not in result[0]:
                 buffer[...] = 0  # it comes late
@@ -135,10 +144,13 @@ class OneGame:
             if type(entries) is not dict or not entries.keys() <= self._index.keys():
                 self._check_names("step()", what, entries)
         observations, paid, terminations, truncations = given
-        silent = not any(given)
+        if silent := not any(given):
+            self._check_over()
         rewards = self._rewards(paid, silent)
         terminated, truncated = self._ends(terminations, truncations, silent)
         self.terminated = terminated
+        if self._contract.looking and (terminated or truncated):
+            self._check_not_begun_anew(_entries(infos))
         self._keep(observations, _entries(infos), over=terminated or truncated)
         return rewards, terminated, truncated, _entries(infos)
 
@@ -188,9 +200,9 @@ class OneGame:
 
     def _ends(self, terminations: Mapping[str, Any], truncations: Mapping[str, Any], silent: bool) -> tuple[bool, bool]:
         """Keeps who is terminated; returns whether the game is terminated or truncated."""
-        if self._over:
-            self._check_stays_over(terminations)
         terminated = self._flagged(terminations, "termination")
+        if self._over:
+            self._check_stays_over(terminations.keys() - terminated)
         truncated = self._flagged(truncations, "truncation") - terminated - self._over
         gone = silent or (self._lists_agents and not _count(self.env.agents))
         if not (terminated or truncated or gone):
@@ -227,9 +239,24 @@ class OneGame:
                 self._cut[agent][:] = False
         self._cut_now = set()
 
-    def _check_stays_over(self, terminations: Mapping[str, Any]) -> None:
-        for agent, flag in terminations.items():
-            if flag is False and agent in self._over and self._lists_agents and agent in self.env.agents:
+    def _check_not_begun_anew(self, infos: Mapping[str, Any]) -> None:
+        for info in (infos, *infos.values()):
+            if kept := _SEEN_LAST.intersection(_entries(info)):
+                raise GameError(
+                    f"the game seems to begin anew by itself {self.where()}, for its infos hold {min(kept)!r}: return "
+                    "what is seen last as the observations, and begin anew in reset() alone."
+                )
+
+    def _check_over(self) -> None:
+        if self._lists_agents and _count(self.env.agents):
+            raise GameError(
+                f"step() returned nothing at all {self.where()}, though the game's agents still are "
+                f"{list(self.env.agents)}: leave none in `agents` when it is over, else say what each sees and earns."
+            )
+
+    def _check_stays_over(self, unflagged: Set[str]) -> None:
+        for agent in self._index:
+            if agent in unflagged and agent in self._over and self._lists_agents and agent in self.env.agents:
                 raise GameError(
                     f"agent {agent!r} goes on {self.where()}, after it was {self._how(agent)}: flag it as terminated "
                     "when its part is over, or take it out of `agents` without a flag while it is only absent."
@@ -259,6 +286,11 @@ class OneGame:
         )
         if self._bounds:
             self._check_spaces()
+            if strangers := [agent for agent in (() if listed is None else listed) if agent not in contract.agents]:
+                raise GameError(
+                    f"the game's `agents` hold {strangers[0]!r} {self.where()}, which is none of its possible_agents "
+                    f"{contract.agents}: write the names of those who are there."
+                )
         if contract.looking and infos:
             unmasked = {a: own.mask_entries * (a not in contract.masked) for a, own in contract.actions.items()}
             check_infos(infos, unmasked, self.where())

@@ -31,6 +31,9 @@ from rllib_biac.envs.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+# So many outcomes have a share of their own, which training reports; of further ones the share of all.
+MOST_OUTCOMES, OTHER_OUTCOMES = 50, "other outcomes"
+
 
 class ParallelEnvBatch(BatchedGame):
     """N copies of anybody's game, stepped one after the other.
@@ -54,7 +57,7 @@ class ParallelEnvBatch(BatchedGame):
     Ends: an agent's `terminated` is final; a game is over when all agents are terminated or truncated, when a flag
     under `"__all__"` says so, or when its `agents` are empty. It is truncated if an agent of it is then. Who is
     truncated while others go on is absent from then on, and its part counts as over from the step after. An
-    `infos[agent]["outcome"]` at the end names the outcome and joins `outcome_names` when new.
+    `infos[agent]["outcome"]` at the end, text or a whole number, names the outcome and joins `outcome_names` when new.
 
     The first reset of a copy is seeded from `rng`, later ones go on with the copy's own generator. Where a copy stands
     nobody can tell but itself, so that there is no `get_state`.
@@ -178,10 +181,7 @@ class ParallelEnvBatch(BatchedGame):
         return env
 
     def _read_spaces(self, env: ParallelEnv) -> Contract:
-        declared = {
-            agent: copy.deepcopy((env.observation_space(agent), env.action_space(agent)))
-            for agent in self.possible_agents
-        }
+        declared = {agent: _copied(env, agent) for agent in self.possible_agents}
         split = {agent: masks.split(seen, agent) for agent, (seen, _) in declared.items()}
         readers = {agent: SpaceReader(space, f"agent {agent!r}: observation") for agent, (space, _) in split.items()}
         masked = {agent for agent, (_, masked) in split.items() if masked}
@@ -343,12 +343,26 @@ class ParallelEnvBatch(BatchedGame):
 
     def _outcome(self, infos: Mapping[str, Any]) -> int:
         of_agents = [infos.get(agent) for agent in self.possible_agents]
-        name = next((str(info["outcome"]) for info in of_agents if info and "outcome" in info), None)
-        if name is None:
-            return -1
+        named = [info["outcome"] for info in of_agents if isinstance(info, Mapping) and "outcome" in info]
+        if not named or not isinstance(named[0], str | int | np.integer | np.bool_):
+            return -1  # a number such as a score names nothing
+        name = str(named[0])
+        if name not in self.outcome_names and len(self.outcome_names) >= MOST_OUTCOMES:
+            name = OTHER_OUTCOMES
         if name not in self.outcome_names:
             self.outcome_names.append(name)
         return self.outcome_names.index(name)
+
+
+def _copied(env: ParallelEnv, agent: str) -> tuple[gym.Space, gym.Space]:
+    declared = env.observation_space(agent), env.action_space(agent)
+    try:
+        return copy.deepcopy(declared)
+    except Exception as error:  # what a space of the game's own make holds may be anything
+        raise ValueError(
+            f"agent {agent!r}: its spaces {declared} cannot be copied ({error}), and so not be handed to workers; "
+            "write gymnasium's own, and keep in the game what else they hold."
+        ) from error
 
 
 def _unread_masks(env: ParallelEnv) -> tuple[str, ...]:

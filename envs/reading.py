@@ -15,6 +15,8 @@ FIXED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
 # How far outside of its bounds a real number may lie: what rounding does, and, said once, a share of the width between
 # them. Many games overshoot so far, and networks are not hurt.
 ABSOLUTE, OVERSHOOT = 1e-6, 0.02
+# The square of a gradient holds the square of an input: from about here on it is infinite in float32.
+LARGEST = 1e18
 # Networks have so many inputs at most. A choice of n is n of them, and nothing of that size is to be made to find out.
 MOST_ENTRIES = 2**20
 
@@ -172,10 +174,13 @@ def _check_told_apart(array: np.ndarray, at: str) -> None:
                     f"{_part(at)}holds {number}, which float32, with which networks compute, cannot tell from its "
                     "neighbours; write it in larger units, or as choices"
                 )
-    elif array.dtype.kind == "f" and array.dtype.itemsize > 4:
-        large = np.isfinite(array) & (np.abs(array) > np.finfo(np.float32).max)
+    elif array.dtype.kind == "f":
+        large = np.isfinite(array) & (np.abs(array) > LARGEST)
         if large.any():
-            raise Misfit(f"{_part(at)}holds {array[large][0]:g}, which is too large for float32; write larger units")
+            raise Misfit(
+                f"{_part(at)}holds {array[large][0]:g}, which is too large for float32, with which networks multiply "
+                "it; write larger units, and for what is not there, such as a distance to nothing, a number near others"
+            )
 
 
 def _array(value: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -48,6 +48,8 @@ class Adapter(ParallelEnv):
         self.env = env
         self.metadata = getattr(env, "metadata", None) or {}
         self.possible_agents = list(spaces)
+        named = getattr(env, "possible_agents", None)
+        self._named = [] if named is None else list(named)  # by the game itself
         self.agents: list[Any] = []
         self._spaces = dict(spaces)
 
@@ -67,6 +69,11 @@ class Adapter(ParallelEnv):
     def action_space(self, agent: Any) -> gym.Space:
         return self._spaces[agent][1]
 
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Any:
+        """Starts the game itself anew, with options only where there are some: not every game takes them."""
+        check_named(self.env, self._named)
+        return self.env.reset(seed=seed, **({} if options is None else {"options": options}))
+
     def state(self) -> np.ndarray:
         if not callable(state := getattr(self.env, "state", None)):
             raise NotImplementedError(f"{name_of(self.env)} has no state().")
@@ -84,6 +91,33 @@ def name_of(env: Any) -> str:
     """Returns what errors call a game: the class that its author wrote, with its module."""
     kind = type(getattr(env, "unwrapped", env))
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def check_named(env: Any, named: Collection[Any]) -> None:
+    """Refuses a game whose `possible_agents` have lost somebody, such as by `self.agents = self.possible_agents`.
+
+    Raises:
+        GameError: if it has.
+    """
+    now = list(env.possible_agents) if named else []
+    if lost := [agent for agent in named if agent not in now]:
+        raise GameError(
+            f"agent {lost[0]!r} is no longer among the game's possible_agents, {now}, which are to stay as they are; "
+            "where agents leave, let `agents` be a list of its own: self.agents = list(self.possible_agents)."
+        )
+
+
+def check_none_back(back: list[Any]) -> None:
+    """Refuses agents that go on after their end.
+
+    Raises:
+        GameError: if there are some.
+    """
+    if back:
+        raise GameError(
+            f"agent {back[0]!r} goes on after it was terminated or truncated; flag it as terminated when its part is "
+            "over, and not before."
+        )
 
 
 def pair(env: Any, result: Any) -> tuple[Any, Any]:

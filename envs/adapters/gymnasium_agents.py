@@ -14,6 +14,7 @@ from rllib_biac.envs.adapters.common import (
     GYMNASIUM_HINT,
     Adapter,
     Spaces,
+    check_none_back,
     five,
     flag,
     is_one,
@@ -44,7 +45,7 @@ class GymnasiumAgentsEnv(Adapter):
         self._by_key = isinstance(env.action_space, spaces.Dict)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        observations, infos = pair(self.env, self.env.reset(seed=seed, options=options))
+        observations, infos = pair(self.env, self._reset(seed, options))
         self.agents = list(self.possible_agents)
         infos = infos if isinstance(infos, Mapping) else self._each(infos, "infos")
         return self._each(observations, "observations"), self._infos(infos)
@@ -58,6 +59,8 @@ class GymnasiumAgentsEnv(Adapter):
         seen = self._each(observations, "observations")
         earned = self._each(infos.get("agents_rewards", rewards) if is_one(rewards) else rewards, "rewards")
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
+        flagged = {} if is_one(terminated) else self._each(terminated, "flags")
+        check_none_back([a for a in flagged if a not in present and not over[a] and not cut[a]])
         self.agents = [a for a in present if not over[a] and not cut[a]]
         cut = {a: cut[a] and not over[a] for a in present}
         seen, paid, over, cut = ({a: own[a] for a in present if a in own} for own in (seen, earned, over, cut))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -40,10 +42,13 @@ class HighwayEnv(GymnasiumAgentsEnv):
             self.unwrapped.set_record_video_wrapper(self)
 
     def _check_names(self) -> None:
-        known = type(self.unwrapped).default_config()
-        for key in self.unwrapped.config.keys() - known.keys():  # others may be read by somebody's own subclass
-            if near := difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.8):
-                raise ValueError(f"config: {key} is no setting of this game: did you mean {near[0]}?")
+        game = self.unwrapped
+        _refuse_misspelt(game.config, type(game).default_config(), "config")
+        for kind in ("observation", "action"):  # of which each agent has a type of its own
+            for own in getattr(getattr(game, f"{kind}_type"), f"agents_{kind}_types", [])[:1]:
+                _refuse_misspelt(
+                    game.config[kind][f"{kind}_config"], _settings_of(own), f"config: {kind}: {kind}_config"
+                )
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         self._frames = []
@@ -71,3 +76,14 @@ class HighwayEnv(GymnasiumAgentsEnv):
     def frames_since_last_step(self) -> list[np.ndarray]:
         """Returns the pictures of all frames of the last step, `metadata["render_fps"]` per second."""
         return [*self._frames, self.render()] if self._frames else []
+
+
+def _refuse_misspelt(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in settings.keys() - set(known):  # others may be read by somebody's own subclass
+        if near := difflib.get_close_matches(str(key).lower(), known, n=1, cutoff=0.8):
+            raise ValueError(f"{where}: {key} is no setting of this game: did you mean {near[0]}?")
+
+
+def _settings_of(part: Any) -> set[str]:
+    """Returns the names of what a type of observations or actions is made from."""
+    return {name for base in type(part).__mro__ if base is not object for name in inspect.signature(base).parameters}

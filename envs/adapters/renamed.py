@@ -36,7 +36,7 @@ class RenamedEnv(Adapter):
         return None if acting is None else {str(agent) for agent in acting}
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self._reset(seed, options)
         self.agents = [str(agent) for agent in self.env.agents]
         return _by_name(observations), _by_name(infos)
 

@@ -7,7 +7,17 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rllib_biac.envs.adapters.common import RLLIB_HINT, Adapter, Spaces, five, flag, pair, read_spaces, spaces_by
+from rllib_biac.envs.adapters.common import (
+    RLLIB_HINT,
+    Adapter,
+    Spaces,
+    check_none_back,
+    five,
+    flag,
+    pair,
+    read_spaces,
+    spaces_by,
+)
 from rllib_biac.envs.errors import GameError
 
 NO_AGENTS = ("__all__", "__common__")
@@ -31,7 +41,7 @@ class RLlibEnv(Adapter):
         self._asked: list[Any] = []
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        result = pair(self.env, self.env.reset(seed=seed, options=options))
+        result = pair(self.env, self._reset(seed, options))
         observations, infos = _of_agents(result[0]), result[1]
         self.agents = list(self.possible_agents)
         self._ask(observations)
@@ -42,13 +52,17 @@ class RLlibEnv(Adapter):
         observations, rewards, terminated, truncated, infos = result
         all_over, all_cut = _flag(terminated, "__all__"), _flag(truncated, "__all__")
         present = self.agents
+        seen = _of_agents(observations)
+        if not (all_over or all_cut) and len(present) < len(self.possible_agents):
+            gone = [a for a in seen if a in self.possible_agents and a not in present]
+            check_none_back([a for a in gone if not _flag(terminated, a) and not _flag(truncated, a)])
         cut = {a: _flag(truncated, a) for a in present}
         over = {a: _flag(terminated, a) or (all_over and not cut[a]) for a in present}
         cut = {a: (cut[a] or all_cut) and not over[a] for a in present}
         self.agents = [a for a in present if not over[a] and not cut[a]]
-        self._ask(_of_agents(observations))
+        self._ask(seen)
         earned = dict.fromkeys(present, 0.0) | _of_agents(rewards)
-        return _of_agents(observations), earned, over, cut, dict(infos or {})
+        return seen, earned, over, cut, dict(infos or {})
 
     def _ask(self, observations: dict[Any, Any]) -> None:
         if unknown := [a for a in observations if a not in self.possible_agents]:

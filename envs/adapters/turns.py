@@ -40,7 +40,7 @@ class TurnsEnv(Adapter):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         if isinstance(self.env, AccountsWrapper):
             self.env = self.env.unless_done()
-        self.env.reset(seed=seed, options=options)
+        self._reset(seed, options)
         seen = self._take_out_the_done({})
         return seen | self._look(), self._infos()
 
@@ -65,7 +65,7 @@ class TurnsEnv(Adapter):
             done = flag(env.terminations[agent], agent), flag(env.truncations[agent], agent)
             if not any(done):
                 break
-            seen[agent], over[agent] = copy.deepcopy(env.observe(agent)), done
+            seen[agent], over[agent] = self._observed(agent), done
             env.step(None)  # pays nobody, as PettingZoo's own conversions have it
             if agent in env.agents:
                 raise GameError(f"agent {agent!r} is done and not taken out; call `_was_dead_step(action)` in step().")
@@ -74,9 +74,15 @@ class TurnsEnv(Adapter):
         return {agent: value for agent, value in seen.items() if value is not None}
 
     def _look(self) -> dict[Any, Any]:
-        # Copied, since a game may hand out one buffer again and again.
-        seen = {agent: copy.deepcopy(self.env.observe(agent)) for agent in self.agents}
+        seen = {agent: self._observed(agent) for agent in self.agents}
         return {agent: self._masked(agent, value) for agent, value in seen.items() if value is not None}
+
+    def _observed(self, agent: Any) -> Any:
+        seen = self.env.observe(agent)
+        try:
+            return copy.deepcopy(seen)  # a game may hand out one buffer again and again
+        except Exception as error:  # an object of another library may raise anything
+            raise GameError(f"observation of agent {agent!r} cannot be copied ({error}); write an array.") from error
 
     def _infos(self) -> dict[Any, dict[str, Any]]:
         own = {agent: dict(info) if isinstance(info, dict) else info for agent, info in self.env.infos.items()}

@@ -51,7 +51,8 @@ class Starts:
         if start.options is not None:
             options = _Options(start.options)
             self._handed.append(options)
-        return self._reset(seed=seed if start.seed is None else start.seed, options=options)
+        seed = seed if start.seed is None else start.seed
+        return self._reset(seed=seed) if options is None else self._reset(seed=seed, options=options)
 
 
 class _Options(dict[str, Any]):

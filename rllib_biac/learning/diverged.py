@@ -12,7 +12,7 @@ from rllib_biac.learning.team import Team
 
 _REMEDY = (
     "Training cannot go on from here, and nothing of it is saved: go on from an earlier checkpoint with a smaller lr "
-    "or with grad_clip, and look at the size of the rewards."
+    "or with grad_clip, and look at the size of the rewards, and of what is seen (normalize_observations)."
 )
 
 

@@ -1,5 +1,6 @@
 """Games of highway-env with several controlled cars: outcomes, each car's own infos, films."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,17 @@ def test_a_crash_is_an_outcome_and_each_car_knows_of_its_own():
 def test_misspelt_settings_are_refused(key, meant):
     with pytest.raises(ValueError, match=f"{key} is no setting of this game: did you mean {meant}"):
         make(EXPERIMENT["env"], config={**CONFIG["env_config"]["config"], key: 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "meant"), [("observation", "vehicle_count", "vehicles_count"), ("action", "laterl", "lateral")]
+)
+def test_misspelt_settings_of_what_cars_see_and_do_are_refused(kind, key, meant):
+    config = copy.deepcopy(make(EXPERIMENT["env"]).unwrapped.config)
+    make(EXPERIMENT["env"], config=config)  # with "flatten", of which highway-env makes nothing
+    config[kind][f"{kind}_config"][key] = 1
+    with pytest.raises(ValueError, match=f"config: {kind}: {kind}_config: {key} is no setting.* mean {meant}"):
+        make(EXPERIMENT["env"], config=config)
 
 
 def test_infos_say_nothing_of_an_outcome_before_the_end():
