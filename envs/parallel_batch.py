@@ -344,7 +344,7 @@ class ParallelEnvBatch(BatchedGame):
     def _outcome(self, infos: Mapping[str, Any]) -> int:
         of_agents = [infos.get(agent) for agent in self.possible_agents]
         named = [info["outcome"] for info in of_agents if isinstance(info, Mapping) and "outcome" in info]
-        if not named or not isinstance(named[0], str | int | np.integer | np.bool_):
+        if not named or not isinstance(named[0], str | int | np.integer | np.bool_) or named[0] == "":
             return -1  # a number such as a score names nothing
         name = str(named[0])
         if name not in self.outcome_names and len(self.outcome_names) >= MOST_OUTCOMES:

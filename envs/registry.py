@@ -169,7 +169,7 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
             raise ValueError(f"game {game!r}: {error}; its settings are {signature}.") from error
         by_name = False
     if not by_name:
-        factory, kwargs = partial(factory, dict(kwargs)), {}
+        factory, kwargs = partial(factory, _Context(kwargs)), {}
     try:
         return factory(**kwargs)
     except (ValueError, GameError):
@@ -177,6 +177,13 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
     except Exception as error:  # a game may raise anything; whose it is, the reader sees
         place = _place(error, lambda frame: True)
         raise ValueError(f"game {game!r}: making it raised {_said(error)} ({place}).") from error
+
+
+class _Context(dict[str, Any]):
+    """Settings as RLlib hands them to its environments: a dict that tells which worker asks as well."""
+
+    worker_index = vector_index = num_workers = 0
+    remote = recreated_worker = False
 
 
 def _takes_one_dict(factory: Callable[..., Any], signature: inspect.Signature) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LONGEST = 200  # bytes of an agent's name; file systems take 255
+# Names of folders, and of files that RLlib writes beside those of the agents.
+_TAKEN = ("", ".", "..", "metadata.json", "class_and_ctor_args.pkl")
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Hierarchy:
             if not all(isinstance(agent, str) for agent in level):
                 raise ValueError(f"hierarchy {levels!r}: agents are named by strings; {example}.")
             for agent in level:
-                if not agent or agent in (".", "..") or "/" in agent or "\0" in agent or len(agent.encode()) > _LONGEST:
+                if agent in _TAKEN or "/" in agent or "\0" in agent or len(agent.encode()) > _LONGEST:
                     raise ValueError(
                         f"hierarchy: the agent {agent[:50]!r} cannot be saved, for its name becomes a folder's: write "
-                        f"1 to {_LONGEST} letters without a slash."
+                        f"1 to {_LONGEST} letters without a slash, and none of {', '.join(_TAKEN[1:])}."
                     )
         object.__setattr__(self, "levels", tuple(tuple(level) for level in levels))
         if len(set(self.agents)) < len(self.agents):

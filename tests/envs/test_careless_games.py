@@ -181,7 +181,9 @@ def telling(info):
     return Tells
 
 
-@pytest.mark.parametrize("info", [3, "outcome: won", [1], {"outcome": 0.5}, {"outcome": np.ones(2)}, {"outcome": None}])
+@pytest.mark.parametrize(
+    "info", [3, "outcome: won", [1], {"outcome": 0.5}, {"outcome": np.ones(2)}, {"outcome": None}, {"outcome": ""}]
+)
 def test_infos_that_name_no_outcome(info):
     games = batch(telling(lambda told: info))
     games.reset()

@@ -114,7 +114,9 @@ def test_a_single_agent_is_refused():
 def test_rllibs_creators(user_module):
     user_module(
         "creators",
-        "from tests.envs.test_adapters import Coming\ndef of(config):\n    return Coming(config.get('cut', False))\n"
+        "from tests.envs.test_adapters import Coming\ndef of(config):\n"
+        "    assert config.worker_index == 0 and not config.remote\n"
+        "    return Coming(config.get('cut', False))\n"
         "def other(size):\n    return Coming()",
     )
     for kwargs, end in (({}, (True, False)), ({"cut": True}, (False, True))):
