@@ -28,7 +28,8 @@ class HighwayEnv(GymnasiumAgentsEnv):
         env: the game, an `AbstractEnv` of highway-env or a wrapper of one.
 
     Raises:
-        ValueError: if a setting looks like another one misspelt: highway-env would go on with its default.
+        ValueError: if a setting looks like another one misspelt, with whose default highway-env would go on, or is
+            text where that is a number, or true or false.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -43,7 +44,11 @@ class HighwayEnv(GymnasiumAgentsEnv):
 
     def _check_names(self) -> None:
         game = self.unwrapped
-        _refuse_misspelt(game.config, type(game).default_config(), "config")
+        plain = type(game).default_config()
+        _refuse_misspelt(game.config, plain, "config")
+        for key, value in game.config.items():
+            if isinstance(value, str) and isinstance(plain.get(key), int | float):
+                raise ValueError(f"config: {key} is the text {value!r}; write a value such as {plain[key]}.")
         for kind in ("observation", "action"):  # of which each agent has a type of its own
             for own in getattr(getattr(game, f"{kind}_type"), f"agents_{kind}_types", [])[:1]:
                 _refuse_misspelt(

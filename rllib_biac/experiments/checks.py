@@ -99,7 +99,7 @@ def _no_place(storage: str) -> str | None:
 def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
     if not isinstance(config, dict):
         if not hasattr(config, "to_dict"):
-            yield ("config",), f"expected a mapping of settings, not a {kind_of(config)}."
+            yield ("config",), f"expected a mapping of settings, not {kind_of(config)}."
         return
     for key in config:
         if instead := trap("config", key):
@@ -108,7 +108,7 @@ def _config_mistakes(settings: dict[str, Any], config: Any) -> Iterator[tuple[tu
         yield ("config", *path), text
     for key in env_config if isinstance(env_config := config.get("env_config"), dict) else ():
         if not isinstance(key, str):
-            yield ("config", "env_config", key), f"a game's settings have names; {key!r} is a {kind_of(key)}: quote it."
+            yield ("config", "env_config", key), f"a game's settings have names; {key!r} is {kind_of(key)}: quote it."
     if "env" in settings and "env" in config:
         yield ("config", "env"), "`env` is given twice, inside `config` and beside it; write it once."
     env_path = ("env",) if "env" in settings else ("config", "env")
@@ -217,11 +217,13 @@ def _unknown_game(game: Any) -> str | None:
 
 def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
     if not isinstance(stop, dict):
-        yield ("stop",), f"expected a mapping such as `{{training_iteration: 100}}`, not a {kind_of(stop)}."
+        yield ("stop",), f"expected a mapping such as `{{training_iteration: 100}}`, not {kind_of(stop)}."
         return
     for key, value in stop.items():
         if instead := trap("stop", key):
             yield ("stop", key), f"RLlib does not report this metric, so the run would never stop; {instead}."
+        elif isinstance(value, dict) and value.keys() & {"grid_search", *ranges.NAMES}:
+            yield ("stop", key), "all trials stop alike; write one number, and ranges under `config`."
         elif isinstance(value, dict):
             inner = next(iter(value), "...")
             yield ("stop", key), f"a nested criterion never fires; write `{key}/{inner}: ...`."
@@ -237,7 +239,7 @@ def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], st
 
 def _checkpoint_mistakes(checkpoint: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
     if not isinstance(checkpoint, dict):
-        yield ("checkpoint_config",), f"expected a mapping, not a {kind_of(checkpoint)}."
+        yield ("checkpoint_config",), f"expected a mapping, not {kind_of(checkpoint)}."
         return
     for key, value in checkpoint.items():
         path = ("checkpoint_config", key)

@@ -234,7 +234,7 @@ def _read_yaml(path: Path) -> list[Draft]:
             )
         )
     if not isinstance(document, dict) or not document:
-        given = f"a {kind_of(document)}" if document else "nothing"
+        given = kind_of(document or None)
         raise Mistake(f"{path.name}: expected experiments by name, `name: {{run: ..., env: ...}}`, not {given}.")
     drafts = []
     for name, settings in document.items():
@@ -245,7 +245,7 @@ def _read_yaml(path: Path) -> list[Draft]:
             at = lines.get((str(name),), 1)
             raise Mistake(
                 f"{path.name}, line {at}, experiment {str(name)!r}: expected a mapping with `run`, `env`, `stop`, "
-                f"`config`, not a {kind_of(settings)}.{hint}"
+                f"`config`, not {kind_of(settings)}.{hint}"
             )
         own = {where[1:]: line for where, line in lines.items() if where[0] == str(name)}
         drafts.append(Draft(str(name), settings, path.name, own))
@@ -253,16 +253,16 @@ def _read_yaml(path: Path) -> list[Draft]:
 
 
 def kind_of(value: Any) -> str:
-    """Returns what a value read from a file is called in YAML."""
+    """Returns what a value read from a file is called in YAML, with its article."""
     names = {
-        dict: "mapping",
-        list: "list",
-        str: "string",
+        dict: "a mapping",
+        list: "a list",
+        str: "a string",
         type(None): "nothing",
-        bool: "true/false value",
-        int: "number",
+        bool: "a true/false value",
+        int: "a number",
     }
-    return names.get(type(value), type(value).__name__)
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def _check_size(root: yaml.Node | None, name: str) -> None:

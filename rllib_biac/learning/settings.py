@@ -271,11 +271,16 @@ class Settings:
             elif rule.get("low") is not None:
                 self.check_number(one.name, rule["low"], rule["high"], above=rule["above"], whole=accepted == (int,))
         self._check_learning_rates(hierarchy)
-        self._check_who_learns(hierarchy)
+        self.check_who_learns(hierarchy)
         self._check_replay(num_learners)
         self._check_model_config()
 
-    def _check_who_learns(self, hierarchy: Hierarchy) -> None:
+    def check_who_learns(self, hierarchy: Hierarchy) -> None:
+        """Refuses `policies_to_train` that are none of the hierarchy's agents.
+
+        Raises:
+            ValueError: naming one, and who there is.
+        """
         given = self.policies_to_train
         if given is None:
             return

@@ -339,6 +339,7 @@ class JointConfig(AlgorithmConfig):
         # Before RLlib's own checks, whose words are about its own runners and stacks.
         refuse_what_does_nothing(self, joint=issubclass(self.env_runner_cls, JointEnvRunner))
         Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
+        self.settings().check_who_learns(hierarchy)
         super().validate()
         compat.leave_states_alone(self, self.max_sampling_lag is not None)
         check_numbers(self)

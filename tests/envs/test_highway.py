@@ -69,6 +69,12 @@ def test_misspelt_settings_of_what_cars_see_and_do_are_refused(kind, key, meant)
         make(EXPERIMENT["env"], config=config)
 
 
+@pytest.mark.parametrize(("key", "text"), [("duration", "long"), ("normalize_reward", "no")])
+def test_text_for_numbers_is_refused(key, text):
+    with pytest.raises(ValueError, match=f"config: {key} is the text '{text}'; write a value such as"):
+        make(EXPERIMENT["env"], config={**CONFIG["env_config"]["config"], key: text})
+
+
 def test_infos_say_nothing_of_an_outcome_before_the_end():
     env = junction()
     _, infos = env.reset(seed=0)

@@ -141,6 +141,11 @@ MISTAKES = {
         f"mine: {{{GOOD}, config: {{lr: {{grid_search: [0.1, 0.2, 0.1]}}}}}}\n",
         ["`config: lr`", "lr=0.1 twice"],
     ),
+    "a range for the stop": (
+        f"mine: {{{GOOD}, stop: {{training_iteration: {{grid_search: [1, 2]}}}}}}",
+        ["`stop: training_iteration`", "all trials stop alike; write one number"],
+    ),
+    "config is empty": (f"mine: {{{GOOD}, config: }}", ["`config`", "a mapping of settings, not nothing."]),
     "config is a list": (f"mine: {{{GOOD}, config: [1]}}\n", ["`config`", "not a list"]),
     "nested stop": (
         f"mine: {{{GOOD}, stop: {{env_runners: {{episode_return_mean: 5}}}}}}\n",

@@ -8,6 +8,9 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_biac import BiACConfig, IDQNConfig
+from rllib_biac.experiments.mistakes import Mistake
+from rllib_biac.experiments.reading import Draft
+from rllib_biac.experiments.resolve import resolve
 from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
 from tests.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
@@ -152,3 +155,21 @@ def test_a_copy_says_the_same():
     settings = config()
     assert copy.deepcopy(settings).to_dict().keys() == settings.to_dict().keys()
     assert BiACConfig.from_state(settings.get_state()).levels == settings.levels
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "told"),
+    [
+        ({"lr": None}, "`config: lr`", r"neither a number nor a schedule \[\[env step, value\]"),
+        (
+            {"policies_to_train": ["player_2"]},
+            "`config: policies_to_train`",
+            "'player_2' is not in the hierarchy, whose agents are player_0, player_1",
+        ),
+    ],
+)
+def test_an_experiment_is_told_which_setting_is_wrong(wrong, place, told):
+    config = {"hierarchy": [["player_0"], ["player_1"]], **wrong}
+    draft = Draft("mine", {"run": "BiAC", "env": "maintain_v0", "config": config}, "file.yaml")
+    with pytest.raises(Mistake, match=f"{place}: .*{told}"):
+        resolve(draft)
