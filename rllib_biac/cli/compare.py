@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rllib_biac.cli.folders import readable
 from rllib_biac.cli.ticker import Ticker
 from rllib_biac.experiments.mistakes import Mistake
 
@@ -30,7 +31,7 @@ def compare(
     ticker = Ticker("playing checkpoints", "trials")
     try:
         found = comparison.compare(
-            [Path(folder).expanduser() for folder in folders],
+            [readable(folder) for folder in folders],
             episodes=episodes,
             seed=seed,
             best_response=best_response or 0,

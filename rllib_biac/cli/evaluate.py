@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rllib_biac.cli.folders import readable
 from rllib_biac.cli.ticker import Ticker
 from rllib_biac.experiments.mistakes import Mistake
 
@@ -34,9 +35,7 @@ def find(path: str) -> Path:
     from rllib_biac.files.checkpoint import newest_whole
     from rllib_biac.files.folders import folders_in
 
-    folder = Path(path).expanduser().absolute()
-    if not os.path.isdir(folder):
-        raise Mistake(f"{path}: no such folder. Every run prints the path of its checkpoint at its end.")
+    folder = readable(path).absolute()
     if os.path.isfile(folder / _MARK):
         return folder
     # A run that was killed while it saved may have left a part of a checkpoint.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rllib_biac.cli.folders import readable
 from rllib_biac.experiments.mistakes import Mistake
 
 
@@ -26,7 +27,7 @@ def report(folder: str, out: Path | None) -> None:
     from rllib_biac.report.page import write_report
 
     try:
-        written = write_report(Path(folder).expanduser(), out)
+        written = write_report(readable(folder), out)
     except ValueError as error:
         raise Mistake(str(error)) from error
     except OSError as error:

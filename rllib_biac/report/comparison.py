@@ -170,8 +170,8 @@ def _game(name: str, trials: list[Trial], played: dict[Path, dict[str, float]], 
     methods = _methods(trials)
     everywhere = all(trial.folder in played for trial in trials)
     for method in methods:
-        seeds = [trial.settings.get("seed") for trial in method.trials]
-        if None not in seeds and len(set(seeds)) < len(seeds):
+        seeds = [repr(trial.settings.get("seed")) for trial in method.trials]  # whatever a damaged file says
+        if repr(None) not in seeds and len(set(seeds)) < len(seeds):
             problems.append(
                 f"{name}, {method.name}: {len(seeds)} trials, but {len(set(seeds))} different seeds. Trials of one "
                 "seed are no independent evidence: the intervals are too narrow."

@@ -289,6 +289,9 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
     assert f"rllib evaluate '{tmp_path}/a b/checkpoint_000000'" in result.output
 
 
+EMPTY = {"evaluate": [""], "report": [""], "compare": [""], "export": ["", "x.safetensors"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "fragment"),
     [
@@ -303,6 +306,9 @@ def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--config", '{"gama": 1}'], "command line"),
         (["train", "--algo", "BiAC", "--env", "matrix_game_v0", "--stop", '{"timesteps_total": 1}'], "num_env_steps"),
         (["evaluate", "/no/such/folder"], "no such folder"),
+        *(([command, *more], "the path is empty") for command, more in EMPTY.items()),
+        *(([command, __file__, *more[1:]], "is a file, not a folder") for command, more in EMPTY.items()),
+        (["evaluate", "~nobody_at_all/x"], "no such folder"),
         (["evaluate", "/", "--render-to", "x.png"], ".gif or .mp4"),
         (["evaluate", "/", "--env-config", "[1]"], '{"size": 9}'),
         (["evaluate", "/", "--env-config", "size"], "expected key=value, such as size=9"),

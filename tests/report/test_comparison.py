@@ -199,6 +199,12 @@ def test_trials_are_counted_once_and_equal_seeds_are_told(tmp_path):
     assert any("2 trials, but 1 different seeds" in problem for problem in found.problems)
 
 
+def test_settings_that_make_no_sense_stop_nothing(tmp_path):
+    for number in range(2):
+        results.trial(tmp_path / "x", number, seed={"odd": [number]}, env=["x"], hierarchy=3, lr={"x": float("nan")})
+    assert compare([tmp_path], episodes=0).games
+
+
 def test_what_cannot_be_played_is_told_and_training_compared(tmp_path):
     results.trial(tmp_path / "x", 0)
     broken = results.trial(tmp_path / "x", 1, seed=1) / "checkpoint_000000"
