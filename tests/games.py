@@ -265,8 +265,8 @@ def sampler_of(env, hierarchy=None, *, num_games=10, env_config=None, algorithm=
     from rllib_biac.algorithms.biac import BiAC
     from rllib_biac.learning.games import make_games
     from rllib_biac.learning.hierarchy import Hierarchy
+    from rllib_biac.learning.model_config import MODEL_DEFAULTS
     from rllib_biac.learning.sampler import Sampler
-    from rllib_biac.learning.settings import MODEL_DEFAULTS
 
     algorithm = algorithm or BiAC
     torch.manual_seed(seed)

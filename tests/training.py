@@ -8,7 +8,7 @@ import torch
 
 from rllib_biac.learning import run
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 
 SMALL = {
     "num_steps_sampled_before_learning_starts": 50,

@@ -21,8 +21,9 @@ from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.actions import ActionCoder, action_size
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.replay import JointReplayBuffer
-from rllib_biac.learning.settings import MODEL_DEFAULTS, piecewise
+from rllib_biac.learning.settings import piecewise
 from rllib_biac.learning.team import TeamSpec, Tensors, as_tensors
 from rllib_biac.learning.transitions import join, joint_state
 

@@ -80,17 +80,6 @@ def _pair(n: int | Sequence[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def with_activation(model_config: Mapping[str, Any], *, smooth: bool) -> dict[str, Any]:
-    """Returns a model config that names an activation: the one given, else `silu`, or `relu` if none has to be smooth.
-
-    Args:
-        model_config: as of `build_network`.
-        smooth: whether actions climb by the slopes of networks, as continuous ones do.
-    """
-    given = model_config.get("fcnet_activation")
-    return dict(model_config) | {"fcnet_activation": given or ("silu" if smooth else "relu")}
-
-
 def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Mapping[str, Any]) -> nn.Module:
     """Builds the network a model config describes.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import itertools
 import numbers
 import types
@@ -18,17 +17,10 @@ import numpy as np
 
 from rllib_biac.learning.bounds import check_float32, check_number
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.networks import ACTIVATIONS, kind_of
+from rllib_biac.learning.model_config import MODEL_DEFAULTS, check_model_config, is_count
+from rllib_biac.learning.networks import kind_of
 
 Schedule = float | list[list[float]]
-
-MODEL_DEFAULTS: dict[str, Any] = {
-    "fcnet_hiddens": [64, 64],
-    "fcnet_activation": None,
-    "conv_filters": None,
-}
-_WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
-_DEEPEST = 100  # layers
 
 
 def setting(
@@ -273,7 +265,7 @@ class Settings:
         self._check_learning_rates(hierarchy)
         self.check_who_learns(hierarchy)
         self._check_replay(num_learners)
-        self._check_model_config()
+        check_model_config(self.model_config)
 
     def check_who_learns(self, hierarchy: Hierarchy) -> None:
         """Refuses `policies_to_train` that are none of the hierarchy's agents.
@@ -405,31 +397,12 @@ class Settings:
 
     def _check_replay(self, num_learners: int) -> None:
         buffer, rows = self.replay_buffer_config, self.train_batch_size_per_learner * num_learners
-        if not isinstance(buffer, Mapping) or set(buffer) != {"capacity"} or not _is_count(buffer["capacity"]):
+        if not isinstance(buffer, Mapping) or set(buffer) != {"capacity"} or not is_count(buffer["capacity"]):
             raise ValueError(f"replay_buffer_config: {buffer!r}: write {{capacity: rows}}, with rows a whole number.")
         if buffer["capacity"] < rows:
             raise ValueError(
                 f"replay_buffer_config: a capacity of {buffer['capacity']} holds less than one update's "
                 f"{rows} rows (train_batch_size_per_learner, of each learner)."
-            )
-
-    def _check_model_config(self) -> None:
-        for key in self.model_config:
-            if key not in MODEL_DEFAULTS:
-                near = difflib.get_close_matches(key, MODEL_DEFAULTS, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                raise ValueError(f"model_config: {key} is unknown here: {hint}Known: {', '.join(MODEL_DEFAULTS)}.")
-        hiddens = self.model_config["fcnet_hiddens"]
-        if not isinstance(hiddens, list | tuple) or not all(_is_count(size) for size in hiddens):
-            raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write a list of widths, e.g. [64, 64].")
-        if max(hiddens, default=0) > _WIDEST:
-            raise ValueError(f"model_config: fcnet_hiddens: {hiddens!r}: write widths of at most {_WIDEST:,}.")
-        if len(hiddens) > _DEEPEST:
-            raise ValueError(f"model_config: fcnet_hiddens: {len(hiddens):,} layers: write at most {_DEEPEST}.")
-        if self.model_config["fcnet_activation"] not in (None, *ACTIVATIONS):
-            raise ValueError(
-                f"model_config: fcnet_activation: {self.model_config['fcnet_activation']!r} is none of "
-                f"{', '.join(ACTIVATIONS)}."
             )
 
 
@@ -440,10 +413,6 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _origin(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def piecewise(schedule: Schedule, t: float) -> float:

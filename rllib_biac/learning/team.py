@@ -19,7 +19,7 @@ from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.networks import with_activation
+from rllib_biac.learning.model_config import with_activation
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.transitions import scale_of
 

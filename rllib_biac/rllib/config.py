@@ -26,8 +26,9 @@ from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.history import WithHistory
 from rllib_biac.learning.information import TAKEN, tell_less
 from rllib_biac.learning.memory import gigabytes, memory_of
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.partners import GameWithPartners, WithPartners
-from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
+from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.documented import documented

@@ -20,7 +20,8 @@ from rllib_biac.files.checkpoint import MADE_BY, check_own
 from rllib_biac.files.damage import DamagedFile
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
+from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.team import Team, TeamSpec
 from rllib_biac.rllib.multi_agent_env import team_spec
 from rllib_biac.rllib.registry import ALGORITHMS, config_class

@@ -6,7 +6,7 @@ import torch
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.envs.merge.exact import merge_equilibrium, policy_outcomes
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.games import Endless, EndsByRule, Masked, Pictures, RareReward, StateDecides, TwoStates
 from tests.training import train
 

@@ -9,7 +9,7 @@ from rllib_biac.algorithms.bilevel_q.trainer import equilibrium
 from rllib_biac.envs.two_state_v0 import DISCOUNT, REWARDS, TRANSITIONS
 from rllib_biac.equilibria import MarkovGame, feedback_se, stackelberg
 from rllib_biac.evaluation import Trained, greedy, regret
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.team import copy_weights
 from tests.games import Masked, TwoStates
 from tests.training import Run, checked

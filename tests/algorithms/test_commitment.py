@@ -12,7 +12,7 @@ from rllib_biac.envs.entry_deterrence_v0 import DISCOUNT, REWARDS, TRANSITIONS
 from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.equilibria import MarkovGame, secured
 from rllib_biac.learning.games import make_games
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.transitions import NEXT_STATE, TERMINATED
 from rllib_biac.learning.transitions import REWARDS as REWARD
 from tests.games import Masked, TwoStates

@@ -11,7 +11,7 @@ from rllib_biac.algorithms.commitment.counted import CountedGame
 from rllib_biac.algorithms.commitment.search import draw
 from rllib_biac.equilibria import MarkovGame, best_commitment, secured
 from rllib_biac.equilibria.random_markov import sample_markov_games
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.training import Run
 
 LEADS = [["player_0"], ["player_1"]]

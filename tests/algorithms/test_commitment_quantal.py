@@ -8,7 +8,7 @@ from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.commitment.counted import CountedGame
 from rllib_biac.envs.matrix_game import MAINTAIN
 from rllib_biac.equilibria import MarkovGame, quantal_commitment, quantal_response
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.algorithms.test_commitment_counted import by_state, count_exactly, drawn, drawn_game
 from tests.algorithms.test_commitment_counted import learner as markov_learner
 from tests.training import Run

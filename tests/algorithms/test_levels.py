@@ -15,8 +15,8 @@ from rllib_biac.equilibria import hierarchy_se
 from rllib_biac.evaluation import greedy
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.networks import call_frozen
-from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.learning.team import copy_weights
 from rllib_biac.learning.transitions import STATE
 from rllib_biac.walk import concatenated

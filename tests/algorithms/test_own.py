@@ -10,7 +10,7 @@ from rllib_biac.algorithms.biac.own_scene import Scene
 from rllib_biac.envs.signalling import SignallingGame
 from rllib_biac.envs.signalling_v0 import tables
 from rllib_biac.equilibria import decentralised_commitment, policy_value
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.games import Pictures
 from tests.training import Run, checked
 

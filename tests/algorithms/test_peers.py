@@ -6,7 +6,7 @@ import torch
 
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.games import (
     Apart,
     Continuous,

@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from rllib_biac.learning.games import StateReader, as_seen, make_games
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.rllib.registry import load_algorithm
 from tests.games import Apart, Continuous, Kinds, Masked, Navigation, Pictures, ThreePlayers, TwoStates
 

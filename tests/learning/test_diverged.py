@@ -8,7 +8,7 @@ from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.dqn import IDQN
 from rllib_biac.learning.diverged import Diverged, check_weights
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from tests.games import TwoStates
 from tests.training import Run
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.learning.networks import MLP, build_network, with_activation
+from rllib_biac.learning.model_config import with_activation
+from rllib_biac.learning.networks import MLP, build_network
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
 

@@ -13,8 +13,9 @@ from rllib_biac.algorithms.bilevel_q.settings import BiLevelQSettings
 from rllib_biac.algorithms.dqn.settings import IDQNSettings
 from rllib_biac.algorithms.maddpg.settings import MADDPGSettings
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.networks import kind_of
-from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings, piecewise, setting
+from rllib_biac.learning.settings import Settings, piecewise, setting
 from rllib_biac.learning.team import TeamSpec
 
 CHAIN = Hierarchy([["one"], ["two"]])

@@ -11,7 +11,7 @@ from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.stacked import BETAS
 from rllib_biac.rllib.registry import ALGORITHMS
 from tests.algorithms.test_biac_losses import LR, build, transitions

@@ -14,8 +14,8 @@ from rllib_biac.cli.main import main
 from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.hierarchy import Hierarchy
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.peers import PeersSettings
-from rllib_biac.learning.settings import MODEL_DEFAULTS
 from rllib_biac.rllib.reading import load, read_trained
 from rllib_biac.rllib.registry import ALGORITHMS, config_class, load_algorithm
 from tests.exact import differing, numbers, state

@@ -14,7 +14,7 @@ from rllib_biac.algorithms.bilevel_q.trainer import equilibrium
 from rllib_biac.equilibria import hierarchy_se, stackelberg
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import MODEL_DEFAULTS
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
 from rllib_biac.learning.team import TeamSpec
 from rllib_biac.learning.transitions import NEXT_ACTION_MASK, NEXT_STATE, REWARDS, TERMINATED
 from rllib_biac.walk import ByActions, ByTables, best, picked, restrict, walk

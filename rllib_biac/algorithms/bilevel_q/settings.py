@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.settings import MODEL_DEFAULTS, Settings, setting
+from rllib_biac.learning.model_config import MODEL_DEFAULTS
+from rllib_biac.learning.settings import Settings, setting
 
 
 @dataclass(kw_only=True)
