@@ -73,7 +73,7 @@ class OwnLosses(VectorLosses):
             losses[agent, "qf_loss"] = F.mse_loss(outputs[agent, "critic"].squeeze(1), targets[agent])
             coder = self.team[agent].coder
             if coder.discrete:
-                losses[agent, "actor_loss"] = self.actor_loss(agent, here.first(max(MOST_TRIED // coder.size, 1)))
+                losses[agent, "actor_loss"] = self.actor_loss(agent, here.at(slice(max(MOST_TRIED // coder.size, 1))))
             elif self.num_updates > HEAD_START:
                 losses[agent, "actor_loss"] = self.actor_loss(agent, here)
         return losses
@@ -179,22 +179,20 @@ class OwnLosses(VectorLosses):
         seen, alike = here.x[agent], _alike(here.x[agent])
         if not bool((alike > 1).any()) or bool((alike == rows).all()):
             return seen.new_zeros(rows, count)
-        who = torch.cat([self._others(rows) for _ in range(MEETINGS)])  # of each pair, who commits
-        pairs = Scene(
-            here.state.repeat(MEETINGS, 1),
-            {name: x.repeat(MEETINGS, 1) for name, x in here.x.items()},
-            {name: mask.repeat(MEETINGS, 1) for name, mask in here.masks.items()},
-        )
-        mask = here.masks.get(agent)
+        # Pairs of a row and another one, who commits: one of several who see that, while it sees something else itself.
+        base = torch.arange(rows, device=seen.device).repeat(MEETINGS)
+        who = torch.cat([self._others(rows) for _ in range(MEETINGS)])
+        others = (seen[base] != seen[who]).any(1) & (alike[who] > 1)
+        base, who = base[others], who[others]
         own = self.team[agent]
+        mask = here.masks.get(agent)
         now = own.coder.act(own.output(seen), mask)  # (rows, |A_i|)
         tried = torch.cat([torch.eye(count, device=seen.device).expand(len(who), -1, -1), now[who].unsqueeze(1)], 1)
-        many = pairs.repeated(count + 1)
+        many = here.at(base).repeated(count + 1)
         many = many.told(agent, repeated(seen[who], count + 1), tried.flatten(0, 1))
         joint = ByCommitments(self.team, many).completed({}, 0)
         q = own.critic(concatenated(many.state, joint, self.agents)).view(len(who), count + 1)
-        others = (pairs.x[agent] != seen[who]).any(1) & (alike[who] > 1)
-        change = (q[:, :count] - q[:, count:]) * others.unsqueeze(1)  # (pairs, |A_i|)
+        change = q[:, :count] - q[:, count:]  # (pairs, |A_i|)
         summed = seen.new_zeros(rows, count).index_add_(0, who, change)
         return summed / MEETINGS * (rows / alike).unsqueeze(1)
 
@@ -207,11 +205,7 @@ class OwnLosses(VectorLosses):
         rows = len(here.state)
         base = torch.arange(rows, device=here.state.device)
         who = torch.cat([base, *(self._others(rows) for _ in range(MEETINGS))])
-        scene = Scene(
-            here.state.repeat(1 + MEETINGS, 1),
-            {name: x.repeat(1 + MEETINGS, 1) for name, x in here.x.items()},
-            {name: mask.repeat(1 + MEETINGS, 1) for name, mask in here.masks.items()},
-        )
+        scene = here.at(base.repeat(1 + MEETINGS))
         weights = scene.state.new_ones(len(who))
         oneself = torch.arange(len(who), device=weights.device) < rows
         taken: dict[str, torch.Tensor] = {}

@@ -74,10 +74,10 @@ class Scene:
             {agent: (repeated(who, times), repeated(what, times)) for agent, (who, what) in self.trembles.items()},
         )
 
-    def first(self, count: int) -> Scene:
-        """Returns the first so many rows of one in which nobody has committed or trembles."""
-        x = {agent: own[:count] for agent, own in self.x.items()}
-        return Scene(self.state[:count], x, {agent: mask[:count] for agent, mask in self.masks.items()})
+    def at(self, which: torch.Tensor | slice) -> Scene:
+        """Returns these rows of a scene in which nobody has committed or trembles."""
+        x = {agent: own[which] for agent, own in self.x.items()}
+        return Scene(self.state[which], x, {agent: mask[which] for agent, mask in self.masks.items()})
 
     def told(self, agent: str, seen: torch.Tensor, action: torch.Tensor) -> Scene:
         """Returns the scene in which an agent also commits: to that action, whoever sees that."""
