@@ -40,8 +40,8 @@ def writable(option: str, path: str, *, keep: bool = True) -> Path:
         Mistake: if it cannot be made or written.
     """
     folder = Path(path).expanduser().absolute()
-    made = [] if keep else [each for each in (folder, *folder.parents) if not each.exists()]
     try:
+        made = [] if keep else [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

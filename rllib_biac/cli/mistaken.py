@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ from rllib_biac.cli.guard import end_in_time
 from rllib_biac.experiments.mistakes import Mistake
 
 _MISTAKEN, _INTERRUPTED = 2, 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _EachOnce(click.Command):
@@ -54,7 +56,7 @@ class Commands(Group):
         except KeyboardInterrupt as error:
             click.echo("Interrupted.", err=True)
             ctx.exit(getattr(error, "exit_code", _INTERRUPTED))  # a signal's own, where it was another than Ctrl-C
-        except (click.exceptions.Exit, click.Abort):
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # the last: `| head`, which click ends in silence
             raise
         except Exception as error:
             if isinstance(error, Mistake):
@@ -65,6 +67,8 @@ class Commands(Group):
                 raise
             # Our own ValueErrors say what to write instead. For other errors the type helps too.
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                kind = "there is no room to write, or no leave to write as much: "
             click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
             ctx.exit(1)
 

@@ -19,6 +19,7 @@ from rllib_biac.rllib.traps import trap
 
 # All trials are created, and their settings checked, before the first one starts.
 MOST_TRIALS = 10_000
+_ENV_STEPS, _LEARNING_STARTS = "num_env_steps_sampled_lifetime", "num_steps_sampled_before_learning_starts"
 # The public fields of ray.tune.CheckpointConfig, written out so that a misspelt one is found before Ray is imported.
 CHECKPOINT_KEYS: dict[str, type] = {
     "num_to_keep": int,
@@ -93,6 +94,10 @@ def _no_place(storage: str) -> str | None:
         return f"{storage!r} would be a folder here; write an address with two slashes, {scheme[0]}//..."
     if storage.startswith("~") and os.path.expanduser(storage) == storage:
         return f"there is no user {storage[1:].partition('/')[0]!r}; write the folder's whole path."
+    if variable := os.name != "nt" and re.search(r"\$\w+|\$\{\w+\}|%\w+%|^[A-Za-z]:(?=\\)", storage):
+        return (
+            f"{variable[0]!r} would be a part of a folder's name here; write the path itself, or ~ for your own folder."
+        )
     return None
 
 
@@ -140,7 +145,7 @@ def _algorithm_mistakes(run: Any, config: Any) -> Iterator[tuple[tuple[Any, ...]
         if key not in keys:
             yield ("config", key), f"unknown key.{did_you_mean(key, keys)}"
             continue
-        for path, text in nested_mistakes(key, value, keys):
+        for path, text in nested_mistakes(key, value, keys, by_name=False):
             yield ("config", *path), text
         if misfit := _misfit(value, keys[key]):
             yield ("config", key), misfit
@@ -235,6 +240,15 @@ def _stop_mistakes(stop: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], st
             yield ("stop", key), f"{value!r} is never reached; write a finite number, or leave it out."
         elif key in TIMES and value <= 0:
             yield ("stop", key), f"expected more than 0, not {value!r}."
+        elif key == _ENV_STEPS and isinstance(config, dict) and value <= _number(config.get(_LEARNING_STARTS)):
+            yield (
+                ("stop", key),
+                f"nothing would be learned until then: {_LEARNING_STARTS} is {config[_LEARNING_STARTS]}.",
+            )
+
+
+def _number(value: Any) -> float:
+    return value if type(value) in (int, float) else -1
 
 
 def _checkpoint_mistakes(checkpoint: Any, config: Any) -> Iterator[tuple[tuple[Any, ...], str]]:

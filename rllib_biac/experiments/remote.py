@@ -64,7 +64,7 @@ def check_writable(option: str, address: str) -> None:
         with filesystem.open_output_stream(f"{path}/{_PROBE}") as stream:
             stream.write(b"may be removed")
         filesystem.delete_file(f"{path}/{_PROBE}")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter where no bucket is named
         raise Mistake(f"{option} {address}: cannot write there ({error}). Name another place.") from error
 
 

@@ -322,9 +322,9 @@ def _place(draft: Draft, path: tuple[Any, ...]) -> tuple[Any, ...]:
 def _key_in(message: str, draft: Draft) -> tuple[Any, ...]:
     """Returns the path of the setting that a config's error names or quotes, so that the message can show its line."""
     paths = dict(_paths(_settings(draft)))
-    named = [path for path in paths if message.startswith(f"{path[-1]}: ")] or [
-        path for path in paths if re.search(rf"\b{re.escape(str(path[-1]))}\b", message)
-    ]
+    named = [path for path in paths if re.search(rf"\b{re.escape(str(path[-1]))}\b", message)]
+    if first := [path for path in named if message.startswith(f"{path[-1]}: ")]:
+        named = [path for path in named if path[: len(first[0])] == first[0]]
     quoted = [path for path, value in paths.items() if isinstance(value, str) and repr(value) in message]
     found = named or quoted
     return _place(draft, max(found, key=len)) if found else ()

@@ -21,7 +21,7 @@ from ray.util.debug import log_once
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.contract import Look
 from rllib_biac.learning.algorithm import Algorithm
-from rllib_biac.learning.games import Game, StateReader, as_seen, make_games, name_of, naming
+from rllib_biac.learning.games import Game, StateReader, as_seen, make_games, make_one, name_of, naming
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.history import WithHistory
 from rllib_biac.learning.information import TAKEN, tell_less
@@ -351,6 +351,8 @@ class JointConfig(AlgorithmConfig):
         spec = self._game_spec(hierarchy, settings)
         team_class = self.algorithm.team_for(spec)
         self.algorithm.losses_for(spec)
+        if self.evaluation_interval and not self.in_evaluation:
+            self._check_evaluation_game()
         memory = memory_of(spec, team_class, self.steps_at_once())
         memory.check(settings.replay_buffer_config["capacity"])
         if memory.networks > LARGE_NETWORKS:
@@ -387,6 +389,23 @@ class JointConfig(AlgorithmConfig):
             games.close()
         self.looked = spec.look
         return spec
+
+    def _check_evaluation_game(self) -> None:
+        """Holds the game of evaluation, where it is another or has other settings, against that of training."""
+        other: Any = self.get_evaluation_config_object()
+        if (other.env, other.env_config) == (self.env, self.env_config):
+            return
+        declared = []
+        for config in (self, other):
+            with naming(config.env):
+                game = make_one(config.game(), config.env_config)
+            declared.append({a: (game.observation_space(a), game.action_space(a)) for a in game.possible_agents})
+            game.close()
+        if declared[0] != declared[1]:
+            raise ValueError(
+                "evaluation_config: its game has other agents or spaces than that of training, for which networks are "
+                f"built: {declared[1]} and {declared[0]}; write settings that change neither."
+            )
 
     def _say_who_knows_what(self, games: BatchedGame) -> None:
         try:

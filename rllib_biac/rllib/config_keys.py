@@ -95,7 +95,12 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
         if text := refusal(config, key, fitted):
             found.append(((key,), text.removeprefix(f"{key}: ")))
             continue
-        found += nested_mistakes(key, fitted, keys)
+        hints = {name: _hint_or_default(own, config) for name, own in keys.items()}
+        if wrong := nested_mistakes(key, fitted, hints):
+            found += wrong
+            continue
+        if key == "evaluation_config" and isinstance(fitted, dict):
+            fitted = {inner: fit(own, hints[inner]) for inner, own in fitted.items()}
         calls.setdefault(where.method, {})[where.parameter] = fitted
     if found:
         raise BadSettings(found)

@@ -6,23 +6,35 @@ import collections.abc
 import importlib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from rllib_biac.rllib.hints import did_you_mean
 
 
-def nested_mistakes(key: str, value: Any, known: Iterable[str]) -> list[tuple[tuple[str, ...], str]]:
-    """Returns the unknown keys in a setting that is a partial config. RLlib would silently set them too.
+def nested_mistakes(
+    key: str, value: Any, known: Mapping[str, Any], *, by_name: bool = True
+) -> list[tuple[tuple[str, ...], str]]:
+    """Returns what is wrong in a setting that is a partial config. RLlib would set everything as it is.
 
     Args:
         key: the setting.
         value: what it is set to.
-        known: all keys of a config.
+        known: all keys of a config -> their annotations.
+        by_name: whether to look up objects that are named, which imports their modules.
     """
     if key != "evaluation_config" or not isinstance(value, dict):
         return []
-    return [((key, inner), f"unknown key.{did_you_mean(inner, known)}") for inner in value if inner not in known]
+    found: list[tuple[tuple[str, ...], str]] = []
+    for inner, own in value.items():
+        if inner not in known:
+            found.append(((key, inner), f"unknown key.{did_you_mean(inner, known)}"))
+        elif by_name or not (isinstance(own, str) and ":" in own):
+            try:
+                fit(own, known[inner])
+            except (TypeError, ValueError) as error:
+                found.append(((key, inner), str(error)))
+    return found
 
 
 def fit(value: Any, hint: Any) -> Any:

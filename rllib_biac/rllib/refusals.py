@@ -238,6 +238,13 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("sample_timeout_s", 0.0, LONGEST_S, True, False),
     ("seed", 0, 2**32 - 1, False, True),  # what numpy, torch and games all take
 )
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "store_buffer_in_checkpoints": (True, False),
+    "compress_buffer_in_checkpoints": (True, False),
+    "log_level": ("DEBUG", "INFO", "WARN", "ERROR"),
+    "placement_strategy": ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
+}
+RESOURCES = ("custom_resources_for_main_process", "custom_resources_per_env_runner")
 MOST_ROWS = 10_000_000  # of one call of a runner
 MAY_BE_NONE = ("max_sampling_lag", "evaluation_interval", "min_time_s_per_iteration", "sample_timeout_s", "seed")
 
@@ -260,9 +267,12 @@ def check_numbers(config: Any) -> None:
         check_number(key, value, low, high, above=above, whole=whole)
     if config.evaluation_duration != "auto":
         check_number("evaluation_duration", config.evaluation_duration, 1, whole=True)
-    for key in ("store_buffer_in_checkpoints", "compress_buffer_in_checkpoints"):
-        if (value := getattr(config, key)) not in (True, False):
-            raise ValueError(f"{key}: {value!r} is none of True, False.")
+    for key, choices in CHOICES.items():
+        if (value := getattr(config, key)) not in choices:
+            raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, choices))}.")
+    for key in RESOURCES:
+        for name, amount in (getattr(config, key) or {}).items():
+            check_number(f"{key}: {name}", amount, 0.0)
     if not isinstance(config.rollout_fragment_length, int) or config.rollout_fragment_length < 1:
         raise ValueError(
             f"rollout_fragment_length: {config.rollout_fragment_length!r}: write a whole number of steps per game and "

@@ -95,6 +95,14 @@ def test_a_dry_run_starts_nothing(rllib, shown, tmp_path):
             )
             for more in ([], ["--dry-run"])
         ),
+        (
+            ["train", "file", "escape_biac", "--dry-run", "--storage-path", "a" * 300],
+            "cannot write there (File name too long)",
+        ),
+        (
+            ["train", "file", "escape_biac", "--dry-run", "--storage-path", "s3://"],
+            "--storage-path s3://: cannot write",
+        ),
         (["train", "file", "escape_biac", "--set", "lr=.1", "--config", "lr=.2"], "lr is given twice on the command"),
         (
             [
@@ -168,6 +176,27 @@ def test_an_import_inside_a_game_is_blamed_for_itself(tmp_path, monkeypatch):
         make("outer_game:env")
     with pytest.raises(ValueError, match="cannot import 'no_such_game'"):
         make("no_such_game:env")
+
+
+def listed(**streams):
+    command = [sys.executable, "-c", "from rllib_biac.cli.main import main; main()", "example", "list"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **streams)
+
+
+def test_a_reader_who_goes_away_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = listed(stdout=write)
+    os.close(write)
+    assert command.communicate()[1] == "" and command.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        command = listed(stdout=full)
+        told = command.communicate()[1]
+    assert command.returncode == 1 and told.startswith("Error: there is no room to write") and "Traceback" not in told
 
 
 def test_examples_are_listed_in_whole_sentences(rllib):

@@ -141,6 +141,21 @@ MISTAKES = {
         f"mine: {{{GOOD}, config: {{lr: {{grid_search: [0.1, 0.2, 0.1]}}}}}}\n",
         ["`config: lr`", "lr=0.1 twice"],
     ),
+    "a variable of the shell": (
+        f"mine: {{{GOOD}, storage_path: $HOME/results}}",
+        ["`storage_path`", "'$HOME' would be a part of a folder's name here"],
+    ),
+    "a variable of the shell in braces": (f"mine: {{{GOOD}, storage_path: 'a/${{SCRATCH}}'}}", ["'${SCRATCH}'"]),
+    "a drive": (f"mine: {{{GOOD}, storage_path: 'C:\\results'}}", ["'C:' would be a part of a folder's name"]),
+    "a stop before anything is learned": (
+        f"mine: {{{GOOD}, stop: {{num_env_steps_sampled_lifetime: 500}}, "
+        "config: {num_steps_sampled_before_learning_starts: 1000}}",
+        ["`stop: num_env_steps_sampled_lifetime`", "nothing would be learned until then", "is 1000."],
+    ),
+    "text for a number in evaluation": (
+        f"mine: {{{GOOD}, config: {{evaluation_config: {{explore: 'no'}}}}}}",
+        ["`config: evaluation_config: explore`", "expected true or false, not 'no'"],
+    ),
     "a range for the stop": (
         f"mine: {{{GOOD}, stop: {{training_iteration: {{grid_search: [1, 2]}}}}}}",
         ["`stop: training_iteration`", "all trials stop alike; write one number"],

@@ -11,6 +11,7 @@ from rllib_biac import BiACConfig, IDQNConfig
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.experiments.resolve import resolve
+from rllib_biac.rllib.config_keys import build
 from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
 from tests.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
@@ -161,6 +162,28 @@ def test_a_copy_says_the_same():
     ("wrong", "place", "told"),
     [
         ({"lr": None}, "`config: lr`", r"neither a number nor a schedule \[\[env step, value\]"),
+        ({"log_level": "LOUD"}, "`config: log_level`", "'LOUD' is none of DEBUG, INFO, WARN, ERROR"),
+        ({"placement_strategy": "PAC"}, "`config: placement_strategy`", "'PAC' is none of PACK"),
+        (
+            {"custom_resources_per_env_runner": {"disk": "big"}},
+            "`config: custom_resources_per_env_runner: disk`",
+            "'big' must be a number",
+        ),
+        (
+            {"evaluation_config": {"explore": "no"}},
+            "`config: evaluation_config: explore`",
+            "expected true or false, not 'no'",
+        ),
+        (
+            {"evaluation_interval": 1, "evaluation_config": {"env_config": {"horizonn": 3}}},
+            "`config: evaluation_config: env_config: horizonn`",
+            "unexpected keyword argument",
+        ),
+        (
+            {"evaluation_interval": 1, "evaluation_config": {"env": "merge_v0"}},
+            "`config: evaluation_config`",
+            "its game has other agents or spaces than that of training",
+        ),
         (
             {"policies_to_train": ["player_2"]},
             "`config: policies_to_train`",
@@ -173,3 +196,13 @@ def test_an_experiment_is_told_which_setting_is_wrong(wrong, place, told):
     draft = Draft("mine", {"run": "BiAC", "env": "maintain_v0", "config": config}, "file.yaml")
     with pytest.raises(Mistake, match=f"{place}: .*{told}"):
         resolve(draft)
+
+
+def test_the_settings_of_evaluation_are_of_their_kinds():
+    config = build(BiACConfig, {"evaluation_config": {"num_envs_per_env_runner": 2.0, "env_config": {"horizon": 3}}})
+    number = config.evaluation_config["num_envs_per_env_runner"]
+    assert number == 2 and isinstance(number, int)
+    settings = {"env": "maintain_v0", "hierarchy": [["player_0"], ["player_1"]], "evaluation_interval": 1}
+    config = build(BiACConfig, settings | {"evaluation_config": {"env_config": {"horizon": 3}}})
+    config.validate()
+    assert config.get_evaluation_config_object().env_config == {"horizon": 3}
