@@ -293,8 +293,12 @@ def _check_sizes(description: Description, arrays: Arrays) -> None:
             raise ValueError(f"what {name} is divided by is not always more than 0")
     if len(set(description.agents)) < len(description.agents):
         raise ValueError(f"an agent has two places among {description.levels}")
-    if description.history < 1:
-        raise ValueError(f"a history of {description.history}")
+    if description.history < 1 or any(shape[-1] % description.history for shape in description.inputs.values()):
+        raise ValueError(f"a history of {description.history}, and inputs {description.inputs}")
+    if whole := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
+        raise ValueError(f"{whole[0]} holds {arrays[whole[0]].dtype}, not real numbers")
+    if description.play in ("tables", "commitment") and not all(own.discrete for own in description.actions.values()):
+        raise ValueError("tables have values of continuous actions")
     if description.commitment is not None:
         sizes = [description.actions[agent].size for agent in description.agents]
         if arrays["liked"].shape != (*arrays["commitment"].shape[:1], *sizes):

@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,6 +175,10 @@ class Description:
         """
         if read["play"] not in PLAYS:
             raise ValueError(f"unknown play {read['play']!r}")
+        if unknown := read.keys() - {one.name for one in fields(cls)}:
+            raise ValueError(f"unknown entries {sorted(unknown)}")
+        if not isinstance(read["masked"], bool):
+            raise ValueError(f"masked is {read['masked']!r}")
         return cls(
             play=read["play"],
             levels=tuple(tuple(level) for level in read["levels"]),
@@ -188,7 +192,7 @@ class Description:
                 )
                 for agent, own in read["networks"].items()
             },
-            masked=bool(read["masked"]),
+            masked=read["masked"],
             num_leader_actions=int(read.get("num_leader_actions", 0)),
             on_observations=cls.from_json(local) if (local := read.get("on_observations")) else None,
             history=int(read.get("history", 1)),
@@ -236,6 +240,12 @@ def _write(path: Path, data: bytes) -> None:
         os.replace(written, path)
     finally:
         written.unlink(missing_ok=True)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError(f"an entry is given twice among {[name for name, _ in pairs]}")
+    return found
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, str], Arrays]:
@@ -302,7 +312,7 @@ def description_in(path: str | Path, about: Mapping[str, str]) -> Description | 
     if "description" not in about:
         return None
     try:
-        return Description.from_json(json.loads(about["description"]))
+        return Description.from_json(json.loads(about["description"], object_pairs_hook=_each_once))
     except Exception as error:
         raise _no_policy(path, error) from error
 

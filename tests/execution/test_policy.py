@@ -265,6 +265,9 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         file_of(format="rllib_biac policy 99"),
         file_of(names='{"mean/state": "nowhere"}'),
         file_of(about={"play": "chess"}),
+        file_of(about={"colour": "red"}),
+        file_of(about={"masked": "no"}),
+        file_of(description=metadata["description"][:-1] + ', "masked": true}'),
         good.replace(b'"format":"rllib_biac policy 3"', b'"format":"rllib_biac policy 2"'),
         save(arrays, {name: text for name, text in metadata.items() if name != "seal"}),
         file_of(description="[" * 100_000),
@@ -288,6 +291,12 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         (file_of(arrays={"std/state": 0 * arrays["std/state"]}), "state is divided by is not always more than 0"),
         (file_of(about={"levels": [["main_0"], ["main_0"]]}), "an agent has two places"),
         (file_of(about={"history": 0}), "a history of 0"),
+        (file_of(about={"history": 3}), "a history of 3, and inputs"),
+        (file_of(arrays={"main_0/1/bias": np.ones(24, np.int32)}), "main_0/1/bias holds int32, not real numbers"),
+        (
+            file_of(about={"actions": about["actions"] | {"main_0": {"size": 5, "bounds": [[0.0] * 5, [1.0] * 5]}}}),
+            "tables have values of continuous actions",
+        ),
     ):
         file.write_bytes(content)
         with pytest.raises(DamagedFile, match=message):
