@@ -38,7 +38,7 @@ class KeepRecord(Callback):
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._seen = 0.0
+        self._seen: list[tuple[str, int]] = []  # records and when they were written
         self._reported: dict[str, Any] = {}  # trials, by their ids
 
     def on_trial_result(
@@ -61,13 +61,13 @@ class KeepRecord(Callback):
                 _copy_end(Path(trial.local_path, EXPR_RESULT_FILE), Path(trial.path, EXPR_RESULT_FILE))
         self._reported.clear()
         staged = Path(trials[0].storage.experiment_driver_staging_path) if trials else Path()
-        newest = max((record.stat().st_mtime for record in staged.glob(_RECORDS)), default=0.0)
-        if newest <= self._seen:
+        found = sorted((record.name, record.stat().st_mtime_ns) for record in staged.glob(_RECORDS))
+        if found == self._seen:  # not "no later": clocks are set back
             return
-        self._seen = newest
+        self._seen = found
         written = self._folder / f"{_KEPT}.new"
         try:
-            with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+            with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
                 for path in filter(Path.is_file, staged.iterdir()):
                     archive.write(path, path.name)
             os.replace(written, self._folder / _KEPT)
@@ -103,15 +103,21 @@ def _copy_end(source: Path, target: Path) -> None:
         copy.write(written.read())
 
 
-def _take_back(folder: Path) -> None:
-    """Restores the kept copy of the record if any file of the record is damaged.
+def _take_back(folder: Path, *, whole: bool = True) -> bool:
+    """Restores the kept copy of the record if any file of the record is damaged; returns whether it did.
 
     A file of the same size that is not the same was not written by Tune after the copy was made.
+
+    Args:
+        folder: the run's.
+        whole: whether files stay as they are that all can be read.
     """
     with contextlib.suppress(OSError, zipfile.BadZipFile, zlib.error), zipfile.ZipFile(folder / _KEPT) as archive:
         kept = {name: archive.read(name) for name in archive.namelist()}  # checked by their CRCs
-        if not all(_is_readable(folder / name, content) for name, content in kept.items()):
+        if not whole or not all(_is_readable(folder / name, content) for name, content in kept.items()):
             archive.extractall(folder)
+            return True
+    return False
 
 
 def _is_readable(path: Path, kept: bytes) -> bool:
@@ -200,30 +206,18 @@ def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experim
     from ray.tune.experiment import Trial
     from ray.tune.utils.serialization import TuneFunctionEncoder
 
-    from rllib_biac.rllib.compat import read_record
-
     _refuse_old(folder)
     changed = differences(experiment, say) if experiment else {}
     _take_back(folder)
-    for record in sorted(folder.glob(_RECORDS), reverse=True):
-        try:
-            state = read_record(text_of(record))
-            trials = state["trial_data"]
-            for saved in trials:
-                _trial(Trial, *saved)
-            break
-        except ImportError as error:
-            raise Mistake(
-                f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). "
-                "If an older version of rllib_biac began this run, run it without --resume."
-            ) from error
-        except Exception:  # what damaged pickles raise
-            os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
-    else:
+    found = _newest(folder, Trial) or (_take_back(folder, whole=False) and _newest(folder, Trial))
+    if not found:
         damaged = ", ".join(path.name for path in sorted(folder.glob(f"{_RECORDS}.damaged")))
         raise Mistake(
-            f"{folder} cannot be resumed: the record of its trials is damaged ({damaged}). Run it without --resume."
+            f"{folder} cannot be resumed: the record of its trials is damaged, or another run's ({damaged}). Run it "
+            "without --resume."
         )
+    record, state = found
+    trials = state["trial_data"]
     mended = [_changed(_mended(folder, say, Trial, *saved), Trial, experiment, changed, say) for saved in trials]
     for path, (before, now) in changed.items():
         say(f"`{': '.join(path)}` was {json.dumps(before)}: the trials go on with {json.dumps(now)}.")
@@ -232,6 +226,38 @@ def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experim
     written = record.with_name(f".{record.name}.mended")
     written.write_text(json.dumps(state | {"trial_data": mended}, cls=TuneFunctionEncoder), encoding="utf-8")
     os.replace(written, record)
+
+
+def _newest(folder: Path, trial_class: Any) -> tuple[Path, dict[str, Any]] | None:
+    """Returns Tune's newest record that can be read, and what it says; None if there is none. Others are renamed."""
+    from rllib_biac.rllib.compat import read_record
+
+    for record in sorted(folder.glob(_RECORDS), reverse=True):
+        try:
+            state = read_record(text_of(record))
+            _check_ours(folder, [_trial(trial_class, *saved) for saved in state["trial_data"]])
+            return record, state
+        except ImportError as error:
+            raise Mistake(
+                f"{folder} cannot be resumed: the record of its trials names what cannot be imported here ({error}). "
+                "If an older version of rllib_biac began this run, run it without --resume."
+            ) from error
+        except Exception:  # what damaged pickles raise
+            os.replace(record, record.with_name(f"{record.name}.damaged"))  # Tune would take the newest
+    return None
+
+
+def _check_ours(folder: Path, trials: list[Any]) -> None:
+    """Refuses a record of no trials, of one twice, or of none of those whose folders are here: it is another run's.
+
+    Raises:
+        LookupError: saying so.
+    """
+    if not trials or len({trial.trial_id for trial in trials}) < len(trials):
+        raise LookupError("no trials, or one twice")
+    here = {path.parent.name for path in folder.glob("*/params.json")}
+    if here and here.isdisjoint(trial.storage.trial_dir_name for trial in trials):
+        raise LookupError(f"of none of {sorted(here)}")
 
 
 def _changed(
@@ -268,6 +294,8 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
     trial = _trial(trial_class, saved, metadata)
     own = folder / (trial.storage.trial_dir_name or "")
     if trial.status == trial_class.TERMINATED:
+        if not own.is_dir():
+            say(f"{trial} had finished, and stays so, though its folder is gone: {own}.")
         return saved, metadata
     found = sorted(own.glob("checkpoint_*"))
     newest, wrong = newest_whole(found)

@@ -1,6 +1,8 @@
 """A run that was killed goes on from the newest checkpoint that is whole, whatever Tune had written down by then."""
 
 import json
+import os
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -209,6 +211,11 @@ def record(began, tmp_path):
 def test_trials_take_over_what_changed(began, record, tmp_path):
     read, said = record("TERMINATED"), []
     mend(tmp_path / "mine", said.append, began())
+    assert read().status == "TERMINATED"
+    assert [line for line in said if "though its folder is gone" not in line] == []
+    (tmp_path / "mine" / "BiAC_x").mkdir()
+    said.clear()
+    mend(tmp_path / "mine", said.append, began())
     assert said == [] and read().status == "TERMINATED"
     mend(tmp_path / "mine", said.append, began(stop=1, lr=0.5, runners=2, failures=3))
     trial = read()
@@ -247,8 +254,7 @@ def test_a_flipped_bit_in_a_record_is_taken_back_or_named(record, tmp_path, plac
     (path,) = folder.glob("experiment_state-*.json")
     whole = path.read_bytes()
     at = place if isinstance(place, int) else int(place * len(whole))
-    trial = SimpleNamespace(storage=SimpleNamespace(experiment_driver_staging_path=str(folder)))
-    KeepRecord(folder).on_experiment_end(trials=[trial])
+    keep(folder)
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     mend(folder)
     assert path.read_bytes() == whole
@@ -260,3 +266,55 @@ def test_a_flipped_bit_in_a_record_is_taken_back_or_named(record, tmp_path, plac
     path.write_bytes(whole[:300] + b"\xff" + whole[301:])
     with pytest.raises(Mistake, match=path.name):
         mend(folder)
+
+
+@pytest.mark.parametrize("damage", ["of no trials", "of one trial twice", "of another run", "no JSON"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_record_that_is_not_this_runs_is_not_gone_on_from(record, tmp_path, damage, kept):
+    record("PENDING")
+    folder = tmp_path / "mine"
+    (path,) = folder.glob("experiment_state-*.json")
+    whole = path.read_text()
+    (folder / "BiAC_x").mkdir()
+    (folder / "BiAC_x" / "params.json").write_text("{}")
+    mend(folder)
+    assert path.read_text() == whole
+    if kept:
+        keep(folder)
+    trials = json.loads(whole)["trial_data"]
+    other = json.dumps(trials).replace(b"BiAC_x".hex(), b"BiAC_y".hex())
+    assert other != json.dumps(trials)
+    path.write_text(
+        {
+            "of no trials": json.dumps({"trial_data": []}),
+            "of one trial twice": json.dumps({"trial_data": 2 * trials}),
+            "of another run": f'{{"trial_data": {other}}}',
+            "no JSON": "[" * 100_000,
+        }[damage]
+    )
+    if kept:
+        mend(folder)
+        assert path.read_text() == whole
+    else:
+        with pytest.raises(Mistake, match=f"is damaged, or another run's .{path.name}"):
+            mend(folder)
+
+
+def keep(folder):
+    callback = KeepRecord(folder)
+    trial = SimpleNamespace(storage=SimpleNamespace(experiment_driver_staging_path=str(folder)))
+    callback.on_experiment_end(trials=[trial])
+    return lambda: callback.on_experiment_end(trials=[trial])
+
+
+def test_a_record_is_kept_although_the_clock_is_set_back(record, tmp_path):
+    record("PENDING")
+    folder = tmp_path / "mine"
+    (path,) = folder.glob("experiment_state-*.json")
+    again = keep(folder)
+    record("TERMINATED")
+    newer = path.read_text()
+    os.utime(path, (1, 1))
+    again()
+    with zipfile.ZipFile(folder / ".tune_record.zip") as archive:
+        assert archive.read(path.name).decode() == newer
