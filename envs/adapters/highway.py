@@ -51,9 +51,13 @@ class HighwayEnv(GymnasiumAgentsEnv):
                 raise ValueError(f"config: {key} is the text {value!r}; write a value such as {plain[key]}.")
         for kind in ("observation", "action"):  # of which each agent has a type of its own
             for own in getattr(getattr(game, f"{kind}_type"), f"agents_{kind}_types", [])[:1]:
-                _refuse_misspelt(
-                    game.config[kind][f"{kind}_config"], _settings_of(own), f"config: {kind}: {kind}_config"
-                )
+                where = f"config: {kind}: {kind}_config"
+                _refuse_misspelt(game.config[kind][f"{kind}_config"], _settings_of(own), where)
+                features = {*(getattr(own, "features", None) or ()), *game.controlled_vehicles[0].to_dict()}
+                if unknown := (getattr(own, "features_range", None) or {}).keys() - features:
+                    raise ValueError(
+                        f"{where}: features_range: {min(unknown)!r} is none of {', '.join(sorted(features))}."
+                    )
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         self._frames = []

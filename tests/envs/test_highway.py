@@ -69,6 +69,13 @@ def test_misspelt_settings_of_what_cars_see_and_do_are_refused(kind, key, meant)
         make(EXPERIMENT["env"], config=config)
 
 
+def test_ranges_of_features_that_there_are_not_are_refused():
+    config = copy.deepcopy(CONFIG["env_config"]["config"])
+    config["observation"]["observation_config"]["features_range"]["xx"] = [-1, 1]
+    with pytest.raises(ValueError, match=r"observation_config: features_range: 'xx' is none of .*cos_h.* x, y"):
+        make(EXPERIMENT["env"], config=config)
+
+
 @pytest.mark.parametrize(("key", "text"), [("duration", "long"), ("normalize_reward", "no")])
 def test_text_for_numbers_is_refused(key, text):
     with pytest.raises(ValueError, match=f"config: {key} is the text '{text}'; write a value such as"):
