@@ -298,10 +298,14 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
             say(f"{trial} had finished, and stays so, though its folder is gone: {own}.")
         return saved, metadata
     found = sorted(own.glob("checkpoint_*"))
+    ours = any((path / METADATA).exists() for path in found)  # else another algorithm made them
     newest, wrong = newest_whole(found)
-    if any((path / METADATA).exists() for path in found):  # else another algorithm made them
-        for text in wrong:
-            say(f"{text} {trial} {f'goes on from {newest.name}' if newest else 'begins anew'}.")
+    while newest is not None and (text := _of_another(newest, trial)):
+        found = found[: found.index(newest)]
+        newest, more = newest_whole(found)
+        wrong += [text, *more]
+    for text in wrong if ours else ():
+        say(f"{text} {trial} {f'goes on from {newest.name}' if newest else 'begins anew'}.")
     whole = [path for path in found if newest and path <= newest and is_whole(path, hashes=False)]
     manager = trial.run_metadata.checkpoint_manager
     known = manager.latest_checkpoint_result
@@ -325,6 +329,20 @@ def _mended(folder: Path, say: Callable[[str], None], trial_class: Any, saved: s
     if finished:
         trial.status = trial_class.TERMINATED  # Tune was killed before it wrote that down
     return compat.saved_trial(trial)
+
+
+def _of_another(checkpoint: Path, trial: Any) -> str:
+    """Tells of a checkpoint of another game, or hierarchy, than a trial's; empty where it is not known to be one."""
+    from rllib_biac.rllib.reading import trained_for
+
+    try:
+        env, levels = trained_for(checkpoint)
+    except ValueError:  # which is said where it is loaded
+        return ""
+    own = trial.config.get("env"), trial.config.get("levels")
+    if (env == own[0] or not isinstance(env, str) or env.startswith("rllib_biac/")) and levels == own[1]:
+        return ""  # RLlib's own runner has names of its own
+    return f"{checkpoint} is of another run: it was trained for {env}, hierarchy {levels}."
 
 
 def _has_reached_its_stop(trial: Any, folder: Path, whole: list[Path]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
@@ -41,19 +42,8 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
     """
     folder = Path(checkpoint).absolute()
     checkpoints.check_current(folder)
-    try:
-        with open(folder / checkpoints.MADE_BY, "rb") as file:
-            made_by = pickle.load(file)
-        (state,), _ = made_by["ctor_args_and_kwargs"]
-        config_class = state["class"]
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{folder} was made with the module {error.name!r}, which Python does not find: call this from the folder "
-            "that holds it, or name that folder in PYTHONPATH."
-        ) from error
-    except _UNREADABLE as error:
-        path = folder / checkpoints.MADE_BY
-        raise DamagedFile(path, f"{folder} is damaged: {path.name} cannot be read ({error!r}).") from error
+    made_by, state = _made_by(folder)
+    config_class = state["class"]
     if not (isinstance(config_class, type) and issubclass(config_class, JointConfig)):
         raise ValueError(
             f"{folder} was made by {made_by['class'].__name__}, not by an algorithm of rllib_biac: load it with that "
@@ -67,6 +57,34 @@ def load(checkpoint: str | Path) -> tuple[JointConfig, Team]:
         raise DamagedFile(path, f"{folder} is damaged: its networks cannot be read ({error!r}).") from error
     check_numbers(folder, module.team)
     return config, module.team
+
+
+def trained_for(folder: Path) -> tuple[Any, Any]:
+    """Returns the game and the hierarchy's levels that a checkpoint was trained for. It is read by pickle.
+
+    Raises:
+        ValueError: if they cannot be read; DamagedFile is one.
+    """
+    state = _made_by(folder)[1]
+    return state.get("env"), state.get("levels")
+
+
+def _made_by(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns how RLlib makes a checkpoint's algorithm anew, and its config's state."""
+    try:
+        with open(folder / checkpoints.MADE_BY, "rb") as file:
+            made_by = pickle.load(file)
+        (state,), _ = made_by["ctor_args_and_kwargs"]
+        state["class"]  # of the config
+        return made_by, state
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{folder} was made with the module {error.name!r}, which Python does not find: call this from the folder "
+            "that holds it, or name that folder in PYTHONPATH."
+        ) from error
+    except _UNREADABLE as error:
+        path = folder / checkpoints.MADE_BY
+        raise DamagedFile(path, f"{folder} is damaged: {path.name} cannot be read ({error!r}).") from error
 
 
 def check_numbers(folder: Path, team: Team) -> None:

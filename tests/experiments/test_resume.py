@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import zipfile
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.overrides import override
 from rllib_biac.experiments.resolve import resolve
 from rllib_biac.experiments.resume import KeepRecord, begun, mend
-from rllib_biac.files.checkpoint import METADATA, metadata, replacing
+from rllib_biac.files.checkpoint import MADE_BY, METADATA, metadata, replacing
 from rllib_biac.rllib.compat import read_record, saved_trial
 
 TEXT = """
@@ -318,3 +319,18 @@ def test_a_record_is_kept_although_the_clock_is_set_back(record, tmp_path):
     again()
     with zipfile.ZipFile(folder / ".tune_record.zip") as archive:
         assert archive.read(path.name).decode() == newer
+
+
+@pytest.mark.parametrize("other", [{"env": "merge_v0"}, {"levels": [["player_1"], ["player_0"]]}])
+def test_a_checkpoint_of_another_game_or_hierarchy_is_not_gone_on_from(record, tmp_path, other):
+    read, folder, said = record("RUNNING"), tmp_path / "mine" / "BiAC_x", []
+    config = read().config
+    own = {"class": dict, "env": config["env"], "levels": config["levels"]}
+    for number, state in enumerate((own, own | other)):
+        with replacing(folder / f"checkpoint_00000{number}") as written:
+            (written / METADATA).write_text(json.dumps(metadata(training_iteration=number + 1)))
+            (written / MADE_BY).write_bytes(pickle.dumps({"class": dict, "ctor_args_and_kwargs": ((state,), {})}))
+    mend(tmp_path / "mine", said.append)
+    latest = read().run_metadata.checkpoint_manager.latest_checkpoint_result
+    assert latest.checkpoint.path.endswith("checkpoint_000000")
+    assert any("checkpoint_000001 is of another run" in line and "on from checkpoint_000000" in line for line in said)
