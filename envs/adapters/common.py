@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -70,9 +71,11 @@ class Adapter(ParallelEnv):
         return self._spaces[agent][1]
 
     def _reset(self, seed: int | None, options: dict[str, Any] | None) -> Any:
-        """Starts the game itself anew, with options only where there are some: not every game takes them."""
+        """Starts the game itself anew, with options where it takes them, or where there are some."""
         check_named(self.env, self._named)
-        return self.env.reset(seed=seed, **({} if options is None else {"options": options}))
+        if options is None and not _takes_options(self.env):
+            return self.env.reset(seed=seed)
+        return self.env.reset(seed=seed, options=options)
 
     def state(self) -> np.ndarray:
         if not callable(state := getattr(self.env, "state", None)):
@@ -91,6 +94,14 @@ def name_of(env: Any) -> str:
     """Returns what errors call a game: the class that its author wrote, with its module."""
     kind = type(getattr(env, "unwrapped", env))
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _takes_options(env: Any) -> bool:
+    try:
+        parameters = inspect.signature(env.reset).parameters
+    except (TypeError, ValueError):  # written in C, say
+        return True
+    return "options" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def check_named(env: Any, named: Collection[Any]) -> None:

@@ -165,8 +165,13 @@ class TakesASeedAloneInATuple(ReachedInATuple):
         return *given, [self.time == 4] * 2, cut, infos
 
 
-@pytest.mark.parametrize("game", [TakesASeedAlone, TakesASeedAloneInATuple])
-def test_a_reset_that_takes_no_options(game):
+class WantsOptions(TakesASeedAloneInATuple):
+    def reset(self, seed, options):
+        return super().reset()
+
+
+@pytest.mark.parametrize("game", [TakesASeedAlone, TakesASeedAloneInATuple, WantsOptions])
+def test_a_reset_that_takes_no_options_or_none_but_with_options(game):
     assert batch(game).look.episodes > 2
 
 
