@@ -55,7 +55,6 @@ from studies import RESULTS, Row, markdown, versions
 LIST = yaml.safe_load((HERE / "games.yaml").read_text(encoding="utf-8"))
 GAMES: dict[str, dict[str, Any]] = {game["name"]: game for game in LIST["games"]}
 ALGORITHMS = ("IDQN", "MADDPG", "BiAC")  # IDQN first: others meet it as a partner
-PEERS = ("MAPPO", "IPPO")  # on-policy, by another library: not run by this program yet
 TRAINED, REFUSED, LATE, SLOW, SILENT, CRASH = "trained", "refused", "late", "slow", "SILENT", "CRASH"
 MEMORY = 10 * 2**30  # bytes a run may hold
 
@@ -264,48 +263,46 @@ def cell(found: list[tuple[str, np.ndarray]]) -> tuple[str, bool]:
 
 def page(rows: list[Row], options: argparse.Namespace) -> str:
     """Returns the page of results."""
-    by_budget = sorted(rows, key=lambda row: row["steps"])
-    latest = {(row["game"], row["algorithm"], row["seed"]): row for row in by_budget}  # of the largest budget
     counts: Counter[str] = Counter()
+    ran = [name for name in reversed(ALGORITHMS) if any(row["algorithm"] == name for row in rows)]
     table, above, wrong = [], Counter[str](), []
     for game in GAMES.values():
-        own = [row for (name, algorithm, _), row in latest.items() if (name, algorithm) == (game["name"], "BiAC")]
+        own = [row for row in rows if (row["game"], row["algorithm"]) == (game["name"], "BiAC")]
         became = " / ".join(sorted({row["verdict"] for row in own})) or "not run"
         counts[became] += 1
         message = next((row["message"] for row in own if row["message"]), "")
         texts = []
-        for algorithm in ALGORITHMS:
-            text, better = cell(differences(list(latest.values()), game["name"], algorithm, "random"))
+        for algorithm in ran:
+            text, better = cell(differences(rows, game["name"], algorithm, "random"))
             above[algorithm] += better
             texts.append(text)
-        against, _ = cell(differences(list(latest.values()), game["name"], "BiAC", "IDQN"))
+        if "IDQN" in ran:
+            texts.append(cell(differences(rows, game["name"], "BiAC", "IDQN"))[0])
         seconds = np.median([row["seconds"] for row in own]) if own else 0
-        steps = " / ".join(f"{n:,}" for n in sorted({row["steps"] for row in own}))
         told = " ".join(message.split()).replace("|", "\\|")
         table.append(
             [game["name"], game["package"], game["kind"], game["agents"], game["pays"], game["expect"], became,
-             f"{seconds:.0f}", steps, *reversed(texts), against, *("" for _ in PEERS)]
+             f"{seconds:.0f}", *texts]
         )  # fmt: skip
         if told or became not in (TRAINED, "not run"):
             wrong.append([game["name"], became, game["why"], told[:400]])
-    head = ["game", "package", "make", "agents", "pays", "expected", "became", "s", "env steps", *reversed(ALGORITHMS),
-            "BiAC against IDQN", *PEERS]  # fmt: skip
-    ran = Counter(row["steps"] for row in latest.values() if row["algorithm"] == "BiAC")
+    head = ["game", "package", "make", "agents", "pays", "expected", "became", "s", *ran,
+            *(["BiAC against IDQN"] if "IDQN" in ran else [])]  # fmt: skip
     said = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    better = ", ".join(f"{name} in {above[name]}" for name in reversed(ALGORITHMS))
-    seeds = len({seed for *_, seed in latest})
-    budget = ", ".join(f"{n:,} in {count} games" for n, count in ran.most_common())
+    better = ", ".join(f"{name} in {above[name]}" for name in ran)
+    seeds = len({row["seed"] for row in rows})
+    budget = f"--seeds {seeds} --steps {options.steps} --episodes {options.episodes} --minutes {options.minutes:g}"
     return "\n".join(
         [
             "# Games by other people",
             "",
             f"Forty games from {len({game['package'].split('-')[0] for game in GAMES.values()})} packages, each named "
-            f"in YAML alone; env steps: {budget}; {seeds} seed(s). What became of Bi-AC's runs: {said}. Above random "
-            f"play (lower end of the 95% interval above 0; mean over the sides): {better}.",
+            f"in YAML alone; {options.steps:,} env steps each; {seeds} seed(s). What became of Bi-AC's runs: {said}. "
+            f"Above random play (lower end of the 95% interval above 0; mean over the sides): {better}.",
             "",
             "Numbers are the return of learned play less that of random play with the same starts, with its 95% "
-            "interval; two lines: the leader's side, the followers' side. Columns of on-policy peers are still empty. "
-            "What the words mean and who leads is said in `benchmarks/public_games/run.py`.",
+            "interval; two lines: the leader's side, the followers' side. What the words mean and who leads is said in "
+            "`benchmarks/public_games/run.py`.",
             "",
             markdown(head, table),
             "",
@@ -313,8 +310,7 @@ def page(rows: list[Row], options: argparse.Namespace) -> str:
             "",
             markdown(["game", "became", "what is special", "message"], wrong),
             "",
-            f"Made by `python benchmarks/public_games/run.py --steps {max(ran)} --seeds {seeds}` with {versions()}.",
-            *(["", "Rows of smaller budgets were made on earlier commits."] if len(ran) > 1 else []),
+            f"Made by `python benchmarks/public_games/run.py --algorithms {' '.join(ran)} {budget}` with {versions()}.",
             "",
         ]
     )
@@ -327,7 +323,7 @@ def main() -> int:
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=GAMES)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each run (default: 5)")
-    parser.add_argument("--steps", type=int, default=20_000, help="env steps of each run (default: 20,000)")
+    parser.add_argument("--steps", type=int, default=10_000, help="env steps of each run (default: 10,000)")
     parser.add_argument("--episodes", type=int, default=100, help="of each comparison (default: 100)")
     parser.add_argument("--minutes", type=float, default=15, help="until a run counts as slow (default: 15)")
     parser.add_argument("--verdicts", action="store_true", help="Bi-AC alone, one seed, 2,000 steps, 10 episodes")
@@ -360,7 +356,7 @@ def main() -> int:
             print(f"{task['game']} {task['algorithm']} {task['seed']}: {row['verdict']} in {row['seconds']:.0f} s "
                   f"{' '.join(row['message'].split())[:300]}", flush=True)  # fmt: skip
     finally:
-        shown = [row for row in done.values() if row["steps"] <= options.steps]
+        shown = [row for row in done.values() if [row["steps"], row["episodes"]] == [options.steps, options.episodes]]
         (options.out / "public_games.md").write_text(page(shown, options), encoding="utf-8")
     return int(any(row["verdict"] in (SILENT, CRASH, LATE) for row in shown))
 
