@@ -96,6 +96,29 @@ def test_entropy_is_weighed_by_what_an_agents_own_actions_change():
     assert own_losses._spread(q[2:], mask[2:]) == 0.0
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_leader_learns_what_its_actions_differ_by(masked, monkeypatch):
+    """Neither what a state is worth, whatever is done there, nor the unit changes what its actor learns."""
+    run = run_of()
+    losses, state = run.trainer.losses, torch.eye(3)[[0, 1, 2, 0]]
+    mask = torch.tensor([[True, True, False], [True, True, True], [False, True, True], [True, False, False]])
+    here = Scene(state, {"player_0": state, "player_1": torch.ones(4, 1)}, {"player_0": mask} if masked else {})
+    q = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def gradients(values):
+        monkeypatch.setattr(losses, "tried", lambda *given: values)
+        monkeypatch.setattr(losses, "effect_on_others", lambda *given: 0.0)
+        run.trainer.team.zero_grad()
+        losses.actor_loss("player_0", here).backward()
+        return torch.cat([p.grad.flatten() for p in run.trainer.team["player_0"].actor.parameters()])
+
+    plain = gradients(q)
+    assert plain.norm() > 0.0
+    torch.testing.assert_close(
+        gradients(7.0 * q + torch.tensor([[100.0], [-30.0], [0.0], [5.0]])), plain, atol=1e-4, rtol=1e-4
+    )
+
+
 def test_where_there_are_many_actions_fewer_rows_tell_of_each(monkeypatch):
     """An update tries no more actions than `MOST_TRIED` in all, whatever their number; critics learn from all rows."""
     payoffs = np.arange(2.0 * 3 * 64).reshape(2, 3, 64)

@@ -32,6 +32,8 @@ HEAD_START = 200
 # What an agent's present choice counts more, as a share of what lies between its best and its worst: among equals it is
 # kept.
 INERTIA = 0.025
+# Actions whose values differ by less, in units of the spread of all values, are worth the same.
+SAME = 1e-6
 # How many actions an update tries in all rows together, about: where there are many, fewer rows tell of each.
 MOST_TRIED = 4096
 # What a row counts in which what is heard is what has been committed to, and one in which it is not.
@@ -101,10 +103,11 @@ class OwnLosses(VectorLosses):
         mask = scene.masks.get(agent)
         if not own.above:
             # Its outputs are values of what it may commit to, the best of which it plays. Logits would drift between
-            # equals, and with them the meaning of its actions; nor do values ever saturate.
+            # equals, and with them the meaning of its actions; nor do values ever saturate. In long games states
+            # differ far more in worth than an agent's actions in each: what it learns is what actions differ by.
             between = restrict(q, mask).amax(1, keepdim=True) - q.amin(1, keepdim=True)
             values = q + INERTIA * between * own.coder.act(output.detach(), mask)
-            error = (output - values).square()
+            error = (output - _apart(values, mask) / _spread(q, mask).clamp(min=SAME)).square()
             return (error if mask is None else torch.where(mask, error, 0.0)).mean()
         log_pi = restrict(output, mask).log_softmax(1)
         pi = log_pi.exp()
@@ -263,16 +266,22 @@ def _mean(losses: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
 
 
+def _apart(q: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Returns how far the values of an agent's actions lie from their mean in each row, (rows, |A_i|)."""
+    if mask is None:
+        return q - q.mean(1, keepdim=True)
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(mask, q - torch.where(mask, q, 0.0).sum(1, keepdim=True) / count, 0.0)
+
+
 def _spread(q: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Returns how far apart the values of an agent's actions lie, (rows, |A_i|) -> scalar, where it has a choice.
 
     In long games that is a small part of the spread of all values: an entropy bonus in units of these would drown it.
     """
-    allowed = torch.ones_like(q) if mask is None else mask.to(q.dtype)
-    count = allowed.sum(1).clamp(min=1.0)
-    off = (q - (allowed * q).sum(1, keepdim=True) / count.unsqueeze(1)) * allowed
-    choice = count > 1.0
-    return ((off.square().sum(1) / count).sqrt() * choice).sum() / choice.sum().clamp(min=1)
+    count = q.new_full((len(q),), q.shape[1]) if mask is None else mask.sum(1).clamp(min=1)
+    choice = count > 1
+    return ((_apart(q, mask).square().sum(1) / count).sqrt() * choice).sum() / choice.sum().clamp(min=1)
 
 
 def _alike(seen: torch.Tensor) -> torch.Tensor:
