@@ -30,6 +30,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import logging
+import signal
 import sys
 import tempfile
 import traceback
@@ -51,7 +52,14 @@ from tests.properties import bad_inputs, games, test_properties
 
 OUTCOMES = (bad_inputs.REFUSED, bad_inputs.ACCEPTED, bad_inputs.TRACE, bad_inputs.SILENT)
 # Trained files keep their settings but for what would take long.
-SHORT = {"min_sample_timesteps_per_iteration": 200, "evaluation_duration": 2, "num_env_runners": 0, "num_learners": 0}
+SHORT = {
+    "min_sample_timesteps_per_iteration": 200,
+    "evaluation_duration": 2,
+    "evaluation_num_env_runners": 0,
+    "num_env_runners": 0,
+    "num_learners": 0,
+}
+SECONDS = 120  # until a training counts as hanging
 
 
 def every(strategy: Any, count: int, number: int, do: Callable[[Any], None]) -> None:
@@ -80,8 +88,10 @@ def train_a_little(data: bytes, folder: Path) -> str:
     config = bad_inputs.resolve(draft).trials[0].config.copy(copy_frozen=False)
     for key, value in SHORT.items():
         setattr(config, key, min(value, getattr(config, key)) if isinstance(getattr(config, key), int) else value)
-    if config.num_gpus_per_learner or config.num_gpus_per_env_runner:
-        return ""  # a valid wish that this machine may not grant
+    wanted, there = config.algo_class.default_resource_request(config.to_dict()), ray.cluster_resources()
+    if any(amount > there.get(kind, 0) for kind, amount in wanted.required_resources.items()):
+        return ""  # a valid wish that this machine does not grant: the command refuses it, for Ray would wait for ever
+    signal.alarm(SECONDS)
     try:
         algorithm = config.build_algo()
         try:
@@ -92,7 +102,13 @@ def train_a_little(data: bytes, folder: Path) -> str:
         if isinstance(error, ValueError) and "not fit into memory" in str(error):
             return ""  # nor may it have that much memory
         return traceback.format_exc()
+    finally:
+        signal.alarm(0)
     return ""
+
+
+def _hangs(*_: Any) -> None:
+    raise TimeoutError(f"not trained within {SECONDS} s")
 
 
 def judge_files(strategy: Any, count: int, trained: int, number: int, folder: Path) -> tuple[Counter[str], list[str]]:
@@ -177,6 +193,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _hangs)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     # Training would start one of its own, or find somebody else's.

@@ -143,21 +143,28 @@ def start_here(num_cpus: int | None, verbose: bool = False, level: int = logging
     close_session(context["session_dir"])
 
 
+_UNITS = {"CPU": "CPUs", "GPU": "GPUs"}
+_REMEDIES = {
+    "CPU": "lower num_env_runners, or pass --ray-num-cpus to share the cores",
+    "GPU": "lower num_env_runners, or lower num_gpus_per_learner",
+}
+
+
 def check_resources(experiments: list[Experiment]) -> None:
-    """Checks that this machine has enough CPUs and GPUs for each trial. Tune would wait for them forever.
+    """Checks that this machine has what each trial wants. Tune would wait for it forever.
 
     Raises:
-        Mistake: if a trial wants more CPUs or GPUs than there are.
+        Mistake: if a trial wants more CPUs, GPUs or other resources than there are.
     """
     there = ray.cluster_resources()
     for experiment in experiments:
         for trial in experiment.trials:
             algorithm: Any = trial.config.algo_class
             wanted = algorithm.default_resource_request(trial.config.to_dict()).required_resources
-            for kind in ("CPU", "GPU"):
-                if (wants := wanted.get(kind, 0)) > (has := there.get(kind, 0)):
-                    remedy = "pass --ray-num-cpus to share the cores" if kind == "CPU" else "lower num_gpus_per_learner"
+            for kind, wants in wanted.items():
+                if wants > (has := there.get(kind, 0)):
+                    unit = _UNITS.get(kind, f"of {kind!r}")
+                    remedy = _REMEDIES.get(kind, "leave custom_resources out, or name a cluster by --ray-address")
                     raise Mistake(
-                        f"experiment {experiment.name!r}: a trial needs {wants:g} {kind}s and there are {has:g}; "
-                        f"lower num_env_runners, or {remedy}."
+                        f"experiment {experiment.name!r}: a trial needs {wants:g} {unit} and there are {has:g}; {remedy}."
                     )

@@ -8,6 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_biac import BiACConfig, IDQNConfig
+from rllib_biac.experiments.cluster import check_resources
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.experiments.resolve import resolve
@@ -196,6 +197,28 @@ def test_an_experiment_is_told_which_setting_is_wrong(wrong, place, told):
     draft = Draft("mine", {"run": "BiAC", "env": "maintain_v0", "config": config}, "file.yaml")
     with pytest.raises(Mistake, match=f"{place}: .*{told}"):
         resolve(draft)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"num_env_runners": 2}, "a trial needs 3 CPUs and there are 2; lower num_env_runners"),
+        (
+            {"num_env_runners": 1, "custom_resources_per_env_runner": {"disk": 0.5}},
+            "a trial needs 0.5 of 'disk' and there are 0; leave custom_resources out",
+        ),
+    ],
+)
+def test_what_ray_would_wait_for_for_ever_is_refused(monkeypatch, config, told):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0, "memory": 1e9})
+    hierarchy = {"hierarchy": [["player_0"], ["player_1"]]}
+    plain, greedy = (
+        resolve(Draft("mine", {"run": "BiAC", "env": "maintain_v0", "config": hierarchy | own}, "file.yaml"))
+        for own in ({"num_env_runners": 1}, config)
+    )
+    check_resources([plain])
+    with pytest.raises(Mistake, match=told):
+        check_resources([greedy])
 
 
 def test_the_settings_of_evaluation_are_of_their_kinds():
