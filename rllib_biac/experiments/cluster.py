@@ -166,5 +166,6 @@ def check_resources(experiments: list[Experiment]) -> None:
                     unit = _UNITS.get(kind, f"of {kind!r}")
                     remedy = _REMEDIES.get(kind, "leave custom_resources out, or name a cluster by --ray-address")
                     raise Mistake(
-                        f"experiment {experiment.name!r}: a trial needs {wants:g} {unit} and there are {has:g}; {remedy}."
+                        f"experiment {experiment.name!r}: a trial needs {wants:g} {unit} and there are {has:g}; "
+                        f"{remedy}."
                     )

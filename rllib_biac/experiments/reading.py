@@ -41,6 +41,10 @@ MOST_VALUES = 50_000
 MOST_BYTES = 300_000
 
 
+# Escapes such as "\ud83d\ude00", which JSON joins and YAML does not.
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, with numbers as people write them."""
 
@@ -155,6 +159,8 @@ def value(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ValueError(getattr(error, "problem", None) or str(error)) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read(path: Path) -> list[Draft]:
@@ -266,10 +272,11 @@ def kind_of(value: Any) -> str:
 
 
 def _check_size(root: yaml.Node | None, name: str) -> None:
-    """Refuses aliases that contain themselves, or that expand to more than the memory can hold.
+    """Refuses aliases that contain themselves or expand to more than memory can hold, and halves of characters.
 
     Raises:
-        Mistake: if the document without aliases would be endless or have more than `MOST_VALUES` values.
+        Mistake: if the document without aliases would be endless or have more than `MOST_VALUES` values, or if one of
+            these has half of a character.
     """
     waiting = [root] if root else []
     for _ in range(MOST_VALUES):
@@ -280,6 +287,11 @@ def _check_size(root: yaml.Node | None, name: str) -> None:
             waiting += [one for pair in node.value for one in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
+        elif not node.value.isprintable() and _SURROGATES.search(node.value):
+            raise Mistake(
+                f"{name}, line {node.start_mark.line + 1}: {node.value!r} has half of a character, which no file can "
+                "hold; write the character itself, or \\U and its eight digits."
+            )
     raise Mistake(f"{name}: the file expands to more than {MOST_VALUES:,} values. Does an alias contain itself?")
 
 

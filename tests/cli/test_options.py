@@ -88,6 +88,10 @@ def test_a_dry_run_starts_nothing(rllib, shown, tmp_path):
         (["train", "file", "escape_biac", "--set", "lr"], "expected key=value"),
         (["train", "file", "escape_biac", "--set", "=3"], "no key before the ="),
         (["train", "file", "escape_biac", "--set", "lr=[1"], "not valid YAML"),
+        (
+            ["train", "file", "escape_biac", "--set", "lr=" + "[" * 5000],
+            "not valid YAML after the = (nested too deeply)",
+        ),
         *(
             (
                 ["train", "file", "escape_biac", "--storage-path", "/proc/nothing", *more],

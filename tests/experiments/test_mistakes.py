@@ -156,6 +156,11 @@ MISTAKES = {
         f"mine: {{{GOOD}, config: {{evaluation_config: {{explore: 'no'}}}}}}",
         ["`config: evaluation_config: explore`", "expected true or false, not 'no'"],
     ),
+    "half of a character": (
+        'mine:\n  run: BiAC\n  env: "\\ud83d\\ude00"\n',
+        ["game.yaml, line 3", "has half of a character"],
+    ),
+    "half of a character in a name": (f'"\\ud800": {{{GOOD}}}', ["game.yaml, line 1", "has half of a character"]),
     "a range for the stop": (
         f"mine: {{{GOOD}, stop: {{training_iteration: {{grid_search: [1, 2]}}}}}}",
         ["`stop: training_iteration`", "all trials stop alike; write one number"],
