@@ -188,6 +188,10 @@ def _resolve_and_run(drafts: list[Draft], cluster: Cluster, flags: dict[str, Any
     if flags["dry_run"]:
         for experiment in experiments:
             show(experiment)
+        if flags["resume"]:
+            from rllib_biac.experiments.resume import foresee
+
+            foresee(experiments, click.echo)
         click.echo("Nothing was started: leave --dry-run out to train.")
         return 0
     return run(experiments, cluster, _again(flags), resume=flags["resume"], verbose=flags["verbose"])

@@ -21,10 +21,9 @@ from rllib_biac.experiments import changes, grid
 from rllib_biac.experiments.cluster import Cluster, check_resources, started
 from rllib_biac.experiments.locks import locked
 from rllib_biac.experiments.metrics import flat
-from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.remote import address_of
 from rllib_biac.experiments.resolve import Experiment
-from rllib_biac.experiments.resume import begun, make_ready
+from rllib_biac.experiments.resume import foresee, make_ready
 from rllib_biac.experiments.schedulers import MUTATIONS
 from rllib_biac.experiments.stopping import Stopping
 from rllib_biac.experiments.sweeps import Compared
@@ -55,8 +54,8 @@ def run(
         Stopped: by a second signal, or before anything trains.
         Mistake: if there is nothing to resume, a setting changed that may not, or another command works in a folder.
     """
-    if resume and not any(map(begun, experiments)):
-        raise Mistake(f"nothing to resume in {experiments[0].folder}: run it once without --resume.")
+    if resume:
+        foresee(experiments)  # what may not be is told before Ray is waited for
     code = 0
 
     def end(exit_code: int) -> None:

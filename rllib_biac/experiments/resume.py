@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,27 @@ def begun(experiment: Experiment) -> bool:
     return any(folder.glob(_RECORDS)) or (folder / _KEPT).is_file()
 
 
+def foresee(experiments: Sequence[Experiment], say: Callable[[str], None] = lambda text: None) -> None:
+    """Says which settings would change on resuming, and touches nothing.
+
+    Args:
+        experiments: of one command.
+        say: shows a line to a person.
+
+    Raises:
+        Mistake: if there is nothing to resume, or a setting changed that may not.
+    """
+    if not any(map(begun, experiments)):
+        raise Mistake(f"nothing to resume in {experiments[0].folder}: run it once without --resume.")
+    for experiment in filter(begun, experiments):
+        _say_changes(differences(experiment, say), say)
+
+
+def _say_changes(changed: Mapping[tuple[str, ...], tuple[Any, Any]], say: Callable[[str], None]) -> None:
+    for path, (before, now) in changed.items():
+        say(f"`{': '.join(path)}` was {json.dumps(before)}: the trials go on with {json.dumps(now)}.")
+
+
 def make_ready(experiment: Experiment, say: Callable[[str], None]) -> bool:
     """Mends an experiment's folder. Returns False if there is nothing to resume.
 
@@ -219,8 +240,7 @@ def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experim
     record, state = found
     trials = state["trial_data"]
     mended = [_changed(_mended(folder, say, Trial, *saved), Trial, experiment, changed, say) for saved in trials]
-    for path, (before, now) in changed.items():
-        say(f"`{': '.join(path)}` was {json.dumps(before)}: the trials go on with {json.dumps(now)}.")
+    _say_changes(changed, say)
     if mended == [tuple(saved) for saved in trials]:
         return
     written = record.with_name(f".{record.name}.mended")

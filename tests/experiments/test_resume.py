@@ -19,7 +19,7 @@ from rllib_biac.experiments import changes, reading
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.overrides import override
 from rllib_biac.experiments.resolve import resolve
-from rllib_biac.experiments.resume import KeepRecord, begun, mend
+from rllib_biac.experiments.resume import KeepRecord, begun, foresee, mend
 from rllib_biac.files.checkpoint import MADE_BY, METADATA, metadata, replacing
 from rllib_biac.rllib.compat import read_record, saved_trial
 
@@ -144,6 +144,19 @@ def test_what_changed_is_told(began):
 def test_what_may_not_change_is_refused(began, changed, told):
     with pytest.raises(Mistake, match=f"cannot be resumed with other settings than it was started with: {told}"):
         changes.differences(began(**changed), print)
+
+
+def test_what_would_change_is_foreseen(began, record, tmp_path):
+    said = []
+    with pytest.raises(Mistake, match=r"nothing to resume in .*mine: run it once without --resume"):
+        foresee([began()])
+    record("PENDING")
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    foresee([began(lr=0.5)], said.append)
+    assert said == ["`config: lr` was 0.001: the trials go on with 0.5."]
+    with pytest.raises(Mistake, match="cannot be resumed with other settings"):
+        foresee([began(gamma=0.5)])
+    assert {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_nobody_knows_is_told(began, tmp_path):
