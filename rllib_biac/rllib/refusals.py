@@ -195,6 +195,7 @@ _ATTRIBUTES = {
     "torch_lr_scheduler_classes": "_torch_lr_scheduler_classes",
     "rl_module_spec": "_rl_module_spec",
     "is_atari": "_is_atari",
+    "dataset_num_iters_per_offline_eval_runner": "dataset_num_iters_per_eval_runner",
 }
 REFUSED: tuple[Refused, ...] = tuple(
     Refused(key, instead, joint_only, _ATTRIBUTES.get(key, key))

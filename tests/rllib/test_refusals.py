@@ -101,6 +101,11 @@ def test_what_would_do_nothing_is_refused(change, message):
         change(config()).validate()
 
 
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.key)
+def test_what_is_refused_is_held_against_its_own_default(row):
+    assert hasattr(BiACConfig(), row.attribute)  # else a value of None would pass for the default
+
+
 def test_defaults_pass():
     config().validate()
     config().env_runners(env_runner_cls="stock").validate()
