@@ -1,6 +1,7 @@
 """Odd things that games do: each is read right, or refused before the first step with what to do about it."""
 
 import asyncio
+import random
 
 import numpy as np
 import pytest
@@ -486,3 +487,22 @@ def test_copies_that_share_what_they_are_in():
     before = np.random.get_state()
     assert batch(OfOneGenerator).look.episodes > 2
     np.random.set_state(before)
+
+
+class CoinOfTheProcess(Foreign):
+    """It tosses a coin of the process's at every start: two runs may be alike by chance, and nothing is wrong."""
+
+    def reset(self, seed=None, options=None):
+        self.coin = random.random() < 0.5
+        return super().reset(seed)
+
+    def see(self, agent):
+        return np.full(2, self.coin, np.float32)
+
+
+def test_copies_that_draw_from_the_processs_generator_share_nothing():
+    before = random.getstate()
+    for seed in range(12):
+        random.seed(seed)
+        assert batch(CoinOfTheProcess).look.episodes > 2
+    random.setstate(before)
