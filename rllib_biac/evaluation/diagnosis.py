@@ -91,6 +91,13 @@ def of_training(result: Mapping[str, Any], courses: Mapping[str, Course]) -> lis
             f"{epsilon:.0%} of all actions are still random: let epsilon fall within the run, or train for more env "
             "steps."
         )
+    same = {course.lowest for course in returns.values()} | {course.highest for course in returns.values()}
+    if len(same) == 1 and result.get("training_iteration", 0) > 1:
+        notes.append(
+            f"every return was {same.pop():.4g}, from the first report to the last: nothing tells good play from bad. "
+            "See that the game pays when it should; where that is seldom, explore for longer, or pay for parts of the "
+            "way."
+        )
     fell = [
         course.last < course.highest - _FALLEN * (course.highest - course.lowest) and course.highest > course.lowest
         for course in returns.values()

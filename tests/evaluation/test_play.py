@@ -128,3 +128,11 @@ class TestNotesOnTraining:
         assert epsilon.startswith("80% of all actions") and "fallen" in fallen
         courses[self.RETURN + "b"] = Course(0.0, 10.0, 10.0)  # the other gained by it
         assert of_training({}, courses) == []
+
+    def test_a_game_that_never_pays_is_told(self):
+        courses = {self.RETURN + agent: Course(0.0, 0.0, 0.0) for agent in "ab"}
+        (note,) = of_training({"training_iteration": 5}, courses)
+        assert "every return was 0, from the first report to the last" in note
+        assert of_training({"training_iteration": 1}, courses) == []  # one report says little
+        courses[self.RETURN + "b"] = Course(0.0, 1.0, 1.0)
+        assert of_training({"training_iteration": 5}, courses) == []
