@@ -282,7 +282,7 @@ def test_a_flipped_bit_in_a_record_is_taken_back_or_named(record, tmp_path, plac
         mend(folder)
 
 
-@pytest.mark.parametrize("damage", ["of no trials", "of one trial twice", "of another run", "no JSON"])
+@pytest.mark.parametrize("damage", ["cut short", "of no trials", "of one trial twice", "of another run", "no JSON"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_record_that_is_not_this_runs_is_not_gone_on_from(record, tmp_path, damage, kept):
     record("PENDING")
@@ -295,11 +295,14 @@ def test_a_record_that_is_not_this_runs_is_not_gone_on_from(record, tmp_path, da
     assert path.read_text() == whole
     if kept:
         keep(folder)
+    else:
+        (folder / ".tune_record.zip").write_bytes(b"PK")  # the copy is damaged, too
     trials = json.loads(whole)["trial_data"]
     other = json.dumps(trials).replace(b"BiAC_x".hex(), b"BiAC_y".hex())
     assert other != json.dumps(trials)
     path.write_text(
         {
+            "cut short": whole[:15],  # by a full disk
             "of no trials": json.dumps({"trial_data": []}),
             "of one trial twice": json.dumps({"trial_data": 2 * trials}),
             "of another run": f'{{"trial_data": {other}}}',

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,8 +11,6 @@ from click.testing import CliRunner
 from rllib_biac import BiAC
 from rllib_biac.cli.main import main
 from rllib_biac.envs.errors import GameError
-from rllib_biac.experiments.mistakes import Mistake
-from rllib_biac.experiments.resume import KeepRecord, mend
 from rllib_biac.files.checkpoint import is_whole
 from rllib_biac.rllib.replay import SavedReplayBuffer
 from tests.exact import differing, state
@@ -146,25 +143,6 @@ def test_ctrl_c_writes_a_checkpoint_from_which_resume_goes_on(ray, tmp_path):
     resumed = CliRunner().invoke(main, [*arguments, "--resume"])
     assert resumed.exit_code == 0, resumed.output
     assert "done: iter 30 |" in resumed.output and "iter 1 |" not in resumed.output
-
-
-def test_a_record_that_a_full_disk_cut_short_is_taken_back(tmp_path):
-    staged, folder = tmp_path / "staged", tmp_path / "mine"
-    for path in (staged, folder):
-        path.mkdir()
-    record = "experiment_state-2026-01-01_00-00-00.json"
-    (staged / record).write_text('{"trial_data": []}')
-    trial = SimpleNamespace(storage=SimpleNamespace(experiment_driver_staging_path=str(staged)))
-    keeping = KeepRecord(folder)
-    keeping.on_step_end(iteration=1, trials=[trial])
-    (folder / record).write_text('{"trial_da')
-    mend(folder)
-    assert (folder / record).read_text() == '{"trial_data": []}'
-    # Without the copy there would be nothing to go on from.
-    (folder / record).write_text('{"trial_da')
-    (folder / ".tune_record.zip").write_bytes(b"PK")
-    with pytest.raises(Mistake, match="is damaged"):
-        mend(folder)
 
 
 @pytest.mark.parametrize("games", [2, 3])
