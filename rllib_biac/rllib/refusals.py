@@ -272,7 +272,7 @@ def check_numbers(config: Any) -> None:
         if (value := getattr(config, key)) not in choices:
             raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, choices))}.")
     for key in RESOURCES:
-        for name, amount in (getattr(config, key) or {}).items():
+        for name, amount in (getattr(config, key, None) or {}).items():  # older Rays have fewer
             check_number(f"{key}: {name}", amount, 0.0)
     if not isinstance(config.rollout_fragment_length, int) or config.rollout_fragment_length < 1:
         raise ValueError(
