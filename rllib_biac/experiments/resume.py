@@ -139,7 +139,11 @@ def begun(experiment: Experiment) -> bool:
     return any(folder.glob(_RECORDS)) or (folder / _KEPT).is_file()
 
 
-def foresee(experiments: Sequence[Experiment], say: Callable[[str], None] = lambda text: None) -> None:
+def _silent(text: str) -> None:
+    pass
+
+
+def foresee(experiments: Sequence[Experiment], say: Callable[[str], None] = _silent) -> None:
     """Says which settings would change on resuming, and touches nothing.
 
     Args:
@@ -204,10 +208,6 @@ def _refuse_old(folder: Path) -> None:
             check_current(checkpoint, hashes=False)
         except ValueError as error:
             raise Mistake(str(error)) from error
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def mend(folder: Path, say: Callable[[str], None] = _silent, experiment: Experiment | None = None) -> None:

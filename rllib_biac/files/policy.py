@@ -296,10 +296,9 @@ def read(path: str | Path) -> tuple[Description, Arrays]:
     if description is None:
         raise ValueError(f"{path} has networks to train on, and none to play here: {about.get('undescribed', '')}")
     try:
-        if "names" in about:
-            tensors = {array: tensors[tensor] for array, tensor in json.loads(about["names"]).items()}
-        return description, tensors
-    except Exception as error:
+        names: dict[str, str] = json.loads(about["names"]) if "names" in about else {name: name for name in tensors}
+        return description, {array: tensors[tensor] for array, tensor in names.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise _no_policy(path, error) from error
 
 
@@ -313,7 +312,7 @@ def description_in(path: str | Path, about: Mapping[str, str]) -> Description | 
         return None
     try:
         return Description.from_json(json.loads(about["description"], object_pairs_hook=_each_once))
-    except Exception as error:
+    except Exception as error:  # a damaged description may be wrong in any way, and is never anything but damaged
         raise _no_policy(path, error) from error
 
 
