@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 import traceback
 from typing import Any, NoReturn
 
@@ -69,8 +71,17 @@ class Commands(Group):
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 kind = "there is no room to write, or no leave to write as much: "
+                _drop_what_is_left()
             click.echo(f"Error: {kind}{error}\n(--traceback shows where)", err=True)
             ctx.exit(1)
+
+
+def _drop_what_is_left() -> None:
+    """Lets stdout go where there is room, if it cannot be written: Python flushes it at its end, and ends with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse(mistake: Mistake) -> NoReturn:

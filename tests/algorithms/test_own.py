@@ -6,11 +6,12 @@ import torch
 
 from rllib_biac.algorithms.biac import BiAC, own_losses
 from rllib_biac.algorithms.biac.own_losses import MOST_TRIED, OwnLosses
-from rllib_biac.algorithms.biac.own_scene import Scene
+from rllib_biac.algorithms.biac.own_scene import ByCommitments, Scene
 from rllib_biac.envs.signalling import SignallingGame
 from rllib_biac.envs.signalling_v0 import tables
 from rllib_biac.equilibria import decentralised_commitment, policy_value
 from rllib_biac.learning.model_config import MODEL_DEFAULTS
+from rllib_biac.walk import concatenated
 from tests.games import Pictures
 from tests.training import Run, checked
 
@@ -117,6 +118,35 @@ def test_a_leader_learns_what_its_actions_differ_by(masked, monkeypatch):
     torch.testing.assert_close(
         gradients(7.0 * q + torch.tensor([[100.0], [-30.0], [0.0], [5.0]])), plain, atol=1e-4, rtol=1e-4
     )
+
+
+def test_a_commitment_counts_where_others_see_something_else(monkeypatch):
+    """Row by row, for each action: what it changes that those who see this do it, in a row where it is not seen."""
+    losses = run_of().trainer.losses
+    one, two = losses.agents
+    seen = torch.eye(3)[[0, 0, 1, 1, 2]]  # the last is seen once: nobody hears of it
+    here = Scene(torch.randn(5, 3), {one: seen, two: torch.ones(5, 1)}, {})
+    partners = [torch.arange(5).roll(k + 1) for k in range(own_losses.MEETINGS)]
+    drawn = iter(partners)
+    monkeypatch.setattr(losses, "_others", lambda rows: next(drawn))
+    found = losses.effect_on_others(one, here)
+
+    def worth(row, about, action):
+        told = here.at(slice(row, row + 1)).told(one, seen[about : about + 1], action)
+        joint = ByCommitments(losses.team, told).completed({}, 0)
+        return losses.team[one].critic(concatenated(told.state, joint, losses.agents)).squeeze()
+
+    with torch.no_grad():
+        now = losses.team[one].coder.act(losses.team[one].output(seen))
+        plain = torch.zeros(5, 3)
+        for partner in partners:
+            for row, about in enumerate(partner.tolist()):
+                if about != 4 and not torch.equal(seen[row], seen[about]):
+                    usual = worth(row, about, now[about : about + 1])
+                    plain[about] += torch.stack([worth(row, about, a[None]) - usual for a in torch.eye(3)])
+    alike = torch.tensor([2.0, 2.0, 2.0, 2.0, 1.0])
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(found, plain / own_losses.MEETINGS * (5 / alike)[:, None])
 
 
 def test_where_there_are_many_actions_fewer_rows_tell_of_each(monkeypatch):

@@ -184,7 +184,8 @@ def test_an_import_inside_a_game_is_blamed_for_itself(tmp_path, monkeypatch):
 
 def listed(**streams):
     command = [sys.executable, "-c", "from rllib_biac.cli.main import main; main()", "example", "list"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **streams)
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}  # users have it not
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, **streams)
 
 
 def test_a_reader_who_goes_away_is_no_error():
