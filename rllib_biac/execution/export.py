@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rllib_biac.execution.greedy import GreedyPlay
-from rllib_biac.files.policy import STATE, Actions, Arrays, Description, NetworkDescription
+from rllib_biac.files.policy import NORM_EPSILON, STATE, Actions, Arrays, Description, NetworkDescription
 
 OPSET = 18  # ArgMax, GatherND and Gelu of old and new runtimes
 
@@ -48,6 +48,9 @@ class TorchNetwork(nn.Module):
         super().__init__()
         self._convolutions = description.convolutions
         self._nonlinearity = getattr(F, description.activation)
+        self._layer_norm, self._num_atoms = description.layer_norm, description.num_atoms
+        if self._num_atoms != 1:
+            self.atoms = nn.Parameter(_tensor(arrays["atoms"]), requires_grad=False)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for k in range(len(self._convolutions) + description.num_layers):
@@ -64,8 +67,10 @@ class TorchNetwork(nn.Module):
             x = x.permute(0, 2, 3, 1).flatten(1)
         *hidden, (weight, bias) = layers[len(self._convolutions) :]
         for own_weight, own_bias in hidden:
-            x = self._nonlinearity(F.linear(x, own_weight, own_bias))
-        return F.linear(x, weight, bias)
+            x = F.linear(x, own_weight, own_bias)
+            x = self._nonlinearity(F.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self._layer_norm else x)
+        x = F.linear(x, weight, bias)
+        return x if self._num_atoms == 1 else x.unflatten(-1, (-1, self._num_atoms)).softmax(-1) @ self.atoms
 
 
 class TorchPolicy(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from rllib_biac.files.policy import Arrays, Convolution, NetworkDescription
+from rllib_biac.files.policy import NORM_EPSILON, Arrays, Convolution, NetworkDescription
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])  # scipy has a faster one; here numpy is to be enough
 
@@ -31,7 +31,7 @@ class Network:
     Args:
         description: how it is built.
         arrays: its weights, `<k>/weight` (outputs, inputs) or (channels out, channels in, height, width), and
-            `<k>/bias`.
+            `<k>/bias`; and `atoms`, where outputs are means of histograms.
 
     Raises:
         KeyError, ValueError: if the arrays do not fit the description.
@@ -48,6 +48,10 @@ class Network:
             for k in range(first, first + description.num_layers)
         ]
         self._nonlinearity = ACTIVATIONS[description.activation]
+        self._layer_norm = description.layer_norm
+        self._atoms = arrays["atoms"].astype(np.float64) if description.num_atoms != 1 else None
+        if self._atoms is not None and self._atoms.shape != (description.num_atoms,):
+            raise ValueError(f"{description.num_atoms} atoms are described, and there are {self._atoms.shape}")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Computes the network on float64 inputs; images come as (batch, height, width, channels)."""
@@ -58,9 +62,20 @@ class Network:
         for weight, bias in self._layers[:-1]:
             x = x @ weight
             x += bias
+            if self._layer_norm:
+                x -= x.mean(-1, keepdims=True)
+                x /= np.sqrt(np.square(x).mean(-1, keepdims=True) + NORM_EPSILON)
             x = self._nonlinearity(x)
         weight, bias = self._layers[-1]
-        return x @ weight + bias
+        x = x @ weight + bias
+        return x if self._atoms is None else _mean_of(x, self._atoms)
+
+
+def _mean_of(logits: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Returns the means of histograms, (..., outputs · K) -> (..., outputs)."""
+    logits = logits.reshape(*logits.shape[:-1], -1, len(atoms))
+    likely = np.exp(logits - logits.max(-1, keepdims=True))
+    return likely @ atoms / likely.sum(-1)
 
 
 def _convolve(x: np.ndarray, how: Convolution, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ ON_OBSERVATIONS = "on_observations/"
 PLAYS = ("tables", "levels", "local", "announced", "commitment")
 Play = Literal["tables", "levels", "local", "announced", "commitment"]
 Arrays = dict[str, np.ndarray]
+NORM_EPSILON = 1e-5  # added to the variance that layers are normalised by
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,16 @@ class NetworkDescription:
         num_layers: linear layers of the perceptron.
         activation: `relu`, `tanh`, `silu`, `elu` or `gelu`, between them.
         convolutions: in front of them.
+        layer_norm: whether the sums of each hidden layer of the perceptron are brought to mean 0 and spread 1.
+        num_atoms: K, where each output is the mean of a histogram over the array `<agent>/atoms`, (K,), of which the
+            perceptron gives the logits, K after K; 1 where outputs are its own.
     """
 
     num_layers: int
     activation: str
     convolutions: tuple[Convolution, ...] = ()
+    layer_norm: bool = False
+    num_atoms: int = 1
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,8 @@ class Description:
                     own["num_layers"],
                     own["activation"],
                     tuple(Convolution(tuple(c["stride"]), tuple(c["padding"])) for c in own["convolutions"]),
+                    bool(own.get("layer_norm", False)),
+                    int(own.get("num_atoms", 1)),
                 )
                 for agent, own in read["networks"].items()
             },

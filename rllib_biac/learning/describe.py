@@ -90,7 +90,10 @@ def described_network(network: nn.Module, agent: str) -> Part:
             layers.append(part)
             left = right = top = bottom = 0
     layers += perceptron.layers
-    return NetworkDescription(len(perceptron.layers), perceptron.activation, tuple(convolutions)), layers
+    described = NetworkDescription(
+        len(perceptron.layers), perceptron.activation, tuple(convolutions), perceptron.layer_norm
+    )
+    return described, layers
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

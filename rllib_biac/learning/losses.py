@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -163,7 +164,8 @@ class Losses:
             module, statistics = self.team[agent], self.target_statistics[agent]
             if self.settings.normalize_targets and agent not in self.frozen:
                 held = *critics_of(module.networks()).values(), *critics_of(module.target_networks()).values()
-                renormalise(held, targets, statistics, module.q_mean, module.q_std, self.num_learners)
+                rescale = partial(module.rescale_critics, held)
+                renormalise(rescale, targets, statistics, module.q_mean, module.q_std, self.num_learners)
             if fixed:
                 rows[TARGETS, agent] = module.in_units(targets)
 

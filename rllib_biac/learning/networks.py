@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
+from rllib_biac.files.policy import NORM_EPSILON
 from rllib_biac.learning.several import average_over_learners
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -29,18 +31,21 @@ class MLP(nn.Module):
     Args:
         sizes: widths of all layers, input first, output last.
         activation: a key of `ACTIVATIONS`.
+        layer_norm: whether the sums of each hidden layer are brought to mean 0 and spread 1 (Ba et al. 2016, without
+            gains and biases of their own).
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str = "relu") -> None:
+    def __init__(self, sizes: Sequence[int], activation: str = "relu", layer_norm: bool = False) -> None:
         super().__init__()
         self.sizes = tuple(int(size) for size in sizes)
-        self.activation = activation
+        self.activation, self.layer_norm = activation, layer_norm
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(self.sizes, self.sizes[1:], strict=False))
         self.nonlinearity = ACTIVATIONS[activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (batch, sizes[0]) -> (batch, sizes[-1])
         for layer in self.layers[:-1]:
-            x = self.nonlinearity(layer(x))
+            x = layer(x)
+            x = self.nonlinearity(F.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self.layer_norm else x)
         return self.layers[-1](x)
 
 
@@ -80,7 +85,9 @@ def _pair(n: int | Sequence[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Mapping[str, Any]) -> nn.Module:
+def build_network(
+    input_shape: Sequence[int], num_outputs: int, model_config: Mapping[str, Any], *, layer_norm: bool = False
+) -> nn.Module:
     """Builds the network a model config describes.
 
     Args:
@@ -88,13 +95,14 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
         num_outputs: width of the linear output.
         model_config: RLlib's names: `fcnet_hiddens`, `fcnet_activation`, and for images `conv_filters`
             (a list of [channels, kernel, stride]).
+        layer_norm: of the `MLP`.
 
     Raises:
         ValueError: if the input is an image and no `conv_filters` are given.
     """
     hiddens, activation = list(model_config["fcnet_hiddens"]), model_config["fcnet_activation"]
     if len(input_shape) == 1:
-        return MLP([input_shape[0], *hiddens, num_outputs], activation)
+        return MLP([input_shape[0], *hiddens, num_outputs], activation, layer_norm)
     if not model_config.get("conv_filters"):
         raise ValueError(
             f"what the network sees is an image of shape {tuple(input_shape)}: say how to encode it, "
@@ -103,7 +111,7 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
     encoder = CNN(input_shape, model_config["conv_filters"])
     with torch.no_grad():
         features = encoder(torch.zeros(1, *input_shape)).flatten(1).shape[1]
-    return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation))
+    return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation, layer_norm))
 
 
 def kind_of(network: str) -> str:
@@ -198,7 +206,7 @@ class RunningMoments:
 
 @torch.no_grad()
 def renormalise(
-    critics: Sequence[nn.Module],
+    rescale: Callable[[torch.Tensor, torch.Tensor], None],
     targets: torch.Tensor,
     statistics: RunningMoments,
     mean: torch.Tensor,
@@ -208,7 +216,8 @@ def renormalise(
     """Takes targets into the statistics of a normaliser, and keeps the Q-values that its critics stand for.
 
     Args:
-        critics: all networks whose Q = std · output + mean.
+        rescale: given a scale and a shift, () each, makes all critics whose Q = std · value + mean say
+            scale · value + shift.
         targets: (rows,), raw.
         statistics: of the targets before.
         mean, std: () each, changed in place.
@@ -218,8 +227,8 @@ def renormalise(
     new_mean, new_std = statistics.update(targets.to(torch.float64), num_learners)
     scale, shift = std / new_std, (mean - new_mean) / new_std
     # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
-    for critic in () if first else critics:
-        rescale_output(critic, scale.to(torch.float32), shift.to(torch.float32))
+    if not first:
+        rescale(scale.to(torch.float32), shift.to(torch.float32))
     mean.copy_(new_mean)
     std.copy_(new_std)
 

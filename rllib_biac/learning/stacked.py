@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from rllib_biac.files.policy import NORM_EPSILON
 from rllib_biac.learning.networks import MLP, call_frozen, kind_of
 from rllib_biac.learning.settings import Settings, piecewise
 from rllib_biac.learning.team import APPROXIMATOR, Team
@@ -43,45 +44,57 @@ _BACKWARD: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.
 }
 
 
-def _forward(
-    activation: str, h: torch.Tensor, parameters: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+class _Kept(NamedTuple):
+    """What a backward pass needs of the forward one, layer by layer."""
+
+    inputs: list[torch.Tensor]  # (G, in, batch)
+    sums: list[torch.Tensor]  # that activations were applied to, normalised where they are, (G, out, batch)
+    factors: list[torch.Tensor]  # where they are, by what each row's were multiplied, (G, 1, batch)
+    weights: list[torch.Tensor]  # (G, out, in)
+
+
+def _forward(how: tuple[str, bool], h: torch.Tensor, parameters: Sequence[torch.Tensor]) -> tuple[torch.Tensor, _Kept]:
     """Computes G equal MLPs.
 
     Args:
-        activation: a key of `ACTIVATIONS`.
+        how: a key of `ACTIVATIONS`, and whether the sums of hidden layers are normalised.
         h: (G, in, batch), features first and rows last: weights multiply, and their gradients come out, in the order
             in which they lie.
         parameters: weights (G, out, in) and biases (G, out, 1) in turn, a pair per layer.
 
     Returns:
-        (G, out, batch); every layer's input; and the sums that activations were applied to.
+        (G, out, batch), and what `_backward` needs.
     """
+    activation, normalised = how
     nonlinearity = _FORWARD[activation]
-    inputs, sums = [h], []
+    kept = _Kept([h], [], [], list(parameters[::2]))
+    inputs, sums, factors, _ = kept
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-        sums.append(torch.baddbmm(bias, weight, inputs[-1]))
-        inputs.append(nonlinearity(sums[-1]))
-    return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1]), inputs, sums
+        h = torch.baddbmm(bias, weight, inputs[-1])
+        if normalised:
+            h = h - h.mean(1, keepdim=True)
+            factors.append(h.square().mean(1, keepdim=True).add_(NORM_EPSILON).rsqrt_())
+            h = h * factors[-1]
+        sums.append(h)
+        inputs.append(nonlinearity(h))
+    return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1]), kept
 
 
 def _backward(
-    activation: str,
-    grad: torch.Tensor,
-    inputs: Sequence[torch.Tensor],
-    sums: Sequence[torch.Tensor],
-    weights: Sequence[torch.Tensor],
-    of_input: bool = False,
-    of_parameters: bool = True,
+    how: tuple[str, bool], grad: torch.Tensor, kept: _Kept, of_input: bool = False, of_parameters: bool = True
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
     """Returns the gradients of the input and of all parameters, by that of the output: grad (G, out, batch)."""
+    inputs, sums, factors, weights = kept
     found: list[torch.Tensor] = []  # last layer first, bias before weight
     for layer in reversed(range(len(weights))):
         if of_parameters:
             found += [grad.sum(2, keepdim=True), grad.bmm(inputs[layer].transpose(1, 2))]
         if layer:
             grad = weights[layer].transpose(1, 2).bmm(grad)
-            grad = _BACKWARD[activation](grad, sums[layer - 1], inputs[layer])
+            grad = _BACKWARD[how[0]](grad, sums[layer - 1], inputs[layer])
+            if factors:  # Ba et al. 2016
+                along = (grad * sums[layer - 1]).mean(1, keepdim=True)
+                grad = factors[layer - 1] * (grad - grad.mean(1, keepdim=True) - sums[layer - 1] * along)
     return weights[0].transpose(1, 2).bmm(grad) if of_input else None, found[::-1]
 
 
@@ -92,19 +105,19 @@ class _StackedMLPs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, activation: str, h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        output, inputs, sums = _forward(activation, h, parameters)
-        ctx.activation = activation
-        ctx.save_for_backward(*inputs, *sums, *parameters[::2])
+    def forward(ctx: Any, how: tuple[str, bool], h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        output, kept = _forward(how, h, parameters)
+        ctx.how, ctx.counts = how, [len(one) for one in kept]
+        ctx.save_for_backward(*itertools.chain(*kept))
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved, depth = ctx.saved_tensors, (len(ctx.saved_tensors) + 1) // 3
-        kept = saved[:depth], saved[depth:-depth], saved[-depth:]
+        saved = iter(ctx.saved_tensors)
+        kept = _Kept(*(list(itertools.islice(saved, count)) for count in ctx.counts))
         of_input, of_parameters = ctx.needs_input_grad[1], any(ctx.needs_input_grad[2:])
-        of_h, found = _backward(ctx.activation, grad, *kept, of_input, of_parameters)
+        of_h, found = _backward(ctx.how, grad, kept, of_input, of_parameters)
         return None, of_h, *(found if of_parameters else [None] * len(ctx.needs_input_grad[2:]))
 
 
@@ -144,7 +157,7 @@ class NetworkGroup:
         if self._stacked:
             self.leaves = [self._columns(self.flat, *at).requires_grad_() for at in zip(spans, shapes, strict=True)]
             self.grads = [self._columns(self.grad, *at) for at in zip(spans, shapes, strict=True)]
-            self._activation = str(self.networks[0].activation)
+            self._how = str(self.networks[0].activation), bool(self.networks[0].layer_norm)
         else:
             self.leaves = [p for p in parameters[0] if p.requires_grad]
             self.grads = [
@@ -179,9 +192,9 @@ class NetworkGroup:
         else:
             h = torch.stack(list(x)).transpose(1, 2)
         if not torch.is_grad_enabled():
-            return _forward(self._activation, h, self.leaves)[0].transpose(1, 2)
+            return _forward(self._how, h, self.leaves)[0].transpose(1, 2)
         leaves = [leaf.detach() for leaf in self.leaves] if frozen else self.leaves
-        return _StackedMLPs.apply(self._activation, h, *leaves).transpose(1, 2)
+        return _StackedMLPs.apply(self._how, h, *leaves).transpose(1, 2)
 
     @property
     def stacked(self) -> bool:
@@ -198,10 +211,10 @@ class NetworkGroup:
             (G, batch, outputs), and a function that takes the gradient of it, of the same shape, and sets `grads`.
         """
         h = x.T.expand(len(self.networks), *x.T.shape)  # (G, in, batch)
-        output, inputs, sums = _forward(self._activation, h, self.leaves)
+        output, kept = _forward(self._how, h, self.leaves)
 
         def backpropagate(grad: torch.Tensor) -> None:
-            _, found = _backward(self._activation, grad.transpose(1, 2), inputs, sums, self.leaves[::2])
+            _, found = _backward(self._how, grad.transpose(1, 2), kept)
             torch._foreach_copy_(self.grads, found)
 
         return output.transpose(1, 2), backpropagate
@@ -341,7 +354,7 @@ def group_networks(
                     "(copy.deepcopy)."
                 )
         # A subclass may compute something else from the same layers.
-        alike = (network.sizes, network.activation) if type(network) is MLP else key
+        alike = (network.sizes, network.activation, network.layer_norm) if type(network) is MLP else key
         shapes.setdefault((alike, apart and apart[key]), []).append(key)
     return [(keys, NetworkGroup([networks[key] for key in keys])) for keys in shapes.values()]
 

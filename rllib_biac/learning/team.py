@@ -5,7 +5,7 @@ The team owns one submodule per agent, and one more for what belongs to none of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explo
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.model_config import with_activation
+from rllib_biac.learning.networks import rescale_output
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.transitions import scale_of
 
@@ -122,6 +123,11 @@ class Member(nn.Module):
         """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
         self.register_buffer("q_mean", torch.zeros(()))
         self.register_buffer("q_std", torch.ones(()))
+
+    def rescale_critics(self, critics: Iterable[nn.Module], scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Makes critics of this member say scale · value + shift, () each, of what they say now."""
+        for critic in critics:
+            rescale_output(critic, scale, shift)
 
     def raw(self, normalised: torch.Tensor) -> torch.Tensor:
         """Returns Q-values in the game's own units of reward, by what the critic says."""
@@ -432,13 +438,9 @@ def take_weights(team: Team, weights: Mapping[str, Mapping[str, np.ndarray]]) ->
 
 def weight_pairs(source: Team, target: Team) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Returns the tensors that `target` holds, and those of the same names in `source`."""
-    own, theirs = [], []
-    for name, member in target.members().items():
-        values = source[name].state_dict()
-        for key, tensor in member.state_dict().items():
-            own.append(tensor)
-            theirs.append(values[key])
-    return own, theirs
+    members = [(member.state_dict(), source[name].state_dict()) for name, member in target.members().items()]
+    pairs = [(tensor, values[key]) for own, values in members for key, tensor in own.items()]
+    return [own for own, _ in pairs], [theirs for _, theirs in pairs]
 
 
 def as_tensors(

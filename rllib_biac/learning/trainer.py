@@ -13,7 +13,7 @@ import torch
 from rllib_biac.learning.cuts import STAYED, stayed
 from rllib_biac.learning.diverged import check_all
 from rllib_biac.learning.losses import Losses, Measured, Rows, critics_of
-from rllib_biac.learning.networks import RunningMoments, rescale_output, threads_for
+from rllib_biac.learning.networks import RunningMoments, threads_for
 from rllib_biac.learning.several import average_over_learners, start_as_the_first
 from rllib_biac.learning.stacked import TeamNetworks
 from rllib_biac.learning.team import Agent, Team, copy_weights, weight_pairs
@@ -339,8 +339,7 @@ class Averages:
                 if not critics:
                     continue
                 scale, shift = member.q_std / latest.q_std, (member.q_mean - latest.q_mean) / latest.q_std
-                for critic in critics.values():
-                    rescale_output(critic, scale, shift)
+                member.rescale_critics(critics.values(), scale, shift)
         torch._foreach_copy_(*self._copied)
 
     @torch.no_grad()

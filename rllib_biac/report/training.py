@@ -25,7 +25,10 @@ _SHOWN_OUTCOMES = 3
 _SHOWN_COMMANDS = 10
 _LEARNER = {
     "td_error_mean": ("TD error", "Mean absolute error of the critic, in the game's units of reward."),
-    "qf_loss": ("Critic loss", "Mean squared error, in units of the spread of the targets."),
+    "qf_loss": (
+        "Critic loss",
+        "Mean squared error, in units of the spread of the targets; with `num_atoms` cross-entropy, in nats.",
+    ),
     "qf_mean": ("Mean Q-value", "Of replayed joint actions, in the game's units of reward."),
     "actor_loss": ("Actor loss", ""),
     "entropy": ("Entropy of the policy", "In nats; it falls as the policy becomes certain."),

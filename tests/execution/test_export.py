@@ -55,7 +55,9 @@ def of_one(policy, named, expected, agent):
     return own | {f"action_{above}": expected[f"action_{above}"] for above in policy.description.above(agent)}
 
 
-@pytest.mark.parametrize("case", fast("tables, masked", "chain, masked", "local, images", "commitment"), indirect=True)
+@pytest.mark.parametrize(
+    "case", fast("tables, masked", "tables, histograms", "chain, masked", "local, images", "commitment"), indirect=True
+)
 def test_torch(case, tmp_path):
     policy, named, expected, spaces = case
     tensors = {name: torch.from_numpy(array) for name, array in named.items()}

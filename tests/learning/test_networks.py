@@ -11,15 +11,16 @@ from rllib_biac.learning.networks import MLP, build_network
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
 
-def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu"):
+def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu", layer_norm=False):
     torch.manual_seed(0)
-    return [MLP(sizes, activation) for _ in range(count)]
+    return [MLP(sizes, activation, layer_norm) for _ in range(count)]
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_group_equals_plain_networks(count, activation):
-    networks = mlps(count, activation=activation)
+def test_group_equals_plain_networks(count, activation, layer_norm):
+    networks = mlps(count, activation=activation, layer_norm=layer_norm)
     plain = copy.deepcopy(networks)
     group = NetworkGroup(networks)
     x = torch.randn(16, 4)

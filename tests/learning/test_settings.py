@@ -201,6 +201,9 @@ def test_networks(given, message):
     ("settings", "given", "message"),
     [
         (BiACSettings, {"num_hypotheses": 2, "num_learners": 2}, "write num_learners: 0 or 1, or num_hypotheses: 1"),
+        (BiACSettings, {"num_atoms": 21, "num_hypotheses": 2}, "num_atoms: 21 does not go with several hypotheses"),
+        (BiACSettings, {"num_atoms": 21, "normalize_targets": False}, "leave normalize_targets at true, or"),
+        (BiACSettings, {"num_atoms": 21, "information": "own"}, "num_atoms: 21 does not go with information: own"),
         (BiLevelQSettings, {"normalize_targets": True}, "tables hold raw values"),
         (BiLevelQSettings, {"num_learners": 2}, r"write 0 \(in the trial's process\) or 1"),
         (BiLevelQSettings, {"model_config": MODEL_DEFAULTS | {"fcnet_hiddens": [3]}}, "tables, no networks"),

@@ -188,6 +188,7 @@ GOES_ON = {
     "BiAC score_function": (BiAC, TwoStates, LEADS, {"actor_loss": "score_function"}),
     "BiAC sampled": (BiAC, TwoStates, LEADS, {"response": "sampled"}),
     "BiAC enumerated": (BiAC, TwoStates, LEADS, {"response": "enumerated"}),
+    "BiAC histograms": (BiAC, Masked, LEADS, {"num_atoms": 11, "averaging": 0.5, "normalizer_horizon": 300}),
     "BiAC schedules": (BiAC, TwoStates, LEADS, {"lr": [[0, 1e-2], [400, 1e-3]], "grad_clip": 0.1}),
     "BiAC averages": (BiAC, TwoStates, LEADS, {"averaging": 0.2, "lr_fade": 100, "lr": 1e-2}),
     "BiAC rare targets": (BiAC, TwoStates, LEADS, {"target_network_update_freq": 7, "normalizer_horizon": 300}),

@@ -38,6 +38,10 @@ def _team(spec: TeamSpec) -> type[Team]:
             from rllib_biac.algorithms.biac.hypotheses_team import HypothesesTeam
 
             pair = HypothesesTeam
+        elif settings.num_atoms != 1:
+            from rllib_biac.algorithms.biac.histogram_team import HistogramTeam
+
+            pair = HistogramTeam
         pair.agent_classes(settings)
         team = pair
     if settings.approximators:
@@ -64,6 +68,10 @@ def _losses(spec: TeamSpec) -> type[Losses]:
         from rllib_biac.algorithms.biac.hypotheses_losses import HypothesesLosses
 
         losses = HypothesesLosses
+    elif settings.num_atoms != 1:
+        from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
+
+        losses = HistogramLosses
     else:
         from rllib_biac.algorithms.biac.known_gradient import KnownGradientLosses
 

@@ -8,6 +8,7 @@ are drawn among the leader's policies, of which there are far fewer than of valu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -169,7 +170,8 @@ class HypothesesLosses(BiACLosses):
                 statistics = [self.target_statistics[agent], *self._challengers_statistics[agent]]
                 for k, name in enumerate(self._names("critic")):
                     critics = [module.networks()[name], module.target_networks()[name]]
-                    renormalise(critics, targets[k], statistics[k], means[k], stds[k])
+                    rescale = partial(module.rescale_critics, critics)
+                    renormalise(rescale, targets[k], statistics[k], means[k], stds[k])
 
     # Rounds.
 

@@ -26,7 +26,7 @@ class KnownGradientLosses(BiACLosses):
     @cached_property
     def _is_known(self) -> bool:
         cls, groups = type(self), self.networks.groups
-        as_here = cls.losses is BiACLosses.losses and cls.actor_loss is BiACLosses.actor_loss
+        as_here = all(getattr(cls, own) is getattr(BiACLosses, own) for own in ("losses", "qf_loss", "actor_loss"))
         return as_here and self.settings.actor_loss == "expectation" and len(groups) == 1 and groups[0][1].stacked
 
     def known_gradient(self, batch: Rows, *, told: bool = True) -> Measured:

@@ -45,13 +45,17 @@ class BiACLosses(Losses):
             column: which of these, `ACTION_MASK` or `NEXT_ACTION_MASK`.
         """
         response = self.settings.response
-        answering = outputs[self.follower, "critic" if response == "enumerated" else "actor"]
+        one, two = (self.team[agent] for agent in self.agents)
+        if response == "enumerated":
+            answering = two.q_table(outputs[self.follower, "critic"])
+        else:
+            answering = self.table(outputs[self.follower, "actor"])
         masks = {agent: rows[column, agent] for agent in self.agents if (column, agent) in rows}
         sampled = None
         if response == "sampled":
-            sampled = sample_responses(self.table(answering), masks.get(self.follower), self.generator)
-        q1 = self.table(outputs[self.leader, "critic"])
-        return ByTables(self.team.hierarchy.levels, q1, self.table(answering), masks, sampled)
+            sampled = sample_responses(answering, masks.get(self.follower), self.generator)
+        q1 = one.q_table(outputs[self.leader, "critic"])
+        return ByTables(self.team.hierarchy.levels, q1, answering, masks, sampled)
 
     @torch.no_grad()
     def next_joint_actions(self, rows: Rows, outputs: Outputs) -> torch.Tensor:
@@ -72,22 +76,33 @@ class BiACLosses(Losses):
         next_q = self.networks.forward(rows[NEXT_STATE], target=True)
         return {
             # Q_i(s', a'), in the second term of Eq. 14: (rows,)
-            agent: self.team[agent].raw(next_q[agent, "critic"].gather(1, joint).squeeze(1))
+            agent: self.team[agent].raw(self.team[agent].q_of(next_q[agent, "critic"], joint))
             for agent in self.agents
         }
 
     def losses(self, batch: Rows, outputs: Outputs) -> Measured:
         losses = {}
         targets = self.normalised_targets(batch)
-        for agent, q in self.replayed_q(outputs, batch).items():
-            # Its gradient step is Eq. 15, on the TD error of Eq. 14 in units of the targets' spread.
-            losses[agent, "qf_loss"] = F.mse_loss(q, targets[agent])
+        for agent in self.agents:
+            losses[agent, "qf_loss"] = self.qf_loss(agent, outputs, batch, targets[agent])
         losses[self.follower, "actor_loss"] = self.actor_loss(outputs, batch)
         return losses
 
+    def qf_loss(self, agent: str, outputs: Outputs, batch: Rows, targets: torch.Tensor) -> torch.Tensor:
+        """Returns a critic's loss: its gradient step is Eq. 15, on the TD error of Eq. 14 in units of their spread.
+
+        Args:
+            agent: whose critic.
+            outputs: of the online networks.
+            batch: the minibatch.
+            targets: normalised, (batch,).
+        """
+        q = self.team[agent].q_of(outputs[agent, "critic"], batch[JOINT_ACTION])  # (batch,)
+        return F.mse_loss(q, targets)
+
     def replayed_q(self, outputs: Outputs, batch: Rows) -> dict[str, torch.Tensor]:
         joint = batch[JOINT_ACTION]
-        return {agent: outputs[agent, "critic"].gather(1, joint).squeeze(1) for agent in self.agents}
+        return {agent: self.team[agent].q_of(outputs[agent, "critic"], joint) for agent in self.agents}
 
     def actor_loss(self, outputs: Outputs, batch: Rows) -> torch.Tensor:
         """The follower's loss: its answer to a commitment a_1 should maximise Q_2(s, a_1, ·), plus an entropy bonus.
@@ -95,7 +110,7 @@ class BiACLosses(Losses):
         Q_2 is normalised, so that `entropy_coeff` means the same in any unit of reward. No gradient reaches the critic.
         """
         mask2 = batch.get((ACTION_MASK, self.follower))
-        q2 = self.table(outputs[self.follower, "critic"]).detach()  # (batch, |A_1|, |A_2|)
+        q2 = self.team[self.follower].q_table(outputs[self.follower, "critic"]).detach()  # (batch, |A_1|, |A_2|)
         logits = self.table(outputs[self.follower, "actor"])
         if mask2 is not None:
             logits = restrict(logits, mask2[:, None])

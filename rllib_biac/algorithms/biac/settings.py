@@ -11,7 +11,7 @@ from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.settings import Settings, setting
 
 # What only one leader and one follower with discrete actions and full information can be told.
-_PAIR = ("actor_loss", "response", "num_hypotheses", "leader_module_class", "follower_module_class")
+_PAIR = ("actor_loss", "response", "num_hypotheses", "num_atoms", "leader_module_class", "follower_module_class")
 
 
 @dataclass(kw_only=True)
@@ -45,6 +45,14 @@ class BiACSettings(Settings):
         "published form, stays with the one it comes to.",
         low=1,
         high=100,
+    )
+    num_atoms: int | None = setting(
+        1,
+        "into how many intervals a critic sorts values, which it then learns by cross-entropy (histogram loss; "
+        "Farebrother et al. 2024), in networks whose layers are normalised: for states near which values jump, such as "
+        "positions of cars. 1: each value is one number, learned by least squares.",
+        low=1,
+        high=1001,
     )
     updates_per_round: int = setting(
         1000,
@@ -134,6 +142,13 @@ class BiACSettings(Settings):
             raise ValueError(
                 f"num_hypotheses: {self.num_hypotheses} are compared by one learner: write num_learners: 0 or 1, or "
                 "num_hypotheses: 1."
+            )
+        if self.num_hypotheses > 1 and self.num_atoms not in (None, 1):
+            raise ValueError(f"num_atoms: {self.num_atoms} does not go with several hypotheses: leave one of them out.")
+        if not self.normalize_targets and self.num_atoms not in (None, 1):
+            raise ValueError(
+                f"num_atoms: {self.num_atoms}: intervals are laid out in units of the spread of targets: leave "
+                "normalize_targets at true, or write num_atoms: 1."
             )
 
     def _check_company(self) -> None:

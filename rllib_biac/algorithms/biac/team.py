@@ -52,9 +52,17 @@ class BiACLeader(Agent):
         """Shapes a network's output as a table over joint actions: (batch, |A_1| · |A_2|) -> (batch, |A_1|, |A_2|)."""
         return output.view(-1, *self.num_actions)
 
+    def q_table(self, output: torch.Tensor) -> torch.Tensor:
+        """Returns the normalised values in a critic's output: (batch, outputs) -> (batch, |A_1|, |A_2|)."""
+        return self.table(output)
+
+    def q_of(self, output: torch.Tensor, joint: torch.Tensor) -> torch.Tensor:
+        """Returns those of one joint action a row, (batch, 1) indices into |A_1| · |A_2| -> (batch,)."""
+        return output.gather(1, joint).squeeze(1)
+
     def q_values(self, state: torch.Tensor) -> torch.Tensor:
         """Returns Q_i(s, ·, ·) in the game's own units of reward: (batch, *state shape) -> (batch, |A_1|, |A_2|)."""
-        return self.raw(self.table(self.critic(self.encode(state))))
+        return self.raw(self.q_table(self.critic(self.encode(state))))
 
 
 class BiACFollower(BiACLeader):
@@ -68,7 +76,15 @@ class BiACFollower(BiACLeader):
 
     def build_networks(self) -> None:
         super().build_networks()
-        self.actor = self.build_network()
+        self.actor = self.build_actor()
+
+    def build_actor(self) -> nn.Module:
+        """Returns a new actor, (batch, *state shape) -> (batch, |A_1| · |A_2|); like a critic by default."""
+        return self.build_network()
+
+    def preferences(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns what answers are chosen by, of every commitment: (batch, *state shape) -> (batch, |A_1|, |A_2|)."""
+        return self.q_table(self.critic(x)) if self.settings.response == "enumerated" else self.table(self.actor(x))
 
     def networks(self) -> dict[str, nn.Module]:
         return super().networks() | {"actor": self.actor}
@@ -134,8 +150,7 @@ class BiACTeam(TablePair):
     ) -> ByTables:
         one, two = (self[agent] for agent in self.agents)
         x = one.encode(state)
-        answering = two.critic if self.settings.response == "enumerated" else two.actor
-        q1, preferences = one.table(one.critic(x)), two.table(answering(x))
+        q1, preferences = one.q_table(one.critic(x)), two.preferences(x)
         sampled = None
         if self.settings.response == "sampled":
             sampled = sample_responses(preferences, (masks or {}).get(two.name), generator)
@@ -143,9 +158,7 @@ class BiACTeam(TablePair):
 
     def responses(self, state: torch.Tensor, observations: Tensors | None = None) -> torch.Tensor:
         two = self[self.agents[1]]
-        x = self[self.agents[0]].encode(state)
-        network = two.critic if self.settings.response == "enumerated" else two.actor
-        return two.table(network(x)).argmax(2)
+        return two.preferences(self[self.agents[0]].encode(state)).argmax(2)
 
     def describe(self) -> tuple[Description, Arrays]:
         leader, follower = self.agents

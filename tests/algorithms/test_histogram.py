@@ -1,0 +1,138 @@
+"""Critics that are histograms: what they say is the mean, in whatever units, and edges stay sharp."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from pettingzoo import ParallelEnv
+
+from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
+from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramTeam
+from rllib_biac.learning.networks import renormalise
+from tests.games import Masked, TwoStates
+from tests.training import Run, train
+
+LEVELS = [["one"], ["two"]]
+
+
+class Cliff(ParallelEnv):
+    """One step. Up to 0.5 in the state (0, 0) pays both 10; from there on it costs 10, and (1, 1) pays 1."""
+
+    metadata = {"name": "cliff_v0"}  # noqa: RUF012
+    possible_agents = ["one", "two"]  # noqa: RUF012
+
+    def observation_space(self, agent):
+        return Box(-np.inf, np.inf, (1,), np.float32)
+
+    state_space = Box(-np.inf, np.inf, (1,), np.float32)
+
+    def action_space(self, agent):
+        return Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        if seed is not None or not hasattr(self, "rng"):
+            self.rng = np.random.default_rng(seed)
+        self.agents, self.at = list(self.possible_agents), self.rng.random(1).astype(np.float32)
+        return dict.fromkeys(self.agents, self.at), {agent: {} for agent in self.agents}
+
+    def state(self):
+        return self.at
+
+    def step(self, actions):
+        joint = tuple(actions.values())
+        paid = {(0, 0): 10.0 if self.at[0] <= 0.5 else -10.0, (1, 1): 1.0}.get(joint, 0.0)
+        agents, self.agents = self.agents, []
+        return (
+            dict.fromkeys(agents, self.at),
+            dict.fromkeys(agents, paid),
+            dict.fromkeys(agents, True),
+            dict.fromkeys(agents, False),
+            {agent: {} for agent in agents},
+        )
+
+
+def critic(num_atoms=21, env=TwoStates):
+    """Returns a leader whose critic is a histogram."""
+    return Run(BiAC, env, LEVELS, num_atoms=num_atoms).team["one"]
+
+
+@pytest.mark.parametrize("num_atoms", [21, 51])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1.7, -0.6)])
+def test_a_targets_histogram_has_its_mean(num_atoms, scale, shift):
+    leader = critic(num_atoms)
+    leader.value_scale.fill_(scale)
+    leader.value_shift.fill_(shift)
+    targets = torch.linspace(-10.0, 10.0, 401)
+    mass = leader.histogram(targets)  # (K, 401)
+    torch.testing.assert_close(mass.sum(0), torch.ones(401))
+    error = (leader.mean(mass.log()) - targets).abs()
+    assert (error <= 0.03 * (1 + targets.abs())).all()
+
+
+def test_what_is_beyond_all_intervals_counts_as_in_the_last():
+    leader = critic()
+    far = leader.histogram(torch.tensor([1e6, -1e6]))
+    assert far[:, 0].argmax() == 20 and far[:, 1].argmax() == 0 and torch.isfinite(far).all()
+
+
+def test_other_units_change_no_q_value_until_they_are_laid_out_anew():
+    leader = critic()
+    output = torch.randn(7, 4 * 21)
+    before = leader.q_table(output)
+    leader.rescale_critics([], torch.tensor(0.8), torch.tensor(0.3))
+    torch.testing.assert_close(leader.q_table(output), 0.8 * before + 0.3)
+    leader.rescale_critics([], torch.tensor(1.5 * MOST_SCALE), torch.tensor(0.0))
+    assert (leader.value_scale, leader.value_shift) == (1.0, 0.0)
+    leader.rescale_critics([], torch.tensor(1.0), torch.tensor(-1.5 * MOST_SHIFT))
+    assert (leader.value_scale, leader.value_shift) == (1.0, 0.0)
+    assert torch.linspace(-REACH, REACH, 22).equal(leader.ends)
+
+
+@pytest.mark.parametrize("env", [TwoStates, Masked])
+def test_one_joint_action_is_read_as_the_table_says(env):
+    leader = critic(env=env)
+    count = leader.num_actions[0] * leader.num_actions[1]
+    output, joint = torch.randn(50, count * 21), torch.randint(count, (50, 1))
+    table = leader.q_table(output).flatten(1)
+    torch.testing.assert_close(leader.q_of(output, joint), table.gather(1, joint).squeeze(1))
+    # Rows may lie first or last.
+    torch.testing.assert_close(leader.q_table(output.T.contiguous().T), leader.q_table(output))
+
+
+def test_it_bootstraps_over_two_states():
+    settings = {"lr": 3e-3, "gamma": 0.5, "tau": 0.1, "epsilon": 1.0, "num_atoms": 21}
+    run = train(BiAC, TwoStates, LEVELS, 2400, **settings)
+    assert isinstance(run.team, HistogramTeam) and isinstance(run.trainer.losses, HistogramLosses)
+    with torch.no_grad():
+        one, two = (q.numpy() for q in run.team.q_tables(torch.eye(2)).values())
+    np.testing.assert_allclose(one[1], [[2, 4], [2.5, 4.5]], atol=0.15)
+    np.testing.assert_allclose(two[1], [[4, 5], [2, 3]], atol=0.15)
+    np.testing.assert_allclose(one[0], np.array([[1, 1], [2, 2]]) + 0.5 * 4.5, atol=0.15)
+    np.testing.assert_allclose(two[0], np.eye(2) + 0.5 * 3, atol=0.15)
+
+
+def test_a_rare_reward_far_beyond_the_first_ones_is_learned():
+    """The first targets spread by a thousandth of what is to come: intervals are laid out anew."""
+    run = Run(BiAC, TwoStates, LEVELS, num_atoms=21)
+    leader, losses = run.team["one"], run.trainer.losses
+    small, large = 1e-3 * torch.randn(64), 1.0 + torch.randn(64)
+    rescale = partial(leader.rescale_critics, [])
+    for targets in (small, *[large] * 20):
+        renormalise(rescale, targets, losses.target_statistics["one"], leader.q_mean, leader.q_std)
+        reach = leader.raw(leader.value_scale * leader.atoms + leader.value_shift)
+    assert reach[0] < large.min() and large.max() < reach[-1]
+
+
+def test_play_is_right_on_both_sides_of_a_cliff():
+    run = train(BiAC, Cliff, LEVELS, 4000, num_atoms=21, lr=3e-3, epsilon=0.5)
+    states = torch.linspace(0.0, 1.0, 201).unsqueeze(1)
+    states = states[(states - 0.5).abs().squeeze(1) > 0.05]
+    with torch.no_grad():
+        act = run.team.act(states)
+        q = run.team.q_tables(states)["one"][:, 0, 0]
+    expected = (states > 0.5).long().squeeze(1)
+    assert act["one"].equal(expected) and act["two"].equal(expected)
+    torch.testing.assert_close(q, torch.where(expected == 0, 10.0, -10.0), atol=2.0, rtol=0.0)
