@@ -185,6 +185,11 @@ class Description:
             raise ValueError(f"unknown entries {sorted(unknown)}")
         if not isinstance(read["masked"], bool):
             raise ValueError(f"masked is {read['masked']!r}")
+        for own in read["networks"].values():
+            if not isinstance(own.get("layer_norm", False), bool):
+                raise ValueError(f"layer_norm is {own['layer_norm']!r}")
+            if type(count := own.get("num_atoms", 1)) is not int or count < 1:
+                raise ValueError(f"num_atoms is {count!r}")
         return cls(
             play=read["play"],
             levels=tuple(tuple(level) for level in read["levels"]),
@@ -195,8 +200,8 @@ class Description:
                     own["num_layers"],
                     own["activation"],
                     tuple(Convolution(tuple(c["stride"]), tuple(c["padding"])) for c in own["convolutions"]),
-                    bool(own.get("layer_norm", False)),
-                    int(own.get("num_atoms", 1)),
+                    own.get("layer_norm", False),
+                    own.get("num_atoms", 1),
                 )
                 for agent, own in read["networks"].items()
             },

@@ -267,6 +267,10 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         file_of(about={"play": "chess"}),
         file_of(about={"colour": "red"}),
         file_of(about={"masked": "no"}),
+        *(
+            file_of(about={"networks": about["networks"] | {"main_0": about["networks"]["main_0"] | wrong}})
+            for wrong in ({"layer_norm": "no"}, {"layer_norm": 1}, {"num_atoms": 0}, {"num_atoms": 9.7})
+        ),
         file_of(description=metadata["description"][:-1] + ', "masked": true}'),
         good.replace(b'"format":"rllib_biac policy 3"', b'"format":"rllib_biac policy 2"'),
         save(arrays, {name: text for name, text in metadata.items() if name != "seal"}),
@@ -284,6 +288,10 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
             "main_0/1/bias holds numbers that are not",
         ),
         (file_of(about={"networks": {}}), "arrays do not fit"),
+        (
+            file_of(about={"networks": about["networks"] | {"main_0": about["networks"]["main_0"] | {"num_atoms": 5}}}),
+            r"arrays do not fit its description: KeyError\('atoms'\)",
+        ),
         (file_of(about={"inputs": {"state": [10**9, 10**9]}}), "arrays do not fit"),
         (file_of(about={"actions": {"main_0": {"size": 10**9}, "auxiliary_0": {"size": 5}}}), "arrays do not fit"),
         (file_of(arrays={"main_0/1/bias": np.full(24, 4e37, np.float32)}), "weights beyond 1.8e"),
