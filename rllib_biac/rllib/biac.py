@@ -43,7 +43,7 @@ class BiACConfig(JointConfig):
         entropy_coeff: float = NotProvided,
         gumbel_temperature: float = NotProvided,
         num_hypotheses: int = NotProvided,
-        num_atoms: int | None = NotProvided,
+        num_atoms: int = NotProvided,
         updates_per_round: int = NotProvided,
         actor_tries: int = NotProvided,
         continuous_leader: Literal["actor", "soft_q"] = NotProvided,

@@ -201,6 +201,13 @@ def test_networks(given, message):
     ("settings", "given", "message"),
     [
         (BiACSettings, {"num_hypotheses": 2, "num_learners": 2}, "write num_learners: 0 or 1, or num_hypotheses: 1"),
+        (BiACSettings, {"num_atoms": 2}, "num_atoms: 2: so few intervals .*: write 9 or more, or 1"),
+        (BiACSettings, {"num_atoms": 0}, "num_atoms: 0 must be a whole number at least 1 and at most 1,001"),
+        (BiACSettings, {"num_atoms": 10**9}, "num_atoms: 1000000000 must be a whole number"),
+        (BiACSettings, {"num_atoms": 21.5}, "num_atoms: 21.5 must be a whole number"),
+        (BiACSettings, {"num_atoms": None}, "num_atoms: None must be a whole number"),
+        (BiACSettings, {"num_atoms": True}, "num_atoms: True must be a whole number"),
+        (BiACSettings, {"num_atoms": "21"}, "num_atoms: '21' must be a whole number"),
         (BiACSettings, {"num_atoms": 21, "num_hypotheses": 2}, "num_atoms: 21 does not go with several hypotheses"),
         (BiACSettings, {"num_atoms": 21, "normalize_targets": False}, "leave normalize_targets at true, or"),
         (BiACSettings, {"num_atoms": 21, "information": "own"}, "num_atoms: 21 does not go with information: own"),

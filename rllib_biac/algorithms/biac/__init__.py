@@ -38,7 +38,7 @@ def _team(spec: TeamSpec) -> type[Team]:
             from rllib_biac.algorithms.biac.hypotheses_team import HypothesesTeam
 
             pair = HypothesesTeam
-        elif settings.num_atoms != 1:
+        elif settings.num_atoms > 1:
             from rllib_biac.algorithms.biac.histogram_team import HistogramTeam
 
             pair = HistogramTeam
@@ -68,7 +68,7 @@ def _losses(spec: TeamSpec) -> type[Losses]:
         from rllib_biac.algorithms.biac.hypotheses_losses import HypothesesLosses
 
         losses = HypothesesLosses
-    elif settings.num_atoms != 1:
+    elif settings.num_atoms > 1:
         from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
 
         losses = HistogramLosses

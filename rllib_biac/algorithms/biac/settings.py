@@ -13,6 +13,9 @@ from rllib_biac.learning.settings import Settings, setting
 # What only one leader and one follower with discrete actions and full information can be told.
 _PAIR = ("actor_loss", "response", "num_hypotheses", "num_atoms", "leader_module_class", "follower_module_class")
 
+# Each value is spread over several intervals. Of fewer than these, what is spread beyond the last ones counts.
+_FEWEST_ATOMS = 9
+
 
 @dataclass(kw_only=True)
 class BiACSettings(Settings):
@@ -46,11 +49,11 @@ class BiACSettings(Settings):
         low=1,
         high=100,
     )
-    num_atoms: int | None = setting(
+    num_atoms: int = setting(
         1,
         "into how many intervals a critic sorts values, which it then learns by cross-entropy (histogram loss; "
         "Farebrother et al. 2024), in networks whose layers are normalised: for states near which values jump, such as "
-        "positions of cars. 1: each value is one number, learned by least squares.",
+        "positions of cars; at least 9, as 21. 1: each value is one number, learned by least squares.",
         low=1,
         high=1001,
     )
@@ -143,9 +146,14 @@ class BiACSettings(Settings):
                 f"num_hypotheses: {self.num_hypotheses} are compared by one learner: write num_learners: 0 or 1, or "
                 "num_hypotheses: 1."
             )
-        if self.num_hypotheses > 1 and self.num_atoms not in (None, 1):
+        if 1 < self.num_atoms < _FEWEST_ATOMS:
+            raise ValueError(
+                f"num_atoms: {self.num_atoms}: so few intervals have other means than the values sorted into them: "
+                f"write {_FEWEST_ATOMS} or more, or 1."
+            )
+        if self.num_hypotheses > 1 and self.num_atoms > 1:
             raise ValueError(f"num_atoms: {self.num_atoms} does not go with several hypotheses: leave one of them out.")
-        if not self.normalize_targets and self.num_atoms not in (None, 1):
+        if not self.normalize_targets and self.num_atoms > 1:
             raise ValueError(
                 f"num_atoms: {self.num_atoms}: intervals are laid out in units of the spread of targets: leave "
                 "normalize_targets at true, or write num_atoms: 1."
