@@ -129,6 +129,14 @@ class Member(nn.Module):
         for critic in critics:
             rescale_output(critic, scale, shift)
 
+    def take_units_over(self, critics: Iterable[nn.Module], latest: Member) -> None:
+        """Makes critics that speak in this member's units say the same in those of `latest`."""
+        self.rescale_critics(critics, *self.units_in(latest))
+
+    def units_in(self, latest: Member) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the scale and the shift, () each, that make normalised values of this member those of `latest`."""
+        return self.q_std / latest.q_std, (self.q_mean - latest.q_mean) / latest.q_std
+
     def raw(self, normalised: torch.Tensor) -> torch.Tensor:
         """Returns Q-values in the game's own units of reward, by what the critic says."""
         return self.q_std * normalised + self.q_mean

@@ -335,11 +335,8 @@ class Averages:
         """Takes over what normalises inputs and targets, and keeps the Q-values that the averages stand for."""
         if self._learning.settings.normalize_targets:
             for name, member in self._played.members().items():
-                critics, latest = critics_of(member.networks()), self._learning[name]
-                if not critics:
-                    continue
-                scale, shift = member.q_std / latest.q_std, (member.q_mean - latest.q_mean) / latest.q_std
-                member.rescale_critics(critics.values(), scale, shift)
+                if critics := critics_of(member.networks()):
+                    member.take_units_over(critics.values(), self._learning[name])
         torch._foreach_copy_(*self._copied)
 
     @torch.no_grad()

@@ -32,9 +32,10 @@ class PairApproximatorLosses(BiACLosses):
         local = self.networks.compute(APPROXIMATOR, {agent: batch[OBS, agent] for agent in self.agents})
         logits1, logits2 = (local[agent, APPROXIMATOR] for agent in self.agents)  # (batch, |A_i|)
         with torch.no_grad():
-            q1, q2 = (self.table(outputs[agent, "critic"]) for agent in self.agents)  # (batch, |A_1|, |A_2|)
-            source = "critic" if self.settings.response == "enumerated" else "actor"
-            preferences = self.table(outputs[self.follower, source])
+            # (batch, |A_1|, |A_2|)
+            q1, q2 = (self.team[agent].q_table(outputs[agent, "critic"]) for agent in self.agents)
+            enumerated = self.settings.response == "enumerated"
+            preferences = q2 if enumerated else self.table(outputs[self.follower, "actor"])
             responses = best(preferences, None if mask2 is None else mask2[:, None])  # (batch, |A_1|)
             value1 = picked(q1, responses)  # (batch, |A_1|), Q_1(s, a_1, pi_2(s, a_1))
             value2 = picked(q2, best(logits1, mask1))  # (batch, |A_2|), Q_2(s, pi'_1(o_1), a_2)

@@ -19,6 +19,7 @@ from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader, BiACTeam
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.learning.networks import build_network
+from rllib_biac.learning.team import Member
 
 # Intervals are equally wide in asinh(value), which is the value itself near the mean of the targets, and its logarithm
 # far off: the outermost ends lie 27 spreads away.
@@ -27,6 +28,9 @@ REACH = 4.0
 SMOOTHING = 0.75
 # How much the units of values may change until intervals are laid out anew: by which factor, and so many spreads.
 MOST_SCALE, MOST_SHIFT = 2.0, 1.0
+ROUNDING = 1e-3  # units that differ by less are the same
+# By how much the logarithm of a density falls beyond the outermost intervals that there were, in widths of an interval.
+FALL = 2.0
 
 
 class HistogramLeader(BiACLeader):
@@ -46,14 +50,17 @@ class HistogramLeader(BiACLeader):
 
     def build_networks(self) -> None:
         count = self.settings.num_atoms
-        assert count
         self.register_buffer("value_scale", torch.ones(()))
         self.register_buffer("value_shift", torch.zeros(()))
         ends = torch.linspace(-REACH, REACH, count + 1)
         self.deviation = SMOOTHING * 2 * REACH / count
         middles = (ends[1:] + ends[:-1]) / 2
-        # E[sinh(y + e)] = sinh(y) exp(deviation² / 2) of a normal e: so divided, a target's histogram has its mean.
-        self.register_buffer("atoms", middles.sinh() * math.exp(-(self.deviation**2) / 2), persistent=False)
+        # E[sinh(y + e)] = sinh(y) exp(deviation² / 2) of a normal e, and sinh(h) / h times as much where y + e is
+        # rounded to the middles of intervals 2 h wide. So divided, a target's histogram has its mean. A surplus would
+        # grow with every bootstrapped target, as if discounts were nearer to 1.
+        half = REACH / count
+        inflated = math.exp(self.deviation**2 / 2) * math.sinh(half) / half
+        self.register_buffer("atoms", middles.sinh() / inflated, persistent=False)
         self.register_buffer("ends", ends, persistent=False)
         super().build_networks()
 
@@ -69,7 +76,7 @@ class HistogramLeader(BiACLeader):
 
     def logits(self, output: torch.Tensor) -> torch.Tensor:
         """Shapes a critic's output, rows last as stacked networks are computed: (batch, ...) -> (A, K, batch)."""
-        return output.T.reshape(-1, len(self.atoms), len(output))
+        return output.T.reshape(math.prod(self.num_actions), len(self.atoms), len(output))
 
     def logits_of(self, output: torch.Tensor, joint: torch.Tensor) -> torch.Tensor:
         """Returns the logits of one joint action a row, (batch, 1) -> (K, batch)."""
@@ -92,9 +99,45 @@ class HistogramLeader(BiACLeader):
     def rescale_critics(self, critics: Iterable[nn.Module], scale: torch.Tensor, shift: torch.Tensor) -> None:
         new_scale, new_shift = self.value_scale * scale, self.value_shift * scale + shift
         if not (1 / MOST_SCALE <= new_scale <= MOST_SCALE and abs(new_shift) <= MOST_SHIFT):
+            self.lay_out(critics, new_scale, new_shift)
             new_scale, new_shift = torch.ones(()), torch.zeros(())
         self.value_scale.copy_(new_scale)
         self.value_shift.copy_(new_shift)
+
+    def take_units_over(self, critics: Iterable[nn.Module], latest: Member) -> None:
+        # Rounding must not decide twice whether intervals are laid out anew.
+        assert isinstance(latest, HistogramLeader)
+        scale, shift = self.units_in(latest)
+        new_scale = self.value_scale * scale / latest.value_scale
+        new_shift = (self.value_shift * scale + shift - latest.value_shift) / latest.value_scale
+        if not (abs(new_scale - 1.0) <= ROUNDING and abs(new_shift) <= ROUNDING):
+            self.lay_out(critics, new_scale, new_shift)
+
+    @torch.no_grad()
+    def lay_out(self, critics: Iterable[nn.Module], scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Makes critics say of scale 1 and shift 0 what they said of these, () each, as nearly as intervals allow.
+
+        If they went on saying the same of other intervals, values would grow with the spread of targets and targets
+        with values, without end where games are long.
+        """
+        if not (torch.isfinite(scale) and torch.isfinite(shift) and scale > 0.0):
+            return  # what was said in units so far from these is worth nothing
+        count, width = len(self.atoms), 2 * REACH / len(self.atoms)
+        new = ((self.ends[1:] + self.ends[:-1]) / 2).double()
+        old = ((new.sinh() - shift) / scale).asinh()  # where the middles of new intervals are among old ones, (K,)
+        # The logarithm of a histogram's density is read off the straight lines between old middles, and falls from the
+        # outermost ones on.
+        at = (old + REACH) / width - 0.5
+        within = at.clamp(0.0, count - 1.0)
+        below = within.floor().clamp(max=count - 2.0)
+        column, share = below.long().unsqueeze(1), (within - below).unsqueeze(1)
+        read = new.new_zeros(count, count).scatter(1, column, 1.0 - share).scatter(1, column + 1, share)
+        added = (new.cosh() / (scale * old.cosh())).log() - FALL * (at - within).abs()
+        for critic in critics:
+            last = [m for m in critic.modules() if isinstance(m, nn.Linear)][-1]
+            weight, bias = last.weight.double().view(-1, count, last.in_features), last.bias.double().view(-1, count)
+            last.weight.copy_((read @ weight).flatten(0, 1))
+            last.bias.copy_((bias @ read.T + added).flatten())
 
 
 class HistogramFollower(HistogramLeader, BiACFollower):
