@@ -10,8 +10,8 @@ from pettingzoo import ParallelEnv
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
-from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramTeam
-from rllib_biac.learning.networks import renormalise
+from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramLeader, HistogramTeam
+from rllib_biac.learning.networks import MLP, renormalise
 from tests.games import Masked, Probe, TwoStates
 from tests.training import Run, train
 
@@ -116,6 +116,16 @@ def test_values_do_not_run_away_with_their_own_spread():
 def test_approximators_learn_from_histograms():
     run = train(BiAC, TwoStates, LEVELS, 200, num_atoms=21, approximators=True)
     assert isinstance(run.team, HistogramTeam) and np.isfinite(list(run.trainer.take_report().values())).all()
+
+
+class OneOutputEach(HistogramLeader):
+    def build_network(self):
+        return MLP([2, 8, 4])
+
+
+def test_own_critics_without_histograms_are_refused():
+    with pytest.raises(ValueError, match="critic of one has 4 outputs: num_atoms: 21 takes 84, 21 for each joint act"):
+        Run(BiAC, TwoStates, LEVELS, num_atoms=21, leader_module_class=OneOutputEach)
 
 
 @pytest.mark.parametrize("response", ["greedy", "enumerated"])

@@ -63,6 +63,14 @@ class HistogramLeader(BiACLeader):
         self.register_buffer("atoms", middles.sinh() / inflated, persistent=False)
         self.register_buffer("ends", ends, persistent=False)
         super().build_networks()
+        outputs = math.prod(self.num_actions) * count
+        with torch.no_grad():
+            given = self.critic(torch.zeros(2, *self.state_shape)).shape[1]
+        if given != outputs:
+            raise ValueError(
+                f"the critic of {self.name} has {given} outputs: num_atoms: {count} takes {outputs}, {count} for each "
+                "joint action."
+            )
 
     def build_network(self) -> nn.Module:
         outputs = math.prod(self.num_actions) * len(self.atoms)
