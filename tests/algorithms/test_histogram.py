@@ -11,6 +11,7 @@ from pettingzoo import ParallelEnv
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
 from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramLeader, HistogramTeam
+from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.networks import MLP, renormalise
 from tests.games import Masked, Probe, TwoStates
 from tests.training import Run, train
@@ -198,3 +199,21 @@ def test_play_is_right_on_both_sides_of_a_cliff():
     expected = (states > 0.5).long().squeeze(1)
     assert act["one"].equal(expected) and act["two"].equal(expected)
     torch.testing.assert_close(q, torch.where(expected == 0, 10.0, -10.0), atol=2.0, rtol=0.0)
+
+
+@pytest.mark.parametrize("env", [TwoStates, Masked])
+@pytest.mark.parametrize("response", ["greedy", "enumerated"])
+def test_the_gradient_in_closed_form_is_autograds(env, response):
+    run = train(BiAC, env, LEVELS, 300, num_atoms=11, response=response)
+    losses, rows = run.trainer.losses, run.trainer._last
+    assert losses._is_known
+    told = {}
+    for how in (losses.known_gradient, partial(Losses.differentiate, losses)):
+        with torch.no_grad():
+            measured = how(rows)
+        gradients = torch.cat([group.grad.flatten() for _, group in losses.networks.groups])
+        told[how] = gradients.clone(), torch.stack([measured[key].detach() for key in sorted(measured)])
+    (closed, own), (plain, theirs) = told.values()
+    assert plain.abs().max() > 0.0
+    torch.testing.assert_close(closed, plain)
+    torch.testing.assert_close(own, theirs)
