@@ -84,7 +84,8 @@ def load_weights(
             if here != there:
                 raise ValueError(
                     f"the networks of {agent} are not those of {path}, which {about.get('algorithm')} trained: {name} "
-                    f"has shape {here} here and {there} there. Set the same algorithm, hierarchy and model_config."
+                    f"has shape {here} here and {there} there. Set the same algorithm, hierarchy, "
+                    "model_config and num_atoms."
                 )
         weights[agent] = found
     description = files.description_in(path, about)

@@ -11,6 +11,7 @@ from pettingzoo import ParallelEnv
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
 from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramLeader, HistogramTeam
+from rllib_biac.algorithms.biac.losses import BiACLosses
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.networks import MLP, renormalise
 from tests.games import Masked, Probe, TwoStates
@@ -175,6 +176,13 @@ def test_it_bootstraps_over_two_states():
     np.testing.assert_allclose(two[1], [[4, 5], [2, 3]], atol=0.15)
     np.testing.assert_allclose(one[0], np.array([[1, 1], [2, 2]]) + 0.5 * 4.5, atol=0.15)
     np.testing.assert_allclose(two[0], np.eye(2) + 0.5 * 3, atol=0.15)
+
+
+def test_own_losses_are_histograms_too():
+    with pytest.raises(ValueError, match="with num_atoms write a subclass of .*HistogramLosses, or leave num_atoms"):
+        Run(BiAC, TwoStates, LEVELS, num_atoms=11, losses_class=BiACLosses)
+    own = type("Own", (HistogramLosses,), {})
+    assert type(Run(BiAC, TwoStates, LEVELS, num_atoms=11, losses_class=own).trainer.losses) is own
 
 
 def test_a_rare_reward_far_beyond_the_first_ones_is_learned():

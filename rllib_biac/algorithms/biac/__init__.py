@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.learning.algorithm import Algorithm
+from rllib_biac.learning.loading import load_object
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.team import Team, TeamSpec
 
@@ -39,8 +40,16 @@ def _team(spec: TeamSpec) -> type[Team]:
 
             pair = HypothesesTeam
         elif settings.num_atoms > 1:
+            from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
             from rllib_biac.algorithms.biac.histogram_team import HistogramTeam
 
+            named = settings.losses_class
+            own = load_object(named) if isinstance(named, str) else named
+            if isinstance(own, type) and not issubclass(own, HistogramLosses):
+                raise ValueError(
+                    f"losses_class: {named!r} fits critics of one number per value: with num_atoms write a subclass of "
+                    "rllib_biac.algorithms.biac.histogram_losses.HistogramLosses, or leave num_atoms out."
+                )
             pair = HistogramTeam
         pair.agent_classes(settings)
         team = pair
