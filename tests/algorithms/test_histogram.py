@@ -179,7 +179,7 @@ def test_it_bootstraps_over_two_states():
 
 
 def test_own_losses_are_histograms_too():
-    with pytest.raises(ValueError, match="with num_atoms write a subclass of .*HistogramLosses, or leave num_atoms"):
+    with pytest.raises(ValueError, match=r"with num_atoms write a subclass of .*HistogramLosses, or leave num_atoms"):
         Run(BiAC, TwoStates, LEVELS, num_atoms=11, losses_class=BiACLosses)
     own = type("Own", (HistogramLosses,), {})
     assert type(Run(BiAC, TwoStates, LEVELS, num_atoms=11, losses_class=own).trainer.losses) is own
