@@ -262,3 +262,40 @@ def check_rescalable(network: nn.Module, input_shape: tuple[int, ...]) -> None:
             f"the critic {type(network).__name__} cannot learn normalised targets: let the last nn.Linear among its "
             "attributes, with a bias, be its output layer; or write normalize_targets: false."
         )
+
+
+class QUnits(nn.Module):
+    """Networks among which critics answer in units of the spread of their targets.
+
+    Attributes:
+        q_mean, q_std: of who has a critic: the normaliser of its targets, Q = q_std · critic + q_mean.
+    """
+
+    q_mean: torch.Tensor
+    q_std: torch.Tensor
+
+    def register_q_normalizer(self) -> None:
+        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
+        self.register_buffer("q_mean", torch.zeros(()))
+        self.register_buffer("q_std", torch.ones(()))
+
+    def rescale_critics(self, critics: Iterable[nn.Module], scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Makes critics of this one say scale · value + shift, () each, of what they say now."""
+        for critic in critics:
+            rescale_output(critic, scale, shift)
+
+    def take_units_over(self, critics: Iterable[nn.Module], latest: QUnits) -> None:
+        """Makes critics that speak in these units say the same in those of `latest`."""
+        self.rescale_critics(critics, *self.units_in(latest))
+
+    def units_in(self, latest: QUnits) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the scale and the shift, () each, that make normalised values of this one those of `latest`."""
+        return self.q_std / latest.q_std, (self.q_mean - latest.q_mean) / latest.q_std
+
+    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Returns Q-values in the game's own units of reward, by what the critic says."""
+        return self.q_std * normalised + self.q_mean
+
+    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
+        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
+        return (targets - self.q_mean) / self.q_std

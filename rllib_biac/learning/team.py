@@ -5,7 +5,7 @@ The team owns one submodule per agent, and one more for what belongs to none of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,7 @@ from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explo
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.model_config import with_activation
-from rllib_biac.learning.networks import rescale_output
+from rllib_biac.learning.networks import QUnits
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.transitions import scale_of
 
@@ -66,7 +66,7 @@ class TeamSpec:
         return all(isinstance(space, gym.spaces.Discrete) for space in self.action_spaces.values())
 
 
-class Member(nn.Module):
+class Member(QUnits):
     """The networks of one agent, or of none: a part of a team.
 
     Subclasses build their networks in `build_networks` and name them in `networks`.
@@ -80,11 +80,7 @@ class Member(nn.Module):
         num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         model_config: how networks are to be built.
-        q_mean, q_std: of who has a critic: the normaliser of its targets, Q = q_std · critic + q_mean.
     """
-
-    q_mean: torch.Tensor
-    q_std: torch.Tensor
 
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
@@ -118,32 +114,6 @@ class Member(nn.Module):
     def input_shape(self, network: str) -> tuple[int, ...]:
         """Returns what one of the networks takes, without the batch."""
         return self.state_shape
-
-    def register_q_normalizer(self) -> None:
-        """Makes the normaliser of the critic's targets, Q = q_std · critic + q_mean: buffers () each."""
-        self.register_buffer("q_mean", torch.zeros(()))
-        self.register_buffer("q_std", torch.ones(()))
-
-    def rescale_critics(self, critics: Iterable[nn.Module], scale: torch.Tensor, shift: torch.Tensor) -> None:
-        """Makes critics of this member say scale · value + shift, () each, of what they say now."""
-        for critic in critics:
-            rescale_output(critic, scale, shift)
-
-    def take_units_over(self, critics: Iterable[nn.Module], latest: Member) -> None:
-        """Makes critics that speak in this member's units say the same in those of `latest`."""
-        self.rescale_critics(critics, *self.units_in(latest))
-
-    def units_in(self, latest: Member) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the scale and the shift, () each, that make normalised values of this member those of `latest`."""
-        return self.q_std / latest.q_std, (self.q_mean - latest.q_mean) / latest.q_std
-
-    def raw(self, normalised: torch.Tensor) -> torch.Tensor:
-        """Returns Q-values in the game's own units of reward, by what the critic says."""
-        return self.q_std * normalised + self.q_mean
-
-    def in_units(self, targets: torch.Tensor) -> torch.Tensor:
-        """Returns raw Q-values in units of their spread, as the critic says them: the inverse of `raw`."""
-        return (targets - self.q_mean) / self.q_std
 
 
 class Agent(Member):

@@ -18,8 +18,7 @@ from torch import nn
 from rllib_biac.algorithms.biac.settings import BiACSettings
 from rllib_biac.algorithms.biac.team import BiACFollower, BiACLeader, BiACTeam
 from rllib_biac.files.policy import Arrays, Description
-from rllib_biac.learning.networks import build_network
-from rllib_biac.learning.team import Member
+from rllib_biac.learning.networks import QUnits, build_network
 
 # Intervals are equally wide in asinh(value), which is the value itself near the mean of the targets, and its logarithm
 # far off: the outermost ends lie 27 spreads away.
@@ -112,7 +111,7 @@ class HistogramLeader(BiACLeader):
         self.value_scale.copy_(new_scale)
         self.value_shift.copy_(new_shift)
 
-    def take_units_over(self, critics: Iterable[nn.Module], latest: Member) -> None:
+    def take_units_over(self, critics: Iterable[nn.Module], latest: QUnits) -> None:
         # Rounding must not decide twice whether intervals are laid out anew.
         assert isinstance(latest, HistogramLeader)
         scale, shift = self.units_in(latest)
