@@ -168,7 +168,7 @@ def test_one_joint_action_is_read_as_the_table_says(env):
 
 def test_it_bootstraps_over_two_states():
     settings = {"lr": 3e-3, "gamma": 0.5, "tau": 0.1, "epsilon": 1.0, "num_atoms": 21}
-    run = train(BiAC, TwoStates, LEVELS, 2400, **settings)
+    run = train(BiAC, TwoStates, LEVELS, 1600, **settings)
     assert isinstance(run.team, HistogramTeam) and isinstance(run.trainer.losses, HistogramLosses)
     with torch.no_grad():
         one, two = (q.numpy() for q in run.team.q_tables(torch.eye(2)).values())
