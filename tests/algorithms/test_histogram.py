@@ -5,12 +5,18 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
-from pettingzoo import ParallelEnv
+from gymnasium.spaces import Box
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.histogram_losses import HistogramLosses
-from rllib_biac.algorithms.biac.histogram_team import MOST_SCALE, MOST_SHIFT, REACH, HistogramLeader, HistogramTeam
+from rllib_biac.algorithms.biac.histogram_team import (
+    MOST_SCALE,
+    MOST_SHIFT,
+    REACH,
+    HistogramFollower,
+    HistogramLeader,
+    HistogramTeam,
+)
 from rllib_biac.algorithms.biac.losses import BiACLosses
 from rllib_biac.learning.losses import Losses
 from rllib_biac.learning.networks import MLP, renormalise
@@ -20,40 +26,20 @@ from tests.training import Run, train
 LEVELS = [["one"], ["two"]]
 
 
-class Cliff(ParallelEnv):
+class Cliff(Probe):
     """One step. Up to 0.5 in the state (0, 0) pays both 10; from there on it costs 10, and (1, 1) pays 1."""
 
-    metadata = {"name": "cliff_v0"}  # noqa: RUF012
-    possible_agents = ["one", "two"]  # noqa: RUF012
+    observation = Box(-np.inf, np.inf, (1,), np.float32)
 
-    def observation_space(self, agent):
-        return Box(-np.inf, np.inf, (1,), np.float32)
-
-    state_space = Box(-np.inf, np.inf, (1,), np.float32)
-
-    def action_space(self, agent):
-        return Discrete(2)
-
-    def reset(self, seed=None, options=None):
-        if seed is not None or not hasattr(self, "rng"):
-            self.rng = np.random.default_rng(seed)
-        self.agents, self.at = list(self.possible_agents), self.rng.random(1).astype(np.float32)
-        return dict.fromkeys(self.agents, self.at), {agent: {} for agent in self.agents}
+    def start(self):
+        self.at = self.rng.random()
 
     def state(self):
-        return self.at
+        return np.array([self.at], np.float32)
 
-    def step(self, actions):
-        joint = tuple(actions.values())
-        paid = {(0, 0): 10.0 if self.at[0] <= 0.5 else -10.0, (1, 1): 1.0}.get(joint, 0.0)
-        agents, self.agents = self.agents, []
-        return (
-            dict.fromkeys(agents, self.at),
-            dict.fromkeys(agents, paid),
-            dict.fromkeys(agents, True),
-            dict.fromkeys(agents, False),
-            {agent: {} for agent in agents},
-        )
+    def pay(self, one, two):
+        edge = 10.0 if self.at <= 0.5 else -10.0
+        return ({(0, 0): edge, (1, 1): 1.0}.get((one, two), 0.0),) * 2, True, False
 
 
 def critic(num_atoms=21, env=TwoStates):
@@ -225,3 +211,21 @@ def test_the_gradient_in_closed_form_is_autograds(env, response):
     assert plain.abs().max() > 0.0
     torch.testing.assert_close(closed, plain)
     torch.testing.assert_close(own, theirs)
+
+
+class ActorWithMore(HistogramFollower):
+    """Its actor holds a layer that says nothing."""
+
+    def build_actor(self):
+        actor = super().build_actor()
+        actor.unused = torch.nn.Linear(2, 2)
+        return torch.nn.Sequential(actor)
+
+
+def test_an_own_actor_may_hold_what_it_does_not_use():
+    run = Run(BiAC, TwoStates, LEVELS, num_atoms=11, follower_module_class=ActorWithMore)
+    assert run.trainer.losses._is_known
+    unused = run.team["two"].actor[0].unused.weight
+    before = unused.detach().clone()
+    run.train(120)
+    assert run.trainer.num_updates > 0 and unused.equal(before)

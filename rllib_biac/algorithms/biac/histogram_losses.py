@@ -54,5 +54,7 @@ class HistogramLosses(BiACLosses):
         with torch.enable_grad():
             outputs: Outputs = dict(zip(actor_keys, actor(batch[STATE]), strict=True))
             loss = self.actor_loss({(self.follower, "critic"): logits[1], **outputs}, batch)
-        torch._foreach_copy_(actor.grads, torch.autograd.grad(loss, actor.leaves))
+        # An actor of the user's own may hold parameters that its output does not depend on.
+        found = torch.autograd.grad(loss, actor.leaves, allow_unused=True, materialize_grads=True)
+        torch._foreach_copy_(actor.grads, found)
         return measured | {(self.follower, "actor_loss"): loss.detach()}
