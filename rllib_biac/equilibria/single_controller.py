@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.optimize import linprog
 
 from rllib_biac.equilibria.best_commitment import BestCommitment
 from rllib_biac.equilibria.commitment import secured, start_chances
@@ -73,6 +71,9 @@ def feedback_value(game: MarkovGame, *, start: int | ArrayLike = 0, leader: int 
 
 def _solve(game: MarkovGame, first: np.ndarray, margin: float) -> tuple[float, np.ndarray]:
     """Returns the leader's best return and how often what occurs then, (|S|, |A_l|, |A_f|), discounted."""
+    from scipy import sparse  # only now, as in `mixed`: every process that plays imports this module
+    from scipy.optimize import linprog
+
     shape = states, leads, follows = game.rewards.shape[1:]
     index = np.arange(states * leads * follows).reshape(shape)
     # How often a state occurs: how often it comes first, and discounted how often it is come to.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +78,7 @@ def started(cluster: Cluster, verbose: bool) -> Iterator[None]:
             if cluster.address or not _starts_here():
                 _connect(cluster.address, verbose or cluster.prints, level)
             else:
+                os.environ.update(compat.TRIAL_ENV)  # workers have it from this process
                 start_here(cluster.num_cpus, verbose or cluster.prints, level)
         except SystemExit as error:
             raise Stopped(signal.SIGTERM) from error  # Ray's own handler, which it installs while it starts
@@ -91,22 +95,25 @@ def _connect(address: str | None, verbose: bool, level: int) -> None:
 
 @contextmanager
 def ahead(cluster: Cluster, verbose: bool) -> Iterator[None]:
-    """Starts Ray before this process imports RLlib, and lets a worker import it at the same time.
+    """Starts Ray before this process imports RLlib, and imports meanwhile what RLlib imports.
 
-    The first trial finds that worker ready, which saves the seconds of one import. Where RLlib is imported already, or
-    Ray runs already, nothing is done: `started` comes later.
+    Where RLlib is imported already, or Ray runs already, nothing is done: `started` comes later.
     """
     if cluster.address or not _starts_here() or "ray.rllib" in sys.modules or ray.is_initialized():
         yield
         return
+    importing = threading.Thread(target=_import_libraries, daemon=True)
+    importing.start()
     with started(cluster, verbose):
-        env = {"env_vars": compat.TRIAL_ENV}
-        ray.remote(num_cpus=0, runtime_env=env)(_import_what_trials_need).remote()
+        importing.join()
         yield
 
 
-def _import_what_trials_need() -> None:
-    import rllib_biac.rllib.algorithm  # noqa: F401
+def _import_libraries() -> None:
+    """Imports slow libraries that Ray itself does not need: nothing of Ray's, which is imported at the same time."""
+    for name in ("torch", "pandas", "gymnasium"):
+        with contextlib.suppress(Exception):  # RLlib's own import says what is wrong
+            importlib.import_module(name)
 
 
 def _starts_here() -> bool:

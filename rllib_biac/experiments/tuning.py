@@ -55,6 +55,7 @@ def train(
         for name in ("ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     compat.retry_what_ray_killed()
+    compat.start_trials_in_waiting_workers()
     # All trials are created at once, so that --resume continues the whole sweep. A searcher creates its trials one by
     # one, because it uses the results of the earlier ones.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1" if experiment.search else str(len(experiment.trials))

@@ -321,9 +321,21 @@ def seeding_without_compiler() -> Iterator[None]:
 
 # Tune.
 
-# What Tune sets in the processes of trials. A worker serves no trial unless it was started with the same. It is a copy,
-# because the import takes a second; if Tune's changes, trials start a second or two later.
+# What Tune sets in the processes of trials. It is a copy, because the import takes a second; if Tune's changes, trials
+# start a second or two later.
 TRIAL_ENV = {"PL_DISABLE_FORK": "1"}
+
+
+def start_trials_in_waiting_workers() -> None:
+    """Lets trials begin in worker processes that wait already, if Ray was started with `TRIAL_ENV`.
+
+    To set these variables, Ray would start another process for each trial.
+    """
+    from ray.tune.execution import class_cache
+
+    tunes = class_cache.DEFAULT_ENV_VARS
+    if all(os.environ.get(name) == value for name, value in tunes.items()):
+        class_cache.DEFAULT_ENV_VARS = {}
 
 
 def retry_what_ray_killed() -> None:

@@ -240,6 +240,7 @@ USED: tuple[Row, ...] = (
         "self, tracked_actor_task, exception",
         "retries trials that Ray killed",
     ),
+    Row("ray.tune.execution.class_cache", "DEFAULT_ENV_VARS", None, "starts trials in workers that wait"),
     Row("ray.exceptions.RayActorError", "__init__", "self, actor_id, error_msg, ...", "retries trials that Ray killed"),
     Row("ray.train._internal.session", "_TrainingResult", "checkpoint, metrics", "mends a killed run's record"),
     Row(CHECKPOINTS, "_checkpoint_results", None, "mends a killed run's record"),

@@ -208,7 +208,18 @@ def test_seeding_spares_the_compiler_and_seeds_alike():
     assert done.returncode == 0, done.stderr
 
 
-def test_workers_are_made_ready_in_the_environment_of_trials():
+def test_trials_begin_in_waiting_workers_only_where_these_have_what_tune_sets(monkeypatch):
     from ray.tune.execution import class_cache
 
-    assert compat.TRIAL_ENV == class_cache.DEFAULT_ENV_VARS
+    tunes = class_cache.DEFAULT_ENV_VARS or compat.TRIAL_ENV
+    assert tunes == compat.TRIAL_ENV
+    monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", tunes)
+    for name in tunes:
+        monkeypatch.delenv(name, raising=False)
+    compat.start_trials_in_waiting_workers()
+    assert tunes == class_cache.DEFAULT_ENV_VARS
+
+    for name, value in tunes.items():
+        monkeypatch.setenv(name, value)
+    compat.start_trials_in_waiting_workers()
+    assert class_cache.DEFAULT_ENV_VARS == {}
