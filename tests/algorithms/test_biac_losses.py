@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rllib_biac.algorithms.biac import BiAC
+from rllib_biac.algorithms.biac import BiAC, known_gradient
 from rllib_biac.algorithms.biac.losses import BiACLosses
 from rllib_biac.evaluation import greedy
 from rllib_biac.learning.losses import Losses
-from rllib_biac.learning.transitions import join
+from rllib_biac.learning.transitions import STATE, join
 from tests.games import Masked, TwoStates
 from tests.training import Run, train
 
@@ -160,6 +160,35 @@ def test_the_known_gradient_is_autograds_to_the_last_bit(size):
     for one, other in zip(by_graph, known, strict=True):
         assert one.ne(0).any() and torch.equal(one, other)
     torch.testing.assert_close(known_losses, losses_by_graph)
+
+
+@pytest.mark.parametrize(("distinct", "computed"), [(1, 1), (5, 5), (64, 64)])
+def test_states_that_recur_are_computed_once_where_joint_actions_are_many(distinct, computed, monkeypatch):
+    """The gradient is that of all rows, but for the order of sums."""
+    monkeypatch.setattr(known_gradient, "MANY_JOINT_ACTIONS", 9)
+    run = build()
+    losses, batch, asked = run.trainer.losses, run.minibatch(transitions(64)), []
+    batch[STATE] = batch[STATE][torch.arange(64) % distinct]
+    ((_, group),) = losses.networks.groups
+    whole = group.run
+    group.run = lambda states: asked.append(len(states)) or whole(states)
+    losses.known_gradient(batch)
+    known = group.grad.clone()
+    Losses.differentiate(losses, batch)
+    assert asked == [computed]
+    torch.testing.assert_close(known, group.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_states_of_one_number_are_told_apart(monkeypatch):
+    monkeypatch.setattr(known_gradient, "MANY_JOINT_ACTIONS", 9)
+    run = build()
+    losses, batch = run.trainer.losses, run.minibatch(transitions(64))
+    monkeypatch.setattr(known_gradient, "_numbers", lambda states: torch.zeros(len(states)))
+    losses.known_gradient(batch)
+    ((_, group),) = losses.networks.groups
+    known = group.grad.clone()
+    Losses.differentiate(losses, batch)
+    torch.testing.assert_close(known, group.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_training_by_the_known_gradient_is_training_by_autograd():

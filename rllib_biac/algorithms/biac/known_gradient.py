@@ -7,12 +7,15 @@ order, so that not a bit differs.
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 
 import torch
 
 from rllib_biac.algorithms.biac.losses import JOINT_ACTION, BiACLosses
 from rllib_biac.learning.losses import Measured, Rows
 from rllib_biac.learning.transitions import ACTION_MASK, STATE
+
+MANY_JOINT_ACTIONS = 128  # from where on to look for equal states costs less than to compute them again
 
 
 class KnownGradientLosses(BiACLosses):
@@ -33,20 +36,23 @@ class KnownGradientLosses(BiACLosses):
         """Does what `Losses.differentiate` does, without a graph: of both critics at once, and of the actor."""
         ((keys, group),) = self.networks.groups
         assert [network for _, network in keys] == ["critic", "critic", "actor"]
-        outputs, backpropagate = group.run(batch[STATE])  # (3, batch, |A_1| · |A_2|)
-        size = outputs.shape[1]
+        states, row, times = self._distinct(batch[STATE])
+        outputs, backpropagate = group.run(states)  # (3, states, |A_1| · |A_2|)
         gradient = outputs.new_zeros(outputs.shape)  # as autograd lays it out, rows first
 
-        joint = batch[JOINT_ACTION].expand(2, -1, 1)  # (2, batch, 1)
+        size, joint = len(row), batch[JOINT_ACTION].squeeze(1)  # (batch,)
         targets = torch.stack(list(self.normalised_targets(batch).values()))  # (2, batch)
-        error = outputs[:2].gather(2, joint).squeeze(2) - targets  # (2, batch)
-        gradient[:2].scatter_(2, joint, (error * (2 / size)).unsqueeze(2))  # Eq. 15
+        error = outputs[:2, row, joint] - targets  # (2, batch)
+        cell = (row * outputs.shape[2] + joint).expand(2, -1)
+        gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))  # Eq. 15
 
         c, q2 = self.settings.entropy_coeff, self.table(outputs[1])
         log_pi = self.table(outputs[2]).log_softmax(2)
         pi = log_pi.exp()
         soft_q = q2 - c * log_pi
         each = -1.0 / (size * self.num_actions[0])  # of every (row, a_1), the loss being minus their mean
+        if times is not None:
+            each = each * times
         by_log_pi = (each * soft_q) * pi - (each * pi) * c
         by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 2, log_pi.dtype)
         gradient[2] = by_logits.flatten(1)
@@ -57,5 +63,27 @@ class KnownGradientLosses(BiACLosses):
         return {
             (self.leader, "qf_loss"): qf_losses[0],
             (self.follower, "qf_loss"): qf_losses[1],
-            (self.follower, "actor_loss"): each * (pi * soft_q).sum(),
+            (self.follower, "actor_loss"): (each * (pi * soft_q)).sum(),
         }
+
+    def _distinct(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Returns states to compute: each once, where joint actions are so many that the networks take the time.
+
+        Returns:
+            The states; at which of them each row is, (batch,); how often each occurs, (states, 1, 1), None for once.
+        """
+        rows = torch.arange(len(states), device=states.device)
+        if prod(self.num_actions) >= MANY_JOINT_ACTIONS:
+            # States are sorted by one number each, for `torch.unique` of whole rows takes many times as long.
+            numbers, row, times = torch.unique(_numbers(states.flatten(1)), return_inverse=True, return_counts=True)
+            if 2 * len(numbers) <= len(states):
+                found = states[torch.empty_like(rows[: len(numbers)]).scatter_(0, row, rows)]
+                if torch.equal(found[row], states):  # else two states have the same number
+                    return found, row, times.to(states.dtype).view(-1, 1, 1)
+        return states, rows, None
+
+
+def _numbers(states: torch.Tensor) -> torch.Tensor:
+    """Returns a number for each state, (batch,): hardly ever the same for two different ones."""
+    weights = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0))
+    return states @ weights.to(states.device)
