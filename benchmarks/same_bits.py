@@ -79,7 +79,10 @@ def build(case: Case) -> Any:
     if hasattr(plain, "bound_values") and case.run != "BiLevelQ":
         config.training(bound_values=False)
     if case.run != "BiLevelQ":
-        config.rl_module(model_config={"fcnet_hiddens": [16, 8], "fcnet_activation": "relu", **case.model})
+        # As before there was this key.
+        plain_layers = {"fcnet_layer_norm": False} if "fcnet_layer_norm" in config.model_config else {}
+        model = {"fcnet_hiddens": [16, 8], "fcnet_activation": "relu"} | plain_layers | dict(case.model)
+        config.rl_module(model_config=model)
     return config.build_algo()
 
 

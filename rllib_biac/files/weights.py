@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rllib_biac.files import policy as files
-from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.files.policy import Arrays, Description, NetworkDescription
 
 _NETWORKS = "networks"  # metadata that a file of a policy alone does not have
 
@@ -46,14 +46,14 @@ def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, 
 
 
 def load_weights(
-    path: str | Path, like: Weights, activations: Mapping[str, str] | None = None
+    path: str | Path, like: Weights, networks: Mapping[str, NetworkDescription] | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """Reads what `save_weights` wrote, for networks like these. Nothing in the file is executed.
 
     Args:
         path: of the file.
         like: weights of the same shapes.
-        activations: agent -> that of the network it plays by, where it is known.
+        networks: agent -> the network it plays by, where it is known.
 
     Returns:
         agent -> parameter -> its values.
@@ -89,12 +89,19 @@ def load_weights(
                 )
         weights[agent] = found
     description = files.description_in(path, about)
-    for agent, network in description.networks.items() if description else ():
-        theirs = network.activation
-        if theirs != (ours := (activations or {}).get(agent, theirs)):
+    for agent, theirs in description.networks.items() if description else ():
+        ours = (networks or {}).get(agent, theirs)
+        if theirs.activation != ours.activation:
             raise ValueError(
-                f"the networks of {agent} have {ours} between their layers here, and {theirs} in {path}: the same "
-                f"numbers would play otherwise. Write model_config: {{fcnet_activation: {theirs}}}."
+                f"the networks of {agent} have {ours.activation} between their layers here, and {theirs.activation} in "
+                f"{path}: the same numbers would play otherwise. Write model_config: {{fcnet_activation: "
+                f"{theirs.activation}}}."
+            )
+        if theirs.layer_norm != ours.layer_norm:
+            said = "are not" if ours.layer_norm else "are"
+            raise ValueError(
+                f"layers of the networks of {agent} {said} normalised in {path}: the same numbers would play otherwise "
+                f"here. Write model_config: {{fcnet_layer_norm: {str(theirs.layer_norm).lower()}}}."
             )
     return weights
 

@@ -11,6 +11,7 @@ from rllib_biac.learning.networks import ACTIVATIONS
 MODEL_DEFAULTS: dict[str, Any] = {
     "fcnet_hiddens": [64, 64],
     "fcnet_activation": None,
+    "fcnet_layer_norm": None,
     "conv_filters": None,
 }
 _WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
@@ -40,16 +41,24 @@ def check_model_config(given: Mapping[str, Any]) -> None:
         raise ValueError(f"model_config: fcnet_hiddens: {len(hiddens):,} layers: write at most {_DEEPEST}.")
     if (activation := given["fcnet_activation"]) not in (None, *ACTIVATIONS):
         raise ValueError(f"model_config: fcnet_activation: {activation!r} is none of {', '.join(ACTIVATIONS)}.")
+    if not isinstance(normalised := given["fcnet_layer_norm"], bool | None):
+        raise ValueError(f"model_config: fcnet_layer_norm: {normalised!r}: write true or false, or leave it out.")
 
 
-def with_activation(given: Mapping[str, Any], *, smooth: bool) -> dict[str, Any]:
-    """Returns a model config that names an activation: the one given, else `silu`, or `relu` if none has to be smooth.
+def completed(given: Mapping[str, Any], *, smooth: bool, layer_norm: bool) -> dict[str, Any]:
+    """Returns a model config that says everything.
 
     Args:
         given: the model config.
-        smooth: whether actions climb by the slopes of networks, as continuous ones do.
+        smooth: whether actions climb by the slopes of networks, as continuous ones do: then they have `silu`, else
+            `relu`, where no activation is given.
+        layer_norm: whether layers are normalised where that is not given.
     """
-    return dict(given) | {"fcnet_activation": given.get("fcnet_activation") or ("silu" if smooth else "relu")}
+    normalised = given.get("fcnet_layer_norm")
+    return dict(given) | {
+        "fcnet_activation": given.get("fcnet_activation") or ("silu" if smooth else "relu"),
+        "fcnet_layer_norm": layer_norm if normalised is None else normalised,
+    }
 
 
 def is_count(value: Any) -> bool:

@@ -85,22 +85,20 @@ def _pair(n: int | Sequence[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def build_network(
-    input_shape: Sequence[int], num_outputs: int, model_config: Mapping[str, Any], *, layer_norm: bool = False
-) -> nn.Module:
+def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Mapping[str, Any]) -> nn.Module:
     """Builds the network a model config describes.
 
     Args:
         input_shape: (features,) for an `MLP`, or (height, width, channels) for convolutions in front of it.
         num_outputs: width of the linear output.
         model_config: RLlib's names: `fcnet_hiddens`, `fcnet_activation`, and for images `conv_filters`
-            (a list of [channels, kernel, stride]).
-        layer_norm: of the `MLP`.
+            (a list of [channels, kernel, stride]); beside them `fcnet_layer_norm`.
 
     Raises:
         ValueError: if the input is an image and no `conv_filters` are given.
     """
     hiddens, activation = list(model_config["fcnet_hiddens"]), model_config["fcnet_activation"]
+    layer_norm = bool(model_config.get("fcnet_layer_norm"))
     if len(input_shape) == 1:
         return MLP([input_shape[0], *hiddens, num_outputs], activation, layer_norm)
     if not model_config.get("conv_filters"):

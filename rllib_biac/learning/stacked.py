@@ -72,9 +72,9 @@ def _forward(how: tuple[str, bool], h: torch.Tensor, parameters: Sequence[torch.
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         h = torch.baddbmm(bias, weight, inputs[-1])
         if normalised:
-            h = h - h.mean(1, keepdim=True)
+            h.sub_(h.mean(1, keepdim=True))
             factors.append(h.square().mean(1, keepdim=True).add_(NORM_EPSILON).rsqrt_())
-            h = h * factors[-1]
+            h.mul_(factors[-1])
         sums.append(h)
         inputs.append(nonlinearity(h))
     return torch.baddbmm(parameters[-1], parameters[-2], inputs[-1]), kept
@@ -94,7 +94,8 @@ def _backward(
             grad = _BACKWARD[how[0]](grad, sums[layer - 1], inputs[layer])
             if factors:  # Ba et al. 2016
                 along = (grad * sums[layer - 1]).mean(1, keepdim=True)
-                grad = factors[layer - 1] * (grad - grad.mean(1, keepdim=True) - sums[layer - 1] * along)
+                mean = grad.mean(1, keepdim=True)
+                grad = grad.addcmul(sums[layer - 1], along, value=-1).sub_(mean).mul_(factors[layer - 1])
     return weights[0].transpose(1, 2).bmm(grad) if of_input else None, found[::-1]
 
 

@@ -19,7 +19,7 @@ from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
 from rllib_biac.learning.describe import described_network, described_play
 from rllib_biac.learning.hierarchy import Hierarchy
-from rllib_biac.learning.model_config import with_activation
+from rllib_biac.learning.model_config import completed
 from rllib_biac.learning.networks import QUnits
 from rllib_biac.learning.settings import Settings
 from rllib_biac.learning.transitions import scale_of
@@ -80,12 +80,15 @@ class Member(QUnits):
         num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         model_config: how networks are to be built.
+        layer_norm: whether layers of its perceptrons are normalised where `model_config` does not say.
     """
+
+    layer_norm: ClassVar[bool] = False
 
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
         self.spec, self.name, self.settings = spec, name, spec.settings
-        self.model_config = with_activation(spec.settings.model_config, smooth=not spec.discrete)
+        self.model_config = completed(spec.settings.model_config, smooth=not spec.discrete, layer_norm=self.layer_norm)
         self.agents = spec.hierarchy.agents
         self.num_actions = tuple(action_size(spec.action_spaces[agent]) for agent in self.agents)
         self.state_shape: tuple[int, ...] = tuple(spec.state_space.shape or ())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_biac.learning.allocator import keep_freed_memory
 from rllib_biac.learning.cuts import STAYED, stayed
 from rllib_biac.learning.diverged import check_all
 from rllib_biac.learning.losses import Losses, Measured, Rows, critics_of
@@ -53,6 +54,7 @@ class Trainer:
         seed: int | None = None,
         num_learners: int = 1,
     ) -> None:
+        keep_freed_memory()
         self.played, self.settings = team, team.settings
         self.team = team = _copy(team) if self._averages_of(team) else team
         self.num_learners, self.learner_index = num_learners, 0

@@ -9,7 +9,7 @@ from typing import Any
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.damage import DamagedFile, unusable
-from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.files.policy import Arrays, Description, NetworkDescription
 from rllib_biac.files.weights import save_weights
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import old_checkpoints
@@ -143,10 +143,10 @@ def save_team(path: str | Path, team: Team, algorithm: str) -> None:
     save_weights(path, team.weights(), _described(team), algorithm)
 
 
-def activations(team: Team) -> dict[str, str]:
-    """Returns that of each agent's network, of those that policy files can describe."""
+def networks_played(team: Team) -> dict[str, NetworkDescription]:
+    """Returns the network that each agent plays by, of those that policy files can describe."""
     described = _described(team)
-    return {} if isinstance(described, str) else {a: own.activation for a, own in described[0].networks.items()}
+    return {} if isinstance(described, str) else dict(described[0].networks)
 
 
 def _described(team: Team) -> tuple[Description, Arrays] | str:

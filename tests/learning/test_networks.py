@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.learning.model_config import with_activation
+from rllib_biac.learning.model_config import completed
 from rllib_biac.learning.networks import MLP, build_network
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
@@ -105,8 +105,18 @@ def test_convolutions_are_called_as_they_are():
     [(None, True, "silu"), (None, False, "relu"), ("tanh", False, "tanh"), ("relu", True, "relu")],
 )
 def test_networks_are_smooth_where_actions_climb_unless_a_config_says_otherwise(given, smooth, activation):
-    config = with_activation({"fcnet_hiddens": [8], "fcnet_activation": given}, smooth=smooth)
-    assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation}
+    config = completed({"fcnet_hiddens": [8], "fcnet_activation": given}, smooth=smooth, layer_norm=True)
+    assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation, "fcnet_layer_norm": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "default", "normalised"),
+    [(None, True, True), (None, False, False), (False, True, False), (True, False, True)],
+)
+def test_layers_are_normalised_as_the_config_says_or_else_the_algorithm(given, default, normalised):
+    config = completed({"fcnet_hiddens": [8], "fcnet_layer_norm": given}, smooth=False, layer_norm=default)
+    assert config["fcnet_layer_norm"] is normalised
+    assert build_network((3,), 2, config).layer_norm is normalised
 
 
 def test_images_need_filters():

@@ -117,7 +117,12 @@ def test_an_algorithm_goes_on_from_them(ray, tmp_path):
     exported = tmp_path / "exported.safetensors"
     CliRunner().invoke(main, ["export", str(FOLDER / "biac" / "checkpoint"), str(exported)])
     config = BiACConfig().environment("merge_v0").hierarchy([["main_0"], ["auxiliary_0"]])
-    config.rl_module(model_config={"fcnet_hiddens": [8]}).training(num_steps_sampled_before_learning_starts=50)
+    config.rl_module(model_config={"fcnet_hiddens": [8]})
+    with pytest.raises(ValueError, match=r"are not normalised in .* Write model_config: \{fcnet_layer_norm: false\}"):
+        config.copy(copy_frozen=False).build_algo().load_weights(exported)
+    config.rl_module(model_config={"fcnet_hiddens": [8], "fcnet_layer_norm": False}).training(
+        num_steps_sampled_before_learning_starts=50
+    )
     config.reporting(min_sample_timesteps_per_iteration=100)
     algo = config.build_algo()
     for file in (FOLDER / "biac" / "weights.safetensors", exported):

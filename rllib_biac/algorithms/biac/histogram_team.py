@@ -73,7 +73,7 @@ class HistogramLeader(BiACLeader):
 
     def build_network(self) -> nn.Module:
         outputs = math.prod(self.num_actions) * len(self.atoms)
-        return build_network(self.state_shape, outputs, self.model_config, layer_norm=True)
+        return build_network(self.state_shape, outputs, self.model_config)
 
     def q_table(self, output: torch.Tensor) -> torch.Tensor:
         return self.mean(self.logits(output)).T.reshape(-1, *self.num_actions)
@@ -151,7 +151,7 @@ class HistogramFollower(HistogramLeader, BiACFollower):
     """A follower with such a critic, and an actor of one logit for each answer to each commitment."""
 
     def build_actor(self) -> nn.Module:
-        return build_network(self.state_shape, math.prod(self.num_actions), self.model_config, layer_norm=True)
+        return build_network(self.state_shape, math.prod(self.num_actions), self.model_config)
 
 
 class HistogramTeam(BiACTeam):

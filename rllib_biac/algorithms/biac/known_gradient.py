@@ -50,9 +50,8 @@ class KnownGradientLosses(BiACLosses):
         log_pi = self.table(outputs[2]).log_softmax(2)
         pi = log_pi.exp()
         soft_q = q2 - c * log_pi
-        each = -1.0 / (size * self.num_actions[0])  # of every (row, a_1), the loss being minus their mean
-        if times is not None:
-            each = each * times
+        share = -1.0 / (size * self.num_actions[0])  # of every (row, a_1), the loss being minus their mean
+        each = share if times is None else share * times
         by_log_pi = (each * soft_q) * pi - (each * pi) * c
         by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 2, log_pi.dtype)
         gradient[2] = by_logits.flatten(1)
@@ -63,7 +62,7 @@ class KnownGradientLosses(BiACLosses):
         return {
             (self.leader, "qf_loss"): qf_losses[0],
             (self.follower, "qf_loss"): qf_losses[1],
-            (self.follower, "actor_loss"): (each * (pi * soft_q)).sum(),
+            (self.follower, "actor_loss"): share * (pi * soft_q if times is None else times * pi * soft_q).sum(),
         }
 
     def _distinct(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
