@@ -16,6 +16,7 @@ MODEL_DEFAULTS: dict[str, Any] = {
 }
 _WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
 _DEEPEST = 100  # layers
+_NARROWEST = 8  # layer that is normalised where nobody asked for it: of few numbers hardly anything is left then
 
 
 def check_model_config(given: Mapping[str, Any]) -> None:
@@ -43,6 +44,11 @@ def check_model_config(given: Mapping[str, Any]) -> None:
         raise ValueError(f"model_config: fcnet_activation: {activation!r} is none of {', '.join(ACTIVATIONS)}.")
     if not isinstance(normalised := given["fcnet_layer_norm"], bool | None):
         raise ValueError(f"model_config: fcnet_layer_norm: {normalised!r}: write true or false, or leave it out.")
+    if normalised and min(hiddens, default=2) < 2:
+        raise ValueError(
+            f"model_config: fcnet_layer_norm: true: of a layer of one number (fcnet_hiddens: {hiddens!r}) "
+            "nothing is left when it is normalised: write false, or wider layers."
+        )
 
 
 def completed(given: Mapping[str, Any], *, smooth: bool, layer_norm: bool) -> dict[str, Any]:
@@ -52,9 +58,10 @@ def completed(given: Mapping[str, Any], *, smooth: bool, layer_norm: bool) -> di
         given: the model config.
         smooth: whether actions climb by the slopes of networks, as continuous ones do: then they have `silu`, else
             `relu`, where no activation is given.
-        layer_norm: whether layers are normalised where that is not given.
+        layer_norm: whether layers are normalised where that is not given, and none is very narrow.
     """
     normalised = given.get("fcnet_layer_norm")
+    layer_norm = layer_norm and min(given["fcnet_hiddens"], default=_NARROWEST) >= _NARROWEST
     return dict(given) | {
         "fcnet_activation": given.get("fcnet_activation") or ("silu" if smooth else "relu"),
         "fcnet_layer_norm": layer_norm if normalised is None else normalised,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.learning.model_config import completed
+from rllib_biac.learning.model_config import MODEL_DEFAULTS, check_model_config, completed
 from rllib_biac.learning.networks import MLP, build_network
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
@@ -117,6 +117,15 @@ def test_layers_are_normalised_as_the_config_says_or_else_the_algorithm(given, d
     config = completed({"fcnet_hiddens": [8], "fcnet_layer_norm": given}, smooth=False, layer_norm=default)
     assert config["fcnet_layer_norm"] is normalised
     assert build_network((3,), 2, config).layer_norm is normalised
+
+
+def test_narrow_layers_are_not_normalised_unless_a_config_says_so():
+    narrow = {"fcnet_hiddens": [64, 7]}
+    assert completed(narrow, smooth=False, layer_norm=True)["fcnet_layer_norm"] is False
+    assert completed(narrow | {"fcnet_layer_norm": True}, smooth=False, layer_norm=True)["fcnet_layer_norm"] is True
+    assert completed({"fcnet_hiddens": []}, smooth=False, layer_norm=True)["fcnet_layer_norm"] is True
+    with pytest.raises(ValueError, match="of a layer of one number"):
+        check_model_config(MODEL_DEFAULTS | {"fcnet_hiddens": [64, 1], "fcnet_layer_norm": True})
 
 
 def test_images_need_filters():
