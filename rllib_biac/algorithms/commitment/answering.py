@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from rllib_biac.walk import best
+
 
 def told(chances: torch.Tensor, table: torch.Tensor, hears: bool) -> torch.Tensor:
     """Returns a table over joint actions as one over answers.
@@ -24,7 +26,7 @@ def response(liked: torch.Tensor, temperature: torch.Tensor | float) -> torch.Te
     """Returns the probabilities of answers, (..., |A_2|), of what they are worth; 0 is the temperature of best ones."""
     if temperature:
         return (liked / temperature).softmax(-1)
-    return F.one_hot(liked.argmax(-1), liked.shape[-1]).to(liked.dtype)
+    return F.one_hot(best(liked), liked.shape[-1]).to(liked.dtype)
 
 
 def entropy(chances: torch.Tensor) -> torch.Tensor:
