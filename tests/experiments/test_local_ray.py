@@ -6,7 +6,6 @@ import resource
 import stat
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
