@@ -26,7 +26,7 @@ ON_OBSERVATIONS = "on_observations/"
 PLAYS = ("tables", "levels", "local", "announced", "commitment")
 Play = Literal["tables", "levels", "local", "announced", "commitment"]
 Arrays = dict[str, np.ndarray]
-NORM_EPSILON = 1e-5  # added to the variance that layers are normalised by
+NORM_EPSILON = 0.3  # added to the variance that layers are normalised by, so that small sums stay small
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NetworkDescription:
         num_layers: linear layers of the perceptron.
         activation: `relu`, `tanh`, `silu`, `elu` or `gelu`, between them.
         convolutions: in front of them.
-        layer_norm: whether the sums of each hidden layer of the perceptron are brought to mean 0 and spread 1.
+        layer_norm: whether the sums of each hidden layer of the perceptron are normalised (`NORM_EPSILON`).
         num_atoms: K, where each output is the mean of a histogram over the array `<agent>/atoms`, (K,), of which the
             perceptron gives the logits, K after K; 1 where outputs are its own.
     """

@@ -31,8 +31,8 @@ class MLP(nn.Module):
     Args:
         sizes: widths of all layers, input first, output last.
         activation: a key of `ACTIVATIONS`.
-        layer_norm: whether the sums of each hidden layer are brought to mean 0 and spread 1 (Ba et al. 2016, without
-            gains and biases of their own).
+        layer_norm: whether the sums of each hidden layer are brought to mean 0, and to a spread near 1 where they are
+            not small (Ba et al. 2016, with a large epsilon, and without gains and biases of their own).
     """
 
     def __init__(self, sizes: Sequence[int], activation: str = "relu", layer_norm: bool = False) -> None:
