@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from rllib_biac.files import policy as files
-from rllib_biac.files.policy import Arrays, Description, NetworkDescription
+from rllib_biac.files.damage import DamagedFile
+from rllib_biac.files.policy import Arrays, Description
 
 _NETWORKS = "networks"  # metadata that a file of a policy alone does not have
+_PERCEPTRONS = "perceptrons"
 
 
 Weights = Mapping[str, Mapping[str, np.ndarray]]  # agent -> parameter -> its values
+Perceptrons = Mapping[
+    str, Collection[tuple[str, bool]]
+]  # agent -> activation, and whether layers are normalised, of all
 
 
-def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, Arrays] | str, algorithm: str) -> None:
+def save_weights(
+    path: str | Path,
+    weights: Weights,
+    policy: tuple[Description, Arrays] | str,
+    algorithm: str,
+    perceptrons: Perceptrons | None = None,
+) -> None:
     """Writes all agents' networks and normalisers, target networks too, as tensors `<agent>/<parameter>`.
 
     `StackelbergPolicy.load` plays the file, unless networks are of the user's own making.
@@ -26,12 +38,14 @@ def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, 
         weights: all of them.
         policy: description and arrays of what is played; or why there are none.
         algorithm: its name.
+        perceptrons: how the networks compute with these numbers, where it is known.
 
     Raises:
         ValueError: if a number is not finite, or so large that float32 overflows.
     """
     tensors: Arrays = {f"{agent}/{name}": values for agent, own in weights.items() for name, values in own.items()}
-    about = {"algorithm": algorithm, _NETWORKS: " ".join(weights)}
+    computed = {agent: sorted(how) for agent, how in (perceptrons or {}).items()}
+    about = {"algorithm": algorithm, _NETWORKS: " ".join(weights), _PERCEPTRONS: json.dumps(computed)}
     if isinstance(policy, str):
         files.write(path, tensors, None, about=about | {"undescribed": policy})
         return
@@ -46,14 +60,14 @@ def save_weights(path: str | Path, weights: Weights, policy: tuple[Description, 
 
 
 def load_weights(
-    path: str | Path, like: Weights, networks: Mapping[str, NetworkDescription] | None = None
+    path: str | Path, like: Weights, perceptrons: Perceptrons | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """Reads what `save_weights` wrote, for networks like these. Nothing in the file is executed.
 
     Args:
         path: of the file.
         like: weights of the same shapes.
-        networks: agent -> the network it plays by, where it is known.
+        perceptrons: how these networks compute with their numbers, where it is known.
 
     Returns:
         agent -> parameter -> its values.
@@ -88,22 +102,34 @@ def load_weights(
                     "model_config and num_atoms."
                 )
         weights[agent] = found
-    description = files.description_in(path, about)
-    for agent, theirs in description.networks.items() if description else ():
-        ours = (networks or {}).get(agent, theirs)
-        if theirs.activation != ours.activation:
+    for agent, theirs in _perceptrons_in(path, about).items():
+        ours = set((perceptrons or {}).get(agent, theirs))
+        for activation, normalised in sorted(theirs - ours):
+            if activation not in (known := {each for each, _ in ours}):
+                raise ValueError(
+                    f"the networks of {agent} have {' and '.join(sorted(known))} between their layers here, and "
+                    f"{activation} in {path}: the same numbers would play otherwise. Write model_config: "
+                    f"{{fcnet_activation: {activation}}}."
+                )
             raise ValueError(
-                f"the networks of {agent} have {ours.activation} between their layers here, and {theirs.activation} in "
-                f"{path}: the same numbers would play otherwise. Write model_config: {{fcnet_activation: "
-                f"{theirs.activation}}}."
-            )
-        if theirs.layer_norm != ours.layer_norm:
-            said = "are not" if ours.layer_norm else "are"
-            raise ValueError(
-                f"layers of the networks of {agent} {said} normalised in {path}: the same numbers would play otherwise "
-                f"here. Write model_config: {{fcnet_layer_norm: {str(theirs.layer_norm).lower()}}}."
+                f"layers of the networks of {agent} {'are' if normalised else 'are not'} normalised in {path}: the "
+                "same numbers would play otherwise here. Write model_config: {fcnet_layer_norm: "
+                f"{str(normalised).lower()}}}."
             )
     return weights
+
+
+def _perceptrons_in(path: str | Path, about: Mapping[str, str]) -> dict[str, set[tuple[str, bool]]]:
+    """Returns how the networks of a file compute; of files of before as far as their policy says it."""
+    if _PERCEPTRONS not in about:
+        description = files.description_in(path, about)
+        played = description.networks.items() if description else ()
+        return {agent: {(network.activation, network.layer_norm)} for agent, network in played}
+    try:
+        read = json.loads(about[_PERCEPTRONS])
+        return {agent: {(str(how), bool(normalised)) for how, normalised in own} for agent, own in read.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedFile(path, f"{path}: how its networks compute cannot be read ({error}).") from error
 
 
 def _content(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:

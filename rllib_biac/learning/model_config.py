@@ -58,10 +58,11 @@ def completed(given: Mapping[str, Any], *, smooth: bool, layer_norm: bool) -> di
         given: the model config.
         smooth: whether actions climb by the slopes of networks, as continuous ones do: then they have `silu`, else
             `relu`, where no activation is given.
-        layer_norm: whether layers are normalised where that is not given, and none is very narrow.
+        layer_norm: whether layers are normalised where `fcnet_layer_norm` is None and no layer is very narrow. Where
+            the key is missing, the config is of before there was one, and they are not.
     """
-    normalised = given.get("fcnet_layer_norm")
-    layer_norm = layer_norm and min(given["fcnet_hiddens"], default=_NARROWEST) >= _NARROWEST
+    normalised = given.get("fcnet_layer_norm", False)
+    layer_norm = layer_norm and min(given["fcnet_hiddens"], default=0) >= _NARROWEST
     return dict(given) | {
         "fcnet_activation": given.get("fcnet_activation") or ("silu" if smooth else "relu"),
         "fcnet_layer_norm": layer_norm if normalised is None else normalised,

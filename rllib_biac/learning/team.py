@@ -80,15 +80,17 @@ class Member(QUnits):
         num_actions: |A_i| of each of them, in that order; where actions are continuous their dimension.
         state_shape: of one state.
         model_config: how networks are to be built.
-        layer_norm: whether layers of its perceptrons are normalised where `model_config` does not say.
+        normalises_layers: whether layers of its perceptrons are normalised where `model_config` does not say.
     """
 
-    layer_norm: ClassVar[bool] = False
+    normalises_layers: ClassVar[bool] = False
 
     def __init__(self, spec: TeamSpec, name: str) -> None:
         super().__init__()
         self.spec, self.name, self.settings = spec, name, spec.settings
-        self.model_config = completed(spec.settings.model_config, smooth=not spec.discrete, layer_norm=self.layer_norm)
+        self.model_config = completed(
+            spec.settings.model_config, smooth=not spec.discrete, layer_norm=self.normalises_layers
+        )
         self.agents = spec.hierarchy.agents
         self.num_actions = tuple(action_size(spec.action_spaces[agent]) for agent in self.agents)
         self.state_shape: tuple[int, ...] = tuple(spec.state_space.shape or ())

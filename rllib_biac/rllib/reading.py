@@ -9,8 +9,9 @@ from typing import Any
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.damage import DamagedFile, unusable
-from rllib_biac.files.policy import Arrays, Description, NetworkDescription
-from rllib_biac.files.weights import save_weights
+from rllib_biac.files.policy import Arrays, Description
+from rllib_biac.files.weights import Perceptrons, save_weights
+from rllib_biac.learning.networks import MLP
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import old_checkpoints
 from rllib_biac.rllib.config import JointConfig
@@ -140,13 +141,20 @@ def read_policy(folder: str | Path) -> tuple[Description, Arrays]:
 
 def save_team(path: str | Path, team: Team, algorithm: str) -> None:
     """Writes all networks of a team to a safetensors file; arguments as for `files.weights.save_weights`."""
-    save_weights(path, team.weights(), _described(team), algorithm)
+    save_weights(path, team.weights(), _described(team), algorithm, perceptrons(team))
 
 
-def networks_played(team: Team) -> dict[str, NetworkDescription]:
-    """Returns the network that each agent plays by, of those that policy files can describe."""
-    described = _described(team)
-    return {} if isinstance(described, str) else dict(described[0].networks)
+def perceptrons(team: Team) -> Perceptrons:
+    """Returns how all perceptrons of a team compute, those within networks of the user's own too."""
+    return {
+        name: {
+            (part.activation, part.layer_norm)
+            for network in member.networks().values()
+            for part in network.modules()
+            if isinstance(part, MLP)
+        }
+        for name, member in team.members().items()
+    }
 
 
 def _described(team: Team) -> tuple[Description, Arrays] | str:

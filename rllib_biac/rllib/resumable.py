@@ -34,7 +34,7 @@ from rllib_biac.learning.generators import process_generators, set_process_gener
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.config import JointConfig
-from rllib_biac.rllib.reading import check_numbers, networks_played, save_team
+from rllib_biac.rllib.reading import check_numbers, perceptrons, save_team
 from rllib_biac.rllib.remote import ask
 
 # Parts of a checkpoint beside RLlib's own.
@@ -256,7 +256,7 @@ class ResumableAlgorithm(Algorithm):
             ValueError: if it is damaged, or its networks are not like these.
         """
         team = self.learner_team()
-        weights = load_weights(path, team.weights(), networks_played(team))
+        weights = load_weights(path, team.weights(), perceptrons(team))
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: weights}})
         self._hand_out_weights()
 

@@ -105,7 +105,8 @@ def test_convolutions_are_called_as_they_are():
     [(None, True, "silu"), (None, False, "relu"), ("tanh", False, "tanh"), ("relu", True, "relu")],
 )
 def test_networks_are_smooth_where_actions_climb_unless_a_config_says_otherwise(given, smooth, activation):
-    config = completed({"fcnet_hiddens": [8], "fcnet_activation": given}, smooth=smooth, layer_norm=True)
+    given = {"fcnet_hiddens": [8], "fcnet_activation": given, "fcnet_layer_norm": None}
+    config = completed(given, smooth=smooth, layer_norm=True)
     assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation, "fcnet_layer_norm": True}
 
 
@@ -120,10 +121,11 @@ def test_layers_are_normalised_as_the_config_says_or_else_the_algorithm(given, d
 
 
 def test_narrow_layers_are_not_normalised_unless_a_config_says_so():
-    narrow = {"fcnet_hiddens": [64, 7]}
+    narrow = {"fcnet_hiddens": [64, 7], "fcnet_layer_norm": None}
     assert completed(narrow, smooth=False, layer_norm=True)["fcnet_layer_norm"] is False
     assert completed(narrow | {"fcnet_layer_norm": True}, smooth=False, layer_norm=True)["fcnet_layer_norm"] is True
-    assert completed({"fcnet_hiddens": []}, smooth=False, layer_norm=True)["fcnet_layer_norm"] is True
+    for plain in ({"fcnet_hiddens": [], "fcnet_layer_norm": None}, {"fcnet_hiddens": [64]}):  # none, or of before
+        assert completed(plain, smooth=False, layer_norm=True)["fcnet_layer_norm"] is False
     with pytest.raises(ValueError, match="of a layer of one number"):
         check_model_config(MODEL_DEFAULTS | {"fcnet_hiddens": [64, 1], "fcnet_layer_norm": True})
 

@@ -1,12 +1,12 @@
 """The gradient of Bi-AC's losses in closed form, for the most common settings.
 
 The plain form is `Losses.differentiate`, by autograd. Step by step this is what autograd makes of it, in the same
-order, so that not a bit differs.
+order, so that not a bit differs, except where equal states are computed once: then sums have another order.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 
 import torch
@@ -84,5 +84,10 @@ class KnownGradientLosses(BiACLosses):
 
 def _numbers(states: torch.Tensor) -> torch.Tensor:
     """Returns a number for each state, (batch,): hardly ever the same for two different ones."""
-    weights = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0))
-    return states @ weights.to(states.device)
+    return states @ _weights(states.shape[1], states.dtype, states.device)
+
+
+@cache
+def _weights(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    drawn = torch.randn(size, dtype=dtype, device="cpu", generator=torch.Generator("cpu").manual_seed(0))
+    return drawn.to(device)
