@@ -18,8 +18,8 @@ _USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLE
 def keep_freed_memory() -> bool:
     """Lets this process keep some of the memory it frees, for it is asked for again by the next update.
 
-    glibc gives blocks of some 100 kB back to the system, and gets them anew page by page: a tenth to a fifth of the
-    time of an update of small networks.
+    glibc gives blocks of some 100 kB back to the system, and gets them anew page by page, which takes time from
+    every update of small networks.
 
     Returns:
         Whether it does so from now on: not with another library than glibc, and not where the user has chosen.

@@ -30,7 +30,7 @@ class BiACLeader(Agent):
         q_mean, q_std: buffers, the normaliser of the critic's targets: Q = q_std · critic + q_mean.
     """
 
-    normalises_layers: ClassVar[bool] = True  # values are then fitted several times as closely, in the same updates
+    normalises_layers: ClassVar[bool] = True  # small differences of values are then fitted sooner
 
     def build_networks(self) -> None:
         self.critic = self.build_network()
