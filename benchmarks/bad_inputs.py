@@ -1,16 +1,17 @@
-"""This program shows: what becomes of bad experiment files, hierarchies, odd games and replay, by the thousand.
+"""This program shows: what becomes of bad experiment files, flags, hierarchies, odd games and replay, by the thousand.
 
 How to run:
-    python benchmarks/bad_inputs.py                # 1,000 files of each kind, 200 games; about ten minutes on one core
-    python benchmarks/bad_inputs.py --files 50 --games 10 --properties 50 --out /tmp
+    python benchmarks/bad_inputs.py                # 1,000 of each kind, 200 games; about ten minutes on one core
+    python benchmarks/bad_inputs.py --files 50 --flags 50 --games 10 --properties 50 --out /tmp
 
 Each file is taken as far as `rllib train file` takes it before it starts Ray: read, checked, resolved into validated
-configs. It ends in one of four ways:
+configs. Command lines are run, `rllib train` with `--dry-run`, the others on what is not there. Each ends in one of
+four ways:
 
-- refused: a message that names the file and says what is wrong in it;
-- accepted: every value written in the file is found again in what would be trained;
+- refused: a message that says what is wrong, and names the file where it is in one;
+- accepted: every value written in the file, or setting on the command line, is found again in what would be trained;
 - stack trace: anything raised but a message, or a message that only quotes an exception of Python's;
-- silent acceptance: a value of the file is in nothing that would be trained, or it stands twice.
+- silent acceptance: a value is in nothing that would be trained, or it stands twice.
 
 Of the accepted files some are trained for one iteration. Each game of random spaces is refused by its config, or
 trained. Hierarchies of anything are refused in words or kept as written, and sequences of operations on replay leave
@@ -48,7 +49,7 @@ from studies import RESULTS, markdown, versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.properties import bad_inputs, games, test_properties
+from tests.properties import bad_flags, bad_inputs, games, test_properties
 
 OUTCOMES = (bad_inputs.REFUSED, bad_inputs.ACCEPTED, bad_inputs.TRACE, bad_inputs.SILENT)
 # Trained files keep their settings but for what would take long.
@@ -136,6 +137,21 @@ def judge_files(strategy: Any, count: int, trained: int, number: int, folder: Pa
     return counts, faults
 
 
+def judge_flags(strategy: Any, count: int, number: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """Returns what became of `count` command lines, and the faults in words."""
+    counts: Counter[str] = Counter()
+    faults = []
+
+    def judged(argv: list[str]) -> None:
+        verdict = bad_flags.judge(argv, folder)
+        counts[verdict.outcome] += 1
+        if verdict.outcome not in (bad_inputs.ACCEPTED, bad_inputs.REFUSED):
+            faults.append(f"{verdict.outcome}: {argv}\n{verdict.why}")
+
+    every(strategy, count, number, judged)
+    return counts, faults
+
+
 def play_games(count: int, number: int) -> tuple[Counter[str], list[str]]:
     """Returns what became of `count` games of random spaces, and the faults in words."""
     counts: Counter[str] = Counter()
@@ -188,6 +204,7 @@ def hold_properties(count: int, number: int) -> tuple[list[list[Any]], list[str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000, help="files of each kind")
+    parser.add_argument("--flags", type=int, default=1000, help="command lines of each kind")
     parser.add_argument("--games", type=int, default=200)
     parser.add_argument("--properties", type=int, default=1000, help="hierarchies, and sequences of replay operations")
     parser.add_argument("--trained", type=int, default=10, help="accepted files of each kind to train")
@@ -209,16 +226,21 @@ def main() -> None:
             faults += found
             rows.append([kind, sum(counts[one] for one in OUTCOMES), *(counts[one] for one in columns)])
             print(*rows[-1], sep=" | ", flush=True)
+        for number, (kind, lines) in enumerate(bad_flags.KINDS.items(), options.seed):
+            counts, found = judge_flags(lines, options.flags, number, Path(folder))
+            faults += found
+            rows.append([kind, sum(counts.values()), *(counts[one] for one in OUTCOMES), 0, 0])
+            print(*rows[-1], sep=" | ", flush=True)
     sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
     played, found = play_games(options.games, options.seed)
     faults += found
-    header = ["input", "files", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
+    header = ["input", "inputs", *OUTCOMES, "accepted ones trained for an iteration", "of them failed"]
     held, found = hold_properties(options.properties, options.seed)
     faults += found
     text = (
         "# Bad inputs\n\nWhat `rllib train file` makes of experiment files that are wrong in many ways, before it "
-        "starts Ray. What the columns mean is said in `benchmarks/bad_inputs.py`, which made this "
-        f"({versions()}).\n\n{markdown(header, [*rows, ['all', *sums]])}\n\n"
+        "starts Ray, and `rllib` of command lines. What the columns mean is said in `benchmarks/bad_inputs.py`, which "
+        f"made this ({versions()}).\n\n{markdown(header, [*rows, ['all', *sums]])}\n\n"
         "Games of two agents with random observation, action and state spaces (Box of many dtypes and shapes, "
         "Discrete, MultiDiscrete, MultiBinary, Text, Dict, Tuple, Sequence), for Bi-AC, I-DQN and MADDPG: "
         f"{sum(played.values())}, of which {played['refused']} were refused with a message, {played['trained']} "

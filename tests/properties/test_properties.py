@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.replay import JointReplayBuffer
 from tests.learning.test_replay import rows
-from tests.properties import bad_inputs
+from tests.properties import bad_flags, bad_inputs
 from tests.properties.games import CASES, train
 
 # The same inputs in every run; times differ too much between machines to be held to.
@@ -36,6 +36,22 @@ def test_a_bad_file_is_refused_in_words_or_shows(kind, tmp_path):
         assert kind not in bad_inputs.NEVER_RIGHT or verdict.outcome == bad_inputs.REFUSED
 
     holds()
+
+
+@pytest.mark.parametrize("kind", bad_flags.KINDS)
+def test_bad_flags_are_refused_in_words_or_show(kind, tmp_path):
+    @settings(max_examples=25, phases=[Phase.generate, Phase.shrink])
+    @given(bad_flags.KINDS[kind])
+    def holds(argv):
+        verdict = bad_flags.judge(argv, tmp_path)
+        assert verdict.outcome in (bad_inputs.REFUSED, bad_inputs.ACCEPTED), f"{argv}\n{verdict.why}"
+
+    holds()
+
+
+def test_right_flags_are_accepted(tmp_path):
+    right = ["train", "file", "escape_biac", "--dry-run", "--config", "lr=0.5"]
+    assert bad_flags.judge(right, tmp_path).outcome == bad_inputs.ACCEPTED
 
 
 def test_the_judge_sees_what_was_lost(tmp_path):
