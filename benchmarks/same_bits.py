@@ -80,7 +80,7 @@ def build(case: Case) -> Any:
         config.training(bound_values=False)
     if case.run != "BiLevelQ":
         # As before there was this key.
-        plain_layers = {"fcnet_layer_norm": False} if "fcnet_layer_norm" in config.model_config else {}
+        plain_layers = {"fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
         model = {"fcnet_hiddens": [16, 8], "fcnet_activation": "relu"} | plain_layers | dict(case.model)
         config.rl_module(model_config=model)
     return config.build_algo()

@@ -57,7 +57,7 @@ def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: 
     model = training.pop("model_config", None)
     config.training(training_intensity=None, **training).reporting(min_sample_timesteps_per_iteration=steps)
     if name != "BiLevelQ":
-        plain = {"fcnet_layer_norm": False} if "fcnet_layer_norm" in config.model_config else {}
+        plain = {"fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
         config.rl_module(model_config={"fcnet_activation": "relu"} | plain | (model or {}))
     return config.build_algo()
 

@@ -48,7 +48,7 @@ class TorchNetwork(nn.Module):
         super().__init__()
         self._convolutions = description.convolutions
         self._nonlinearity = getattr(F, description.activation)
-        self._layer_norm, self._num_atoms = description.layer_norm, description.num_atoms
+        self._rms_norm, self._num_atoms = description.rms_norm, description.num_atoms
         if self._num_atoms != 1:
             self.atoms = nn.Parameter(_tensor(arrays["atoms"]), requires_grad=False)
         self.weights = nn.ParameterList()
@@ -68,7 +68,7 @@ class TorchNetwork(nn.Module):
         *hidden, (weight, bias) = layers[len(self._convolutions) :]
         for own_weight, own_bias in hidden:
             x = F.linear(x, own_weight, own_bias)
-            x = self._nonlinearity(F.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self._layer_norm else x)
+            x = self._nonlinearity(F.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self._rms_norm else x)
         x = F.linear(x, weight, bias)
         return x if self._num_atoms == 1 else x.unflatten(-1, (-1, self._num_atoms)).softmax(-1) @ self.atoms
 

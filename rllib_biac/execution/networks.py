@@ -48,7 +48,7 @@ class Network:
             for k in range(first, first + description.num_layers)
         ]
         self._nonlinearity = ACTIVATIONS[description.activation]
-        self._layer_norm = description.layer_norm
+        self._rms_norm = description.rms_norm
         self._atoms = arrays["atoms"].astype(np.float64) if description.num_atoms != 1 else None
         if self._atoms is not None and self._atoms.shape != (description.num_atoms,):
             raise ValueError(f"{description.num_atoms} atoms are described, and there are {self._atoms.shape}")
@@ -62,8 +62,7 @@ class Network:
         for weight, bias in self._layers[:-1]:
             x = x @ weight
             x += bias
-            if self._layer_norm:
-                x -= x.mean(-1, keepdims=True)
+            if self._rms_norm:
                 x /= np.sqrt(np.square(x).mean(-1, keepdims=True) + NORM_EPSILON)
             x = self._nonlinearity(x)
         weight, bias = self._layers[-1]

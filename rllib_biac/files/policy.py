@@ -26,7 +26,7 @@ ON_OBSERVATIONS = "on_observations/"
 PLAYS = ("tables", "levels", "local", "announced", "commitment")
 Play = Literal["tables", "levels", "local", "announced", "commitment"]
 Arrays = dict[str, np.ndarray]
-NORM_EPSILON = 0.3  # added to the variance that layers are normalised by, so that small sums stay small
+NORM_EPSILON = 0.15  # added to the mean square that layers are normalised by, so that small sums stay small
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NetworkDescription:
         num_layers: linear layers of the perceptron.
         activation: `relu`, `tanh`, `silu`, `elu` or `gelu`, between them.
         convolutions: in front of them.
-        layer_norm: whether the sums of each hidden layer of the perceptron are normalised (`NORM_EPSILON`).
+        rms_norm: whether the sums of each hidden layer of the perceptron are normalised (`NORM_EPSILON`).
         num_atoms: K, where each output is the mean of a histogram over the array `<agent>/atoms`, (K,), of which the
             perceptron gives the logits, K after K; 1 where outputs are its own.
     """
@@ -58,7 +58,7 @@ class NetworkDescription:
     num_layers: int
     activation: str
     convolutions: tuple[Convolution, ...] = ()
-    layer_norm: bool = False
+    rms_norm: bool = False
     num_atoms: int = 1
 
 
@@ -186,8 +186,10 @@ class Description:
         if not isinstance(read["masked"], bool):
             raise ValueError(f"masked is {read['masked']!r}")
         for own in read["networks"].values():
-            if not isinstance(own.get("layer_norm", False), bool):
-                raise ValueError(f"layer_norm is {own['layer_norm']!r}")
+            if unknown := own.keys() - {one.name for one in fields(NetworkDescription)}:
+                raise ValueError(f"unknown entries {sorted(unknown)}")
+            if not isinstance(own.get("rms_norm", False), bool):
+                raise ValueError(f"rms_norm is {own['rms_norm']!r}")
             if type(count := own.get("num_atoms", 1)) is not int or count < 1:
                 raise ValueError(f"num_atoms is {count!r}")
         return cls(
@@ -200,7 +202,7 @@ class Description:
                     own["num_layers"],
                     own["activation"],
                     tuple(Convolution(tuple(c["stride"]), tuple(c["padding"])) for c in own["convolutions"]),
-                    own.get("layer_norm", False),
+                    own.get("rms_norm", False),
                     own.get("num_atoms", 1),
                 )
                 for agent, own in read["networks"].items()

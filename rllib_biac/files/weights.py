@@ -13,7 +13,7 @@ from rllib_biac.files.damage import DamagedFile
 from rllib_biac.files.policy import Arrays, Description
 
 _NETWORKS = "networks"  # metadata that a file of a policy alone does not have
-_PERCEPTRONS = "perceptrons"
+_PERCEPTRONS = "hidden_layers"
 
 
 Weights = Mapping[str, Mapping[str, np.ndarray]]  # agent -> parameter -> its values
@@ -113,7 +113,7 @@ def load_weights(
                 )
             raise ValueError(
                 f"layers of the networks of {agent} {'are' if normalised else 'are not'} normalised in {path}: the "
-                "same numbers would play otherwise here. Write model_config: {fcnet_layer_norm: "
+                "same numbers would play otherwise here. Write model_config: {fcnet_rms_norm: "
                 f"{str(normalised).lower()}}}."
             )
     return weights
@@ -124,7 +124,7 @@ def _perceptrons_in(path: str | Path, about: Mapping[str, str]) -> dict[str, set
     if _PERCEPTRONS not in about:
         description = files.description_in(path, about)
         played = description.networks.items() if description else ()
-        return {agent: {(network.activation, network.layer_norm)} for agent, network in played}
+        return {agent: {(network.activation, network.rms_norm)} for agent, network in played}
     try:
         read = json.loads(about[_PERCEPTRONS])
         return {agent: {(str(how), bool(normalised)) for how, normalised in own} for agent, own in read.items()}

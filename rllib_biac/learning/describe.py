@@ -91,7 +91,7 @@ def described_network(network: nn.Module, agent: str) -> Part:
             left = right = top = bottom = 0
     layers += perceptron.layers
     described = NetworkDescription(
-        len(perceptron.layers), perceptron.activation, tuple(convolutions), perceptron.layer_norm
+        len(perceptron.layers), perceptron.activation, tuple(convolutions), perceptron.rms_norm
     )
     return described, layers
 

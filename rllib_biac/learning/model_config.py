@@ -11,12 +11,12 @@ from rllib_biac.learning.networks import ACTIVATIONS
 MODEL_DEFAULTS: dict[str, Any] = {
     "fcnet_hiddens": [64, 64],
     "fcnet_activation": None,
-    "fcnet_layer_norm": None,
+    "fcnet_rms_norm": None,
     "conv_filters": None,
 }
 _WIDEST = 2**16  # of a layer; beyond that its weights are most likely a mistake, and more than the memory
 _DEEPEST = 100  # layers
-_NARROWEST = 8  # layer that is normalised where nobody asked for it: of few numbers hardly anything is left then
+_NARROWEST = 8  # layer that is normalised where nobody asked for it: of few numbers little is left then
 
 
 def check_model_config(given: Mapping[str, Any]) -> None:
@@ -42,30 +42,25 @@ def check_model_config(given: Mapping[str, Any]) -> None:
         raise ValueError(f"model_config: fcnet_hiddens: {len(hiddens):,} layers: write at most {_DEEPEST}.")
     if (activation := given["fcnet_activation"]) not in (None, *ACTIVATIONS):
         raise ValueError(f"model_config: fcnet_activation: {activation!r} is none of {', '.join(ACTIVATIONS)}.")
-    if not isinstance(normalised := given["fcnet_layer_norm"], bool | None):
-        raise ValueError(f"model_config: fcnet_layer_norm: {normalised!r}: write true or false, or leave it out.")
-    if normalised and min(hiddens, default=2) < 2:
-        raise ValueError(
-            f"model_config: fcnet_layer_norm: true: of a layer of one number (fcnet_hiddens: {hiddens!r}) "
-            "nothing is left when it is normalised: write false, or wider layers."
-        )
+    if not isinstance(normalised := given["fcnet_rms_norm"], bool | None):
+        raise ValueError(f"model_config: fcnet_rms_norm: {normalised!r}: write true or false, or leave it out.")
 
 
-def completed(given: Mapping[str, Any], *, smooth: bool, layer_norm: bool) -> dict[str, Any]:
+def completed(given: Mapping[str, Any], *, smooth: bool, rms_norm: bool) -> dict[str, Any]:
     """Returns a model config that says everything.
 
     Args:
         given: the model config.
         smooth: whether actions climb by the slopes of networks, as continuous ones do: then they have `silu`, else
             `relu`, where no activation is given.
-        layer_norm: whether layers are normalised where `fcnet_layer_norm` is None and no layer is very narrow. Where
+        rms_norm: whether layers are normalised where `fcnet_rms_norm` is None and no layer is very narrow. Where
             the key is missing, the config is of before there was one, and they are not.
     """
-    normalised = given.get("fcnet_layer_norm", False)
-    layer_norm = layer_norm and min(given["fcnet_hiddens"], default=0) >= _NARROWEST
+    normalised = given.get("fcnet_rms_norm", False)
+    rms_norm = rms_norm and min(given["fcnet_hiddens"], default=0) >= _NARROWEST
     return dict(given) | {
         "fcnet_activation": given.get("fcnet_activation") or ("silu" if smooth else "relu"),
-        "fcnet_layer_norm": layer_norm if normalised is None else normalised,
+        "fcnet_rms_norm": rms_norm if normalised is None else normalised,
     }
 
 

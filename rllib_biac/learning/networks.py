@@ -31,21 +31,21 @@ class MLP(nn.Module):
     Args:
         sizes: widths of all layers, input first, output last.
         activation: a key of `ACTIVATIONS`.
-        layer_norm: whether the sums of each hidden layer are brought to mean 0, and to a spread near 1 where they are
-            not small (Ba et al. 2016, with a large epsilon, and without gains and biases of their own).
+        rms_norm: whether the sums of each hidden layer are brought to a root mean square near 1 where they are not
+            small (RMSNorm, Zhang and Sennrich 2019, with a large epsilon and without gains of its own).
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str = "relu", layer_norm: bool = False) -> None:
+    def __init__(self, sizes: Sequence[int], activation: str = "relu", rms_norm: bool = False) -> None:
         super().__init__()
         self.sizes = tuple(int(size) for size in sizes)
-        self.activation, self.layer_norm = activation, layer_norm
+        self.activation, self.rms_norm = activation, rms_norm
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(self.sizes, self.sizes[1:], strict=False))
         self.nonlinearity = ACTIVATIONS[activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (batch, sizes[0]) -> (batch, sizes[-1])
         for layer in self.layers[:-1]:
             x = layer(x)
-            x = self.nonlinearity(F.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self.layer_norm else x)
+            x = self.nonlinearity(F.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self.rms_norm else x)
         return self.layers[-1](x)
 
 
@@ -92,15 +92,15 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
         input_shape: (features,) for an `MLP`, or (height, width, channels) for convolutions in front of it.
         num_outputs: width of the linear output.
         model_config: RLlib's names: `fcnet_hiddens`, `fcnet_activation`, and for images `conv_filters`
-            (a list of [channels, kernel, stride]); beside them `fcnet_layer_norm`.
+            (a list of [channels, kernel, stride]); beside them `fcnet_rms_norm`.
 
     Raises:
         ValueError: if the input is an image and no `conv_filters` are given.
     """
     hiddens, activation = list(model_config["fcnet_hiddens"]), model_config["fcnet_activation"]
-    layer_norm = bool(model_config.get("fcnet_layer_norm"))
+    rms_norm = bool(model_config.get("fcnet_rms_norm"))
     if len(input_shape) == 1:
-        return MLP([input_shape[0], *hiddens, num_outputs], activation, layer_norm)
+        return MLP([input_shape[0], *hiddens, num_outputs], activation, rms_norm)
     if not model_config.get("conv_filters"):
         raise ValueError(
             f"what the network sees is an image of shape {tuple(input_shape)}: say how to encode it, "
@@ -109,7 +109,7 @@ def build_network(input_shape: Sequence[int], num_outputs: int, model_config: Ma
     encoder = CNN(input_shape, model_config["conv_filters"])
     with torch.no_grad():
         features = encoder(torch.zeros(1, *input_shape)).flatten(1).shape[1]
-    return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation, layer_norm))
+    return nn.Sequential(encoder, nn.Flatten(), MLP([features, *hiddens, num_outputs], activation, rms_norm))
 
 
 def kind_of(network: str) -> str:

@@ -187,7 +187,7 @@ class Settings:
     model_config: dict[str, Any] = setting(
         MODEL_DEFAULTS,
         "of the networks: `fcnet_hiddens`, `fcnet_activation` (None: `relu`; `silu` where an action is continuous), "
-        "`fcnet_layer_norm` (None: as the algorithm's networks do it), `conv_filters`.",
+        "`fcnet_rms_norm` (None: as the algorithm's networks do it), `conv_filters`.",
         group="rl_module",
     )
 

@@ -72,7 +72,6 @@ def _forward(how: tuple[str, bool], h: torch.Tensor, parameters: Sequence[torch.
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         h = torch.baddbmm(bias, weight, inputs[-1])
         if normalised:
-            h.sub_(h.mean(1, keepdim=True))
             factors.append(h.square().mean(1, keepdim=True).add_(NORM_EPSILON).rsqrt_())
             h.mul_(factors[-1])
         sums.append(h)
@@ -92,10 +91,9 @@ def _backward(
         if layer:
             grad = weights[layer].transpose(1, 2).bmm(grad)
             grad = _BACKWARD[how[0]](grad, sums[layer - 1], inputs[layer])
-            if factors:  # Ba et al. 2016
+            if factors:  # Zhang and Sennrich 2019
                 along = (grad * sums[layer - 1]).mean(1, keepdim=True)
-                mean = grad.mean(1, keepdim=True)
-                grad = grad.addcmul(sums[layer - 1], along, value=-1).sub_(mean).mul_(factors[layer - 1])
+                grad = grad.addcmul(sums[layer - 1], along, value=-1).mul_(factors[layer - 1])
     return weights[0].transpose(1, 2).bmm(grad) if of_input else None, found[::-1]
 
 
@@ -158,7 +156,7 @@ class NetworkGroup:
         if self._stacked:
             self.leaves = [self._columns(self.flat, *at).requires_grad_() for at in zip(spans, shapes, strict=True)]
             self.grads = [self._columns(self.grad, *at) for at in zip(spans, shapes, strict=True)]
-            self._how = str(self.networks[0].activation), bool(self.networks[0].layer_norm)
+            self._how = str(self.networks[0].activation), bool(self.networks[0].rms_norm)
         else:
             self.leaves = [p for p in parameters[0] if p.requires_grad]
             self.grads = [
@@ -355,7 +353,7 @@ def group_networks(
                     "(copy.deepcopy)."
                 )
         # A subclass may compute something else from the same layers.
-        alike = (network.sizes, network.activation, network.layer_norm) if type(network) is MLP else key
+        alike = (network.sizes, network.activation, network.rms_norm) if type(network) is MLP else key
         shapes.setdefault((alike, apart and apart[key]), []).append(key)
     return [(keys, NetworkGroup([networks[key] for key in keys])) for keys in shapes.values()]
 

@@ -89,7 +89,7 @@ class Member(QUnits):
         super().__init__()
         self.spec, self.name, self.settings = spec, name, spec.settings
         self.model_config = completed(
-            spec.settings.model_config, smooth=not spec.discrete, layer_norm=self.normalises_layers
+            spec.settings.model_config, smooth=not spec.discrete, rms_norm=self.normalises_layers
         )
         self.agents = spec.hierarchy.agents
         self.num_actions = tuple(action_size(spec.action_spaces[agent]) for agent in self.agents)

@@ -85,7 +85,7 @@ def _spec(built_from: Mapping[str, Any], settings: type[Settings]) -> TeamSpec:
     _, named = built_from["ctor_args_and_kwargs"]
     model = named["model_config"]
     known = {f.name for f in dataclasses.fields(settings)} & set(model)
-    networks = {key: model[key] for key in MODEL_DEFAULTS if key in model} | {"fcnet_layer_norm": False}
+    networks = {key: model[key] for key in MODEL_DEFAULTS if key in model} | {"fcnet_rms_norm": False}
     modules = {agent: named["rl_module_specs"][agent].state for agent in model["agents"]}  # in the game's own order
     spaces: dict[str, tuple[gym.Space, gym.Space]] = {
         agent: (own["observation_space"], own["action_space"]) for agent, own in modules.items()

@@ -148,7 +148,7 @@ def perceptrons(team: Team) -> Perceptrons:
     """Returns how all perceptrons of a team compute, those within networks of the user's own too."""
     return {
         name: {
-            (part.activation, part.layer_norm)
+            (part.activation, part.rms_norm)
             for network in member.networks().values()
             for part in network.modules()
             if isinstance(part, MLP)

@@ -55,7 +55,7 @@ TRAPS: tuple[Trap, ...] = (
     Trap("config", "custom_model", _MODEL),
     Trap("config", "fcnet_hiddens", _MODEL),
     Trap("config", "fcnet_activation", _MODEL),
-    Trap("config", "fcnet_layer_norm", _MODEL),
+    Trap("config", "fcnet_rms_norm", _MODEL),
     Trap("config", "multiagent", _HIERARCHY),
     Trap("config", "multi_agent", _HIERARCHY),
     Trap("config", "policies", _HIERARCHY),

@@ -214,16 +214,16 @@ def test_actors_see_higher_peaks_from_lower_ones_and_none_from_the_highest():
 
 
 @pytest.mark.parametrize(
-    ("env", "agents", "activation", "layer_norm"),
+    ("env", "agents", "activation", "rms_norm"),
     [
         ("stackelberg_duopoly_v0", ["firm_0", "firm_1"], "silu", False),
         ("escape_v0", ["player_0", "player_1"], "relu", True),
     ],
 )
-def test_networks_are_smooth_where_actions_are_continuous_and_a_pairs_normalised(env, agents, activation, layer_norm):
+def test_networks_are_smooth_where_actions_are_continuous_and_a_pairs_normalised(env, agents, activation, rms_norm):
     team = Run(BiAC, env, [[agent] for agent in agents]).team
     own = [network for agent in agents for network in team[agent].networks().values()]
-    assert {(network.activation, network.layer_norm) for network in own} == {(activation, layer_norm)}
+    assert {(network.activation, network.rms_norm) for network in own} == {(activation, rms_norm)}
 
 
 def test_actors_look_around_in_a_quarter_of_all_updates():

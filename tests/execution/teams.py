@@ -82,16 +82,16 @@ CASES = {
     ),
     "commitment": ("CommitmentDQN", Apart, ONE_TWO, {}),
     "local, images": ("IDQN", Pictures, EQUALS, {"conv_filters": [[4, 4, 2]]}),
-    "tables, plain layers": ("BiAC", "merge_v0", [["main_0"], ["auxiliary_0"]], {"fcnet_layer_norm": False}),
-    "vectors, normalised layers": ("BiAC", ThreeKinds, [["one"], ["two"], ["three"]], {"fcnet_layer_norm": True}),
-    "local, normalised layers": ("MADDPG", Apart, EQUALS, {"fcnet_layer_norm": True}),
+    "tables, plain layers": ("BiAC", "merge_v0", [["main_0"], ["auxiliary_0"]], {"fcnet_rms_norm": False}),
+    "vectors, normalised layers": ("BiAC", ThreeKinds, [["one"], ["two"], ["three"]], {"fcnet_rms_norm": True}),
+    "local, normalised layers": ("MADDPG", Apart, EQUALS, {"fcnet_rms_norm": True}),
     "announced, normalised layers": (
         "BiAC",
         ThreeKinds,
         [["two"], ["one", "three"]],
-        {"information": "own", "fcnet_layer_norm": True},
+        {"information": "own", "fcnet_rms_norm": True},
     ),
-    "commitment, normalised layers": ("CommitmentDQN", Apart, ONE_TWO, {"fcnet_layer_norm": True}),
+    "commitment, normalised layers": ("CommitmentDQN", Apart, ONE_TWO, {"fcnet_rms_norm": True}),
 }
 
 

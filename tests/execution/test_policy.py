@@ -269,7 +269,7 @@ def test_damaged_and_foreign_files_are_named(merge, tmp_path):
         file_of(about={"masked": "no"}),
         *(
             file_of(about={"networks": about["networks"] | {"main_0": about["networks"]["main_0"] | wrong}})
-            for wrong in ({"layer_norm": "no"}, {"layer_norm": 1}, {"num_atoms": 0}, {"num_atoms": 9.7})
+            for wrong in ({"rms_norm": "no"}, {"rms_norm": 1}, {"num_atoms": 0}, {"num_atoms": 9.7}, {"gain": 2})
         ),
         file_of(description=metadata["description"][:-1] + ', "masked": true}'),
         good.replace(b'"format":"rllib_biac policy 3"', b'"format":"rllib_biac policy 2"'),

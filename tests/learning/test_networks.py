@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_biac.learning.model_config import MODEL_DEFAULTS, check_model_config, completed
+from rllib_biac.learning.model_config import completed
 from rllib_biac.learning.networks import MLP, build_network
 from rllib_biac.learning.stacked import NetworkGroup, group_networks
 
 
-def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu", layer_norm=False):
+def mlps(count=3, sizes=(4, 8, 8, 6), activation="relu", rms_norm=False):
     torch.manual_seed(0)
-    return [MLP(sizes, activation, layer_norm) for _ in range(count)]
+    return [MLP(sizes, activation, rms_norm) for _ in range(count)]
 
 
-@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("rms_norm", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_group_equals_plain_networks(count, activation, layer_norm):
-    networks = mlps(count, activation=activation, layer_norm=layer_norm)
+def test_group_equals_plain_networks(count, activation, rms_norm):
+    networks = mlps(count, activation=activation, rms_norm=rms_norm)
     plain = copy.deepcopy(networks)
     group = NetworkGroup(networks)
     x = torch.randn(16, 4)
@@ -105,9 +105,9 @@ def test_convolutions_are_called_as_they_are():
     [(None, True, "silu"), (None, False, "relu"), ("tanh", False, "tanh"), ("relu", True, "relu")],
 )
 def test_networks_are_smooth_where_actions_climb_unless_a_config_says_otherwise(given, smooth, activation):
-    given = {"fcnet_hiddens": [8], "fcnet_activation": given, "fcnet_layer_norm": None}
-    config = completed(given, smooth=smooth, layer_norm=True)
-    assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation, "fcnet_layer_norm": True}
+    given = {"fcnet_hiddens": [8], "fcnet_activation": given, "fcnet_rms_norm": None}
+    config = completed(given, smooth=smooth, rms_norm=True)
+    assert config == {"fcnet_hiddens": [8], "fcnet_activation": activation, "fcnet_rms_norm": True}
 
 
 @pytest.mark.parametrize(
@@ -115,19 +115,17 @@ def test_networks_are_smooth_where_actions_climb_unless_a_config_says_otherwise(
     [(None, True, True), (None, False, False), (False, True, False), (True, False, True)],
 )
 def test_layers_are_normalised_as_the_config_says_or_else_the_algorithm(given, default, normalised):
-    config = completed({"fcnet_hiddens": [8], "fcnet_layer_norm": given}, smooth=False, layer_norm=default)
-    assert config["fcnet_layer_norm"] is normalised
-    assert build_network((3,), 2, config).layer_norm is normalised
+    config = completed({"fcnet_hiddens": [8], "fcnet_rms_norm": given}, smooth=False, rms_norm=default)
+    assert config["fcnet_rms_norm"] is normalised
+    assert build_network((3,), 2, config).rms_norm is normalised
 
 
 def test_narrow_layers_are_not_normalised_unless_a_config_says_so():
-    narrow = {"fcnet_hiddens": [64, 7], "fcnet_layer_norm": None}
-    assert completed(narrow, smooth=False, layer_norm=True)["fcnet_layer_norm"] is False
-    assert completed(narrow | {"fcnet_layer_norm": True}, smooth=False, layer_norm=True)["fcnet_layer_norm"] is True
-    for plain in ({"fcnet_hiddens": [], "fcnet_layer_norm": None}, {"fcnet_hiddens": [64]}):  # none, or of before
-        assert completed(plain, smooth=False, layer_norm=True)["fcnet_layer_norm"] is False
-    with pytest.raises(ValueError, match="of a layer of one number"):
-        check_model_config(MODEL_DEFAULTS | {"fcnet_hiddens": [64, 1], "fcnet_layer_norm": True})
+    narrow = {"fcnet_hiddens": [64, 7], "fcnet_rms_norm": None}
+    assert completed(narrow, smooth=False, rms_norm=True)["fcnet_rms_norm"] is False
+    assert completed(narrow | {"fcnet_rms_norm": True}, smooth=False, rms_norm=True)["fcnet_rms_norm"] is True
+    for plain in ({"fcnet_hiddens": [], "fcnet_rms_norm": None}, {"fcnet_hiddens": [64]}):  # none, or of before
+        assert completed(plain, smooth=False, rms_norm=True)["fcnet_rms_norm"] is False
 
 
 def test_images_need_filters():

@@ -94,7 +94,7 @@ def test_bad_values_are_named(key, value):
         ({"fcnet_hiddens": 64}, r"fcnet_hiddens: 64: write a list"),
         ({"fcnet_hiddens": [64, 0]}, "write a list"),
         ({"fcnet_activation": "rellu"}, "none of relu, tanh"),
-        ({"fcnet_layer_norm": "yes"}, "fcnet_layer_norm: 'yes': write true or false"),
+        ({"fcnet_rms_norm": "yes"}, "fcnet_rms_norm: 'yes': write true or false"),
     ],
 )
 def test_model_config_mistakes(model_config, message):

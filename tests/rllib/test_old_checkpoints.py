@@ -118,9 +118,9 @@ def test_an_algorithm_goes_on_from_them(ray, tmp_path):
     CliRunner().invoke(main, ["export", str(FOLDER / "biac" / "checkpoint"), str(exported)])
     config = BiACConfig().environment("merge_v0").hierarchy([["main_0"], ["auxiliary_0"]])
     config.rl_module(model_config={"fcnet_hiddens": [8]})
-    with pytest.raises(ValueError, match=r"are not normalised in .* Write model_config: \{fcnet_layer_norm: false\}"):
+    with pytest.raises(ValueError, match=r"are not normalised in .* Write model_config: \{fcnet_rms_norm: false\}"):
         config.copy(copy_frozen=False).build_algo().load_weights(exported)
-    config.rl_module(model_config={"fcnet_hiddens": [8], "fcnet_layer_norm": False}).training(
+    config.rl_module(model_config={"fcnet_hiddens": [8], "fcnet_rms_norm": False}).training(
         num_steps_sampled_before_learning_starts=50
     )
     config.reporting(min_sample_timesteps_per_iteration=100)

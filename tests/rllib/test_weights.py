@@ -24,7 +24,7 @@ def test_networks_that_compute_otherwise_do_not_take_numbers_over(saved, loading
     """Policies of tables describe no network, and networks of a user's own none at all; yet theirs are compared."""
     save_team(tmp_path / "weights.safetensors", team_of(saved), "BiAC")
     other = team_of(loading)
-    with pytest.raises(ValueError, match=rf"Write model_config: \{{fcnet_layer_norm: {written}\}}"):
+    with pytest.raises(ValueError, match=rf"Write model_config: \{{fcnet_rms_norm: {written}\}}"):
         load_weights(tmp_path / "weights.safetensors", other.weights(), perceptrons(other))
     same = team_of(saved)
     assert load_weights(tmp_path / "weights.safetensors", same.weights(), perceptrons(same)).keys() == set(same.agents)
@@ -39,7 +39,7 @@ def test_perceptrons_within_networks_of_the_users_own_count(tmp_path):
 
     save_team(tmp_path / "weights.safetensors", wrapped("tables"), "BiAC")
     other = wrapped("tables, plain layers")
-    with pytest.raises(ValueError, match="fcnet_layer_norm: true"):
+    with pytest.raises(ValueError, match="fcnet_rms_norm: true"):
         load_weights(tmp_path / "weights.safetensors", other.weights(), perceptrons(other))
 
 

@@ -107,7 +107,7 @@ class OwnAgent(Agent):
         """Returns the actor as it is played, a function of what the agent sees alone."""
         if type(self.actor) is not MLP or not self.above:
             return self.actor
-        kept = MLP([self.seen_size, *self.actor.sizes[1:]], self.actor.activation, self.actor.layer_norm)
+        kept = MLP([self.seen_size, *self.actor.sizes[1:]], self.actor.activation, self.actor.rms_norm)
         weights = dict(self.actor.state_dict())
         weights["layers.0.weight"] = weights["layers.0.weight"][:, : self.seen_size]
         kept.load_state_dict(weights)
