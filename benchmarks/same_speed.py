@@ -46,6 +46,11 @@ def as_before(config: Any) -> Any:
             config.training(averaging=0.0, lr_fade=None, train_batch_size_per_learner=64)
             if hasattr(config, "bound_values"):
                 config.training(bound_values=False)
+    if hasattr(config, "actor_tries"):
+        config.training(actor_tries=0)
+    if "fcnet_activation" in config.model_config:
+        plain = {"fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
+        config.rl_module(model_config={"fcnet_activation": "relu"} | plain)
     return config
 
 
@@ -56,9 +61,8 @@ def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: 
     config = as_before(getattr(rllib_biac, f"{name}Config")()).environment(env).hierarchy(levels).debugging(seed=0)
     model = training.pop("model_config", None)
     config.training(training_intensity=None, **training).reporting(min_sample_timesteps_per_iteration=steps)
-    if name != "BiLevelQ":
-        plain = {"fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
-        config.rl_module(model_config={"fcnet_activation": "relu"} | plain | (model or {}))
+    if model:
+        config.rl_module(model_config=dict(config.model_config) | model)
     return config.build_algo()
 
 
