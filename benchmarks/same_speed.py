@@ -48,10 +48,13 @@ def as_before(config: Any) -> Any:
                 config.training(bound_values=False)
     if hasattr(config, "actor_tries"):
         config.training(actor_tries=0)
-    if "fcnet_activation" in config.model_config:
-        plain = {"fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
-        config.rl_module(model_config={"fcnet_activation": "relu"} | plain)
-    return config
+    return with_networks(config)
+
+
+def with_networks(config: Any, **own: Any) -> Any:
+    """Sets how networks are built to what it was by default, but for `own`."""
+    before = {"fcnet_activation": "relu", "fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
+    return config.rl_module(model_config=before | own)
 
 
 def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: Any) -> Any:
@@ -61,9 +64,7 @@ def learn(name: str, env: str, levels: list[list[str]], steps: int, **training: 
     config = as_before(getattr(rllib_biac, f"{name}Config")()).environment(env).hierarchy(levels).debugging(seed=0)
     model = training.pop("model_config", None)
     config.training(training_intensity=None, **training).reporting(min_sample_timesteps_per_iteration=steps)
-    if model:
-        config.rl_module(model_config=dict(config.model_config) | model)
-    return config.build_algo()
+    return with_networks(config, **(model or {})).build_algo()
 
 
 def sample(env: str, levels: list[list[str]], games: int, steps: int, **kwargs: Any) -> Any:
