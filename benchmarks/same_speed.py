@@ -53,6 +53,8 @@ def as_before(config: Any) -> Any:
 
 def with_networks(config: Any, **own: Any) -> Any:
     """Sets how networks are built to what it was by default, but for `own`."""
+    if config.algo_class.__name__ == "BiLevelQ":
+        return config  # it has none
     before = {"fcnet_activation": "relu", "fcnet_rms_norm": False} if "fcnet_rms_norm" in config.model_config else {}
     return config.rl_module(model_config=before | own)
 
