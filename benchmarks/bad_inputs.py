@@ -91,11 +91,11 @@ def train_a_little(data: bytes, folder: Path) -> str:
         return ""  # which needs runners of their own, and more CPUs than there are here
     for key, value in SHORT.items():
         setattr(config, key, min(value, getattr(config, key)) if isinstance(getattr(config, key), int) else value)
-    wanted, there = config.algo_class.default_resource_request(config.to_dict()), ray.cluster_resources()
-    if any(amount > there.get(kind, 0) for kind, amount in wanted.required_resources.items()):
-        return ""  # a valid wish that this machine does not grant: the command refuses it, for Ray would wait for ever
     signal.alarm(SECONDS)
     try:
+        wanted, there = config.algo_class.default_resource_request(config.to_dict()), ray.cluster_resources()
+        if any(amount > there.get(kind, 0) for kind, amount in wanted.required_resources.items()):
+            return ""  # a valid wish that this machine does not grant: the command refuses it, for Ray would wait
         algorithm = config.build_algo()
         try:
             algorithm.train()

@@ -341,9 +341,9 @@ class JointConfig(AlgorithmConfig):
         refuse_what_does_nothing(self, joint=issubclass(self.env_runner_cls, JointEnvRunner))
         Settings.check_schedule("lr", self.lr, 0.0, np.inf)  # RLlib's own check fails on an empty point
         self.settings().check_who_learns(hierarchy)
+        check_numbers(self)
         super().validate()
         compat.leave_states_alone(self, self.max_sampling_lag is not None)
-        check_numbers(self)
         settings = self.settings()
         settings.check(hierarchy, max(self.num_learners, 1))
         if self.env is None:

@@ -40,6 +40,9 @@ class BadSettings(ValueError):
         self.found = found
 
 
+_MISSING = "the value is missing; write one, or leave the key out."
+
+
 def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
     """Returns every setting of a config class: its name in a file -> the keyword of a fluent method."""
     keys: dict[str, Key] = {}
@@ -90,7 +93,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             found.append(((key,), str(error)))
             continue
         if fitted is None and (key == "callbacks" or isinstance(getattr(config, key, None), dict)):
-            found.append(((key,), "the value is missing; write one, or leave the key out."))
+            found.append(((key,), _MISSING))
             continue
         if text := refusal(config, key, fitted):
             found.append(((key,), text.removeprefix(f"{key}: ")))
@@ -109,7 +112,11 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             getattr(config, method)(**arguments)
         except (ValueError, TypeError) as error:
             # RLlib checks some values immediately. To find the wrong one, we set each value alone.
-            found += [((key,), str(error)) for key in arguments if _fails(config_class(), method, key, arguments)]
+            found += [
+                ((key,), _MISSING if value is None and isinstance(error, TypeError) else str(error))
+                for key, value in arguments.items()
+                if _fails(config_class(), method, key, arguments)
+            ]
             if not found:
                 raise
     if found:

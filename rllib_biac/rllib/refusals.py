@@ -233,12 +233,29 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("num_learners", 0, MOST_PROCESSES, False, True),
     ("num_env_runners", 0, MOST_PROCESSES, False, True),
     ("evaluation_interval", 1, np.inf, False, True),
+    ("evaluation_duration", 1, np.inf, False, True),
     ("evaluation_num_env_runners", 0, MOST_PROCESSES, False, True),
     ("metrics_num_episodes_for_smoothing", 1, np.inf, False, True),
     ("min_time_s_per_iteration", 0.0, LONGEST_S, False, False),
     ("sample_timeout_s", 0.0, LONGEST_S, True, False),
     ("seed", 0, 2**32 - 1, False, True),  # what numpy, torch and games all take
+    ("num_cpus_for_main_process", 0, np.inf, False, True),
+    ("num_cpus_per_env_runner", 0, np.inf, False, False),
+    ("num_gpus_per_env_runner", 0, np.inf, False, False),
+    ("num_cpus_per_learner", 0, np.inf, False, False),
+    ("num_gpus_per_learner", 0, np.inf, False, False),
+    ("local_gpu_idx", 0, np.inf, False, True),
+    ("evaluation_sample_timeout_s", 0.0, LONGEST_S, True, False),
+    ("evaluation_unhealthy_workers_timeout_s", 0.0, LONGEST_S, False, False),
+    ("evaluation_auto_duration_min_env_steps_per_sample", 1, np.inf, False, True),
+    ("evaluation_auto_duration_max_env_steps_per_sample", 1, np.inf, False, True),
+    ("max_num_env_runner_restarts", 0, np.inf, False, True),
+    ("num_consecutive_env_runner_failures_tolerance", 0, np.inf, False, True),
+    ("delay_between_env_runner_restarts_s", 0.0, LONGEST_S, False, False),
+    ("env_runner_health_probe_timeout_s", 0.0, LONGEST_S, False, False),
+    ("env_runner_restore_timeout_s", 0.0, LONGEST_S, False, False),
 )
+AUTO = ("num_cpus_per_learner", "evaluation_duration")  # where RLlib takes `auto` as well
 CHOICES: dict[str, tuple[Any, ...]] = {
     "store_buffer_in_checkpoints": (True, False),
     "compress_buffer_in_checkpoints": (True, False),
@@ -262,12 +279,12 @@ def check_numbers(config: Any) -> None:
         ValueError: naming the setting, its value and its bounds.
     """
     for key, low, high, above, whole in NUMBERS:
+        if not hasattr(config, key):
+            continue  # older Rays have fewer
         value = getattr(config, key)
-        if value is None and key in MAY_BE_NONE:
+        if (value is None and key in MAY_BE_NONE) or (value == "auto" and key in AUTO):
             continue
         check_number(key, value, low, high, above=above, whole=whole)
-    if config.evaluation_duration != "auto":
-        check_number("evaluation_duration", config.evaluation_duration, 1, whole=True)
     for key, choices in CHOICES.items():
         if (value := getattr(config, key)) not in choices:
             raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, choices))}.")

@@ -12,8 +12,8 @@ from rllib_biac.experiments.cluster import check_resources
 from rllib_biac.experiments.mistakes import Mistake
 from rllib_biac.experiments.reading import Draft
 from rllib_biac.experiments.resolve import resolve
-from rllib_biac.rllib.config_keys import build
-from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
+from rllib_biac.rllib.config_keys import BadSettings, build
+from rllib_biac.rllib.refusals import MAY_BE_NONE, NUMBERS, REFUSED, RUNNER_CALLBACKS
 from tests.games import Continuous, OnePlayer, Stateless, ThreePlayers, TwoStates, Unbounded, config, stock
 
 
@@ -85,6 +85,22 @@ def test_bad_values_are_named(key, value):
     with pytest.raises(ValueError) as raised:
         settings.validate()
     assert key in str(raised.value) or str(value) in str(raised.value)
+
+
+def test_each_number_of_rllibs_is_held_to_its_range():
+    for key, low, *_ in NUMBERS:
+        for value in (low - 1, "many", *([] if key in MAY_BE_NONE else [None])):
+            settings = config()
+            assert hasattr(settings, key)
+            setattr(settings, key, value)
+            with pytest.raises(ValueError, match=key):
+                settings.validate()
+
+
+def test_a_value_left_out_is_called_missing():
+    for key in ("num_envs_per_env_runner", "callbacks"):
+        with pytest.raises(BadSettings, match="the value is missing"):
+            build(BiACConfig, {key: None})
 
 
 @pytest.mark.parametrize(
