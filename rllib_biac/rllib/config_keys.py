@@ -110,13 +110,11 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
     for method, arguments in calls.items():
         try:
             getattr(config, method)(**arguments)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError):
             # RLlib checks some values immediately. To find the wrong one, we set each value alone.
-            found += [
-                ((key,), _MISSING if value is None and isinstance(error, TypeError) else str(error))
-                for key, value in arguments.items()
-                if _fails(config_class(), method, key, arguments)
-            ]
+            for key, value in arguments.items():
+                if text := _why_not(config_class(), method, key, value):
+                    found.append(((key,), text))
             if not found:
                 raise
     if found:
@@ -124,12 +122,12 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
     return config
 
 
-def _fails(config: AlgorithmConfig, method: str, key: str, arguments: dict[str, Any]) -> bool:
+def _why_not(config: AlgorithmConfig, method: str, key: str, value: Any) -> str:
     try:
-        getattr(config, method)(**{key: arguments[key]})
-    except (ValueError, TypeError):
-        return True
-    return False
+        getattr(config, method)(**{key: value})
+    except (ValueError, TypeError) as error:
+        return _MISSING if value is None and isinstance(error, TypeError) else str(error)
+    return ""
 
 
 def _hint_or_default(where: Key, config: AlgorithmConfig) -> Any:

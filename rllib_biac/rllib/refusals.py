@@ -239,7 +239,7 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("min_time_s_per_iteration", 0.0, LONGEST_S, False, False),
     ("sample_timeout_s", 0.0, LONGEST_S, True, False),
     ("seed", 0, 2**32 - 1, False, True),  # what numpy, torch and games all take
-    ("num_cpus_for_main_process", 0, np.inf, False, True),
+    ("num_cpus_for_main_process", 0, np.inf, False, False),
     ("num_cpus_per_env_runner", 0, np.inf, False, False),
     ("num_gpus_per_env_runner", 0, np.inf, False, False),
     ("num_cpus_per_learner", 0, np.inf, False, False),
@@ -249,7 +249,7 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
     ("evaluation_unhealthy_workers_timeout_s", 0.0, LONGEST_S, False, False),
     ("evaluation_auto_duration_min_env_steps_per_sample", 1, np.inf, False, True),
     ("evaluation_auto_duration_max_env_steps_per_sample", 1, np.inf, False, True),
-    ("max_num_env_runner_restarts", 0, np.inf, False, True),
+    ("max_num_env_runner_restarts", -1, np.inf, False, True),
     ("num_consecutive_env_runner_failures_tolerance", 0, np.inf, False, True),
     ("delay_between_env_runner_restarts_s", 0.0, LONGEST_S, False, False),
     ("env_runner_health_probe_timeout_s", 0.0, LONGEST_S, False, False),
@@ -262,9 +262,17 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "log_level": ("DEBUG", "INFO", "WARN", "ERROR"),
     "placement_strategy": ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
 }
-RESOURCES = ("custom_resources_for_main_process", "custom_resources_per_env_runner")
+RESOURCES = ("custom_resources_for_main_process", "custom_resources_per_env_runner", "custom_resources_per_learner")
 MOST_ROWS = 10_000_000  # of one call of a runner
-MAY_BE_NONE = ("max_sampling_lag", "evaluation_interval", "min_time_s_per_iteration", "sample_timeout_s", "seed")
+MAY_BE_NONE = (
+    "max_sampling_lag",
+    "evaluation_interval",
+    "min_time_s_per_iteration",
+    "sample_timeout_s",
+    "seed",
+    "evaluation_unhealthy_workers_timeout_s",
+    "env_runner_restore_timeout_s",
+)
 
 
 def agent_is_module(agent_id: str, *args: Any, **kwargs: Any) -> str:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import click
+import yaml
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
 from rllib_biac.cli.main import main
-from tests.properties.bad_inputs import ACCEPTED, EXAMPLES, REFUSED, SILENT, TRACE, Verdict
+from rllib_biac.cli.options import Settings
+from rllib_biac.rllib.registry import config_class
+from tests.properties.bad_inputs import ACCEPTED, EXAMPLES, REFUSED, SILENT, TRACE, Verdict, same
 
 DRY = "--dry-run"
+_SHOWN = re.compile(r"(.*): (\d+) trial\(s\) of (\w+) in (.*), results would go to (.*)")
 
 
 def judge(argv: list[str], folder: Path) -> Verdict:
     """Does what `rllib ARGV...` does, training dry.
 
     A refusal counts as one if it is told in words, with exit code 2, and by no exception of Python's. What is accepted
-    must show: each key that `--config` sets is looked up in what is printed.
+    must show: each value on the command line is looked up in what is printed of what would be trained.
     """
     with chdir(folder):
         result = CliRunner().invoke(main, argv)
@@ -31,19 +38,39 @@ def judge(argv: list[str], folder: Path) -> Verdict:
     if "Traceback (most recent" in told and not any(word.startswith("--trace") for word in argv):
         return Verdict(TRACE, told)
     if result.exit_code:
-        return Verdict(REFUSED if result.exit_code == 2 and "Error: " in told else TRACE, told)
+        words = "Error: " in told or told.startswith("Usage: ")
+        return Verdict(REFUSED if result.exit_code == 2 and words else TRACE, told)
     if DRY not in argv:
-        helped = any(word in ("-h", "--help", "--version") for word in argv)
-        return Verdict(ACCEPTED if helped else SILENT, told)
-    lost = [key for key in _keys(argv) if key not in told]
+        asks = any(word in ("-h", "--help", "--version", "example") for word in argv)
+        return Verdict(ACCEPTED if asks else SILENT, told)
+    lost = unseen(argv, told)
     return Verdict(SILENT, f"{', '.join(lost)} of {argv} in\n{told}") if lost else Verdict(ACCEPTED, told)
 
 
-def _keys(argv: list[str]) -> list[str]:
-    """Returns the settings that a command line sets by `--config`."""
-    given = [value for flag, value in itertools.pairwise(argv) if flag in ("--config", "--set")]
-    parsed = [json.loads(one) if one.lstrip().startswith("{") else [one.partition("=")[0]] for one in given]
-    return [key.split(".")[0].strip() for one in parsed for key in one]
+def unseen(argv: list[str], told: str) -> list[str]:
+    """Returns the flags whose values do not show in what a dry run tells."""
+    lines = [line for line in told.splitlines() if " trial(s) of " in line]
+    name, trials, algorithm, game, place = next(filter(None, map(_SHOWN.fullmatch, lines))).groups()  # type: ignore
+    keyed = dict(line[2:].split(": ", 1) for line in told.splitlines() if line.startswith("  ") and ": " in line)
+    shown = {key: yaml.safe_load(text) for key, text in keyed.items()}
+    plain = config_class(algorithm)()
+
+    def sets(settings: dict[str, Any]) -> bool:
+        return all(same(value, shown.get(key, getattr(plain, key, None))) for key, value in settings.items())
+
+    holds: dict[str, Callable[[str], bool]] = {
+        "--seed": lambda value: shown.get("seed") == int(value),
+        "--stop": lambda value: shown["stop"] == json.loads(value),
+        "--num-samples": lambda value: int(trials) % int(value) == 0,
+        "--env": lambda value: game == value.rpartition(":")[2],
+        "--algo": lambda value: algorithm == value,
+        "--experiment-name": lambda value: name == value,
+        "--storage-path": lambda value: value.strip("~.") in place,
+        "--config": lambda value: sets(Settings().convert(value, None, None)),
+    }
+    alike = {"--set": "--config", "--local-dir": "--storage-path"}
+    given = [(alike.get(flag, flag), value) for flag, value in itertools.pairwise(argv)]
+    return [f"{flag} {value}" for flag, value in given if flag in holds and not holds[flag](value)]
 
 
 # Command lines.
@@ -125,7 +152,10 @@ def words(draw: st.DrawFn) -> list[str]:
     """Any words, known and unknown."""
     known = st.sampled_from([*main.commands, "file", "list", "show"])
     argv = draw(st.lists(st.one_of(known, _misspelt(known), _VALUES, _FLAGS), max_size=4))
-    return ["train", *argv, DRY] if "train" in argv or not argv else argv
+    if "train" in argv:
+        argv.remove("train")
+        return ["train", *argv, DRY]
+    return argv
 
 
 # What is wrong in each, in a user's words -> the command lines.

@@ -99,7 +99,7 @@ def _unseen(settings: dict[str, Any], experiment: Experiment) -> Iterator[str]:
         "scheduler": experiment.scheduler,
     }
     for key, value in told.items():
-        if key in settings and not _same(settings[key], value):
+        if key in settings and not same(settings[key], value):
             yield key
     if "storage_path" in settings and Path(experiment.storage_path).name not in str(settings["storage_path"] + "~"):
         yield "storage_path"
@@ -125,6 +125,7 @@ def _find(shown: dict[str, Any], key: Any) -> Any:
         else (
             *(key, f"_{key}", f"callbacks_{key}"),
             str(key).removeprefix("custom_"),
+            str(key).replace("evaluation", "eval"),
         )
     )
     return next((shown[name] for name in kept_as if name in shown), _MISSING)
@@ -136,18 +137,19 @@ def _among(value: Any, shown: list[Any]) -> bool:
         return all(_among_some(one, shown) for one in value[name]) if name == "grid_search" else _MISSING not in shown
     if isinstance(value, dict) and all(isinstance(one, dict) for one in shown):
         return all(_among(inner, [one.get(key, _MISSING) for one in shown]) for key, inner in value.items())
-    return all(_same(value, one) for one in shown)
+    return all(same(value, one) for one in shown)
 
 
 def _among_some(value: Any, shown: list[Any]) -> bool:
-    return any(_same(value, one) for one in shown)
+    return any(same(value, one) for one in shown)
 
 
-def _same(value: Any, shown: Any) -> bool:
+def same(value: Any, shown: Any) -> bool:
+    """Tells whether a value that was written is the one that is shown."""
     if isinstance(value, dict) and isinstance(shown, dict):
-        return all(key in shown and _same(inner, shown[key]) for key, inner in value.items())
+        return all(key in shown and same(inner, shown[key]) for key, inner in value.items())
     if isinstance(value, list) and isinstance(shown, list | tuple):
-        return len(value) == len(shown) and all(map(_same, value, shown))
+        return len(value) == len(shown) and all(map(same, value, shown))
     if isinstance(shown, type) or callable(shown):  # written by its name
         return isinstance(value, str) and (RUNNERS.get(value) is shown or value.rpartition(":")[2] == shown.__name__)
     if isinstance(value, bool) != isinstance(shown, bool):

@@ -49,9 +49,23 @@ def test_bad_flags_are_refused_in_words_or_show(kind, tmp_path):
     holds()
 
 
-def test_right_flags_are_accepted(tmp_path):
-    right = ["train", "file", "escape_biac", "--dry-run", "--config", "lr=0.5"]
-    assert bad_flags.judge(right, tmp_path).outcome == bad_inputs.ACCEPTED
+def test_the_judge_of_flags_sees_what_was_lost(tmp_path):
+    right = ["train", "file", "escape_biac", "--dry-run", "--config", "lr=0.5", "--seed", "3", "--num-samples", "2"]
+    right += ["--stop", '{"training_iteration": 7}', "--env", "maintain_v0", "--experiment-name", "mine"]
+    accepted = bad_flags.judge(right, tmp_path)
+    assert accepted.outcome == bad_inputs.ACCEPTED
+    assert not bad_flags.unseen(right, accepted.why)
+    for shown, other in (
+        ("lr: 0.5", "lr: 0.6"),
+        ("seed: 3", "seed: 0"),
+        ("2 trial(s)", "1 trial(s)"),
+        ('"training_iteration": 7', '"training_iteration": 8'),
+        ("in maintain_v0, ", "in escape_v0, "),
+        ("mine: 2", "other: 2"),
+    ):
+        assert shown in accepted.why
+        assert bad_flags.unseen(right, accepted.why.replace(shown, other)), shown
+    assert bad_flags.judge(["example", "list"], tmp_path).outcome == bad_inputs.ACCEPTED
 
 
 def test_the_judge_sees_what_was_lost(tmp_path):

@@ -2,11 +2,11 @@
 
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import nn
 
-from rllib_biac.files.damage import DamagedFile
-from rllib_biac.files.weights import load_weights
+from rllib_biac.files.damage import UNSEALED, DamagedFile, sealed
+from rllib_biac.files.weights import _PERCEPTRONS, load_weights
 from rllib_biac.rllib.reading import perceptrons, save_team
 from tests.execution.teams import team_of
 
@@ -51,6 +51,7 @@ def test_what_is_said_of_networks_may_be_damaged(text, tmp_path):
     save_team(file, team, "BiAC")
     with safe_open(file, "np") as opened:
         about = opened.metadata()
-    save_file(load_file(file), file, about | {"perceptrons": text})
-    with pytest.raises(DamagedFile):
+    assert _PERCEPTRONS in about
+    file.write_bytes(sealed(save(load_file(file), about | {_PERCEPTRONS: text, "seal": UNSEALED})))
+    with pytest.raises(DamagedFile, match="how its networks compute cannot be read"):
         load_weights(file, team.weights(), perceptrons(team))
