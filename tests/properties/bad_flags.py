@@ -21,7 +21,7 @@ from rllib_biac.rllib.registry import config_class
 from tests.properties.bad_inputs import ACCEPTED, EXAMPLES, REFUSED, SILENT, TRACE, Verdict, same
 
 DRY = "--dry-run"
-_SHOWN = re.compile(r"(.*): (\d+) trial\(s\) of (\w+) in (.*), results would go to (.*)")
+_SHOWN = re.compile(r"^(.*): (\d+) trial\(s\) of (\w+) in (.*), results would go to (.*)$", re.MULTILINE)
 
 
 def judge(argv: list[str], folder: Path) -> Verdict:
@@ -49,8 +49,9 @@ def judge(argv: list[str], folder: Path) -> Verdict:
 
 def unseen(argv: list[str], told: str) -> list[str]:
     """Returns the flags whose values do not show in what a dry run tells."""
-    lines = [line for line in told.splitlines() if " trial(s) of " in line]
-    name, trials, algorithm, game, place = next(filter(None, map(_SHOWN.fullmatch, lines))).groups()  # type: ignore
+    if (found := _SHOWN.search(told)) is None:
+        return ["what would be trained"]
+    name, trials, algorithm, game, place = found.groups()
     keyed = dict(line[2:].split(": ", 1) for line in told.splitlines() if line.startswith("  ") and ": " in line)
     shown = {key: yaml.safe_load(text) for key, text in keyed.items()}
     plain = config_class(algorithm)()

@@ -65,6 +65,7 @@ def test_the_judge_of_flags_sees_what_was_lost(tmp_path):
     ):
         assert shown in accepted.why
         assert bad_flags.unseen(right, accepted.why.replace(shown, other)), shown
+    assert bad_flags.unseen(right, "Nothing was started")
     assert bad_flags.judge(["example", "list"], tmp_path).outcome == bad_inputs.ACCEPTED
 
 
