@@ -13,7 +13,8 @@ from torch import distributed, nn
 
 from rllib_biac.learning.cuts import STAYED, as_if_stayed
 from rllib_biac.learning.networks import RunningMoments, check_rescalable, kind_of, renormalise
-from rllib_biac.learning.stacked import Adams, Outputs, TeamNetworks
+from rllib_biac.learning.optimizers import Adams
+from rllib_biac.learning.stacked import Outputs, TeamNetworks
 from rllib_biac.learning.team import APPROXIMATOR, Team
 from rllib_biac.learning.transitions import ACTIONS, CUT, ENDED, NEXT_STATE, REWARDS, STATE, TERMINATED
 

@@ -36,15 +36,20 @@ class KnownGradientLosses(BiACLosses):
         """Does what `Losses.differentiate` does, without a graph: of both critics at once, and of the actor."""
         ((keys, group),) = self.networks.groups
         assert [network for _, network in keys] == ["critic", "critic", "actor"]
+        size, joint = len(batch[STATE]), batch[JOINT_ACTION]  # (batch, 1)
         states, row, times = self._distinct(batch[STATE])
         outputs, backpropagate = group.run(states)  # (3, states, |A_1| · |A_2|)
         gradient = outputs.new_zeros(outputs.shape)  # as autograd lays it out, rows first
 
-        size, joint = len(row), batch[JOINT_ACTION].squeeze(1)  # (batch,)
         targets = torch.stack(list(self.normalised_targets(batch).values()))  # (2, batch)
-        error = outputs[:2, row, joint] - targets  # (2, batch)
-        cell = (row * outputs.shape[2] + joint).expand(2, -1)
-        gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))  # Eq. 15
+        if row is None:
+            cell = joint.expand(2, -1, 1)
+            error = outputs[:2].gather(2, cell).squeeze(2) - targets  # (2, batch)
+            gradient[:2].scatter_(2, cell, (error * (2 / size)).unsqueeze(2))  # Eq. 15
+        else:
+            error = outputs[:2, row, joint.squeeze(1)] - targets
+            cell = (row * outputs.shape[2] + joint.squeeze(1)).expand(2, -1)
+            gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))
 
         c, q2 = self.settings.entropy_coeff, self.table(outputs[1])
         log_pi = self.table(outputs[2]).log_softmax(2)
@@ -65,21 +70,22 @@ class KnownGradientLosses(BiACLosses):
             (self.follower, "actor_loss"): share * (pi * soft_q if times is None else times * pi * soft_q).sum(),
         }
 
-    def _distinct(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def _distinct(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Returns states to compute: each once, where joint actions are so many that the networks take the time.
 
         Returns:
-            The states; at which of them each row is, (batch,); how often each occurs, (states, 1, 1), None for once.
+            The states; at which of them each row is, (batch,); how often each occurs, (states, 1, 1). None and None
+            for the rows' own states.
         """
-        rows = torch.arange(len(states), device=states.device)
         if prod(self.num_actions) >= MANY_JOINT_ACTIONS:
             # States are sorted by one number each, for `torch.unique` of whole rows takes many times as long.
             numbers, row, times = torch.unique(_numbers(states.flatten(1)), return_inverse=True, return_counts=True)
             if 2 * len(numbers) <= len(states):
+                rows = torch.arange(len(states), device=states.device)
                 found = states[torch.empty_like(rows[: len(numbers)]).scatter_(0, row, rows)]
                 if torch.equal(found[row], states):  # else two states have the same number
                     return found, row, times.to(states.dtype).view(-1, 1, 1)
-        return states, rows, None
+        return states, None, None
 
 
 def _numbers(states: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ class BiACLosses(Losses):
         super().__init__(team, *args, **kwargs)
         self.leader, self.follower = self.agents
         self.num_actions = team[self.leader].num_actions  # |A_1|, |A_2|
+        self._played_by = self.networks.some({(self.leader, "critic"), (self.follower, self.settings.answered_by)})
 
     def table(self, output: torch.Tensor) -> torch.Tensor:
         """Shapes a network's output: (batch, |A_1| · |A_2|) -> (batch, |A_1|, |A_2|)."""
@@ -72,7 +73,7 @@ class BiACLosses(Losses):
         return (actions[self.leader] * self.num_actions[1] + actions[self.follower]).unsqueeze(1)
 
     def next_values(self, rows: Rows) -> dict[str, torch.Tensor]:
-        joint = self.next_joint_actions(rows, self.networks.forward(rows[NEXT_STATE]))  # (rows, 1)
+        joint = self.next_joint_actions(rows, self._played_by(rows[NEXT_STATE]))  # (rows, 1)
         next_q = self.networks.forward(rows[NEXT_STATE], target=True)
         return {
             # Q_i(s', a'), in the second term of Eq. 14: (rows,)

@@ -164,8 +164,8 @@ class BiACTeam(TablePair):
 
     def describe(self) -> tuple[Description, Arrays]:
         leader, follower = self.agents
-        answering = "critic" if self.settings.response == "enumerated" else "actor"
-        return self._describe("tables", {leader: self[leader].critic, follower: getattr(self[follower], answering)})
+        answering = getattr(self[follower], self.settings.answered_by)
+        return self._describe("tables", {leader: self[leader].critic, follower: answering})
 
 
 def _own_class(key: str, given: Any, base: type[Any]) -> type[Any]:
