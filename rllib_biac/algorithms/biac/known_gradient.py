@@ -51,15 +51,16 @@ class KnownGradientLosses(BiACLosses):
             cell = (row * outputs.shape[2] + joint.squeeze(1)).expand(2, -1)
             gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))
 
-        c, q2 = self.settings.entropy_coeff, self.table(outputs[1])
-        log_pi = self.table(outputs[2]).log_softmax(2)
+        # Rows last, as they lie: that makes the softmax twenty times as fast.
+        q2, logits = outputs[1:].transpose(1, 2).unflatten(1, self.num_actions)  # (|A_1|, |A_2|, states) each
+        c, log_pi = self.settings.entropy_coeff, logits.log_softmax(1)
         pi = log_pi.exp()
         soft_q = q2 - c * log_pi
         share = -1.0 / (size * self.num_actions[0])  # of every (row, a_1), the loss being minus their mean
         each = share if times is None else share * times
         by_log_pi = (each * soft_q) * pi - (each * pi) * c
-        by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 2, log_pi.dtype)
-        gradient[2] = by_logits.flatten(1)
+        by_logits = torch._log_softmax_backward_data(by_log_pi, log_pi, 1, log_pi.dtype)
+        self.table(gradient[2]).copy_(by_logits.permute(2, 0, 1))
         backpropagate(gradient)
         if not told:
             return {}
@@ -74,8 +75,8 @@ class KnownGradientLosses(BiACLosses):
         """Returns states to compute: each once, where joint actions are so many that the networks take the time.
 
         Returns:
-            The states; at which of them each row is, (batch,); how often each occurs, (states, 1, 1). None and None
-            for the rows' own states.
+            The states; at which of them each row is, (batch,); how often each occurs, (states,). None and None for
+            the rows' own states.
         """
         if prod(self.num_actions) >= MANY_JOINT_ACTIONS:
             # States are sorted by one number each, for `torch.unique` of whole rows takes many times as long.
@@ -84,7 +85,7 @@ class KnownGradientLosses(BiACLosses):
                 rows = torch.arange(len(states), device=states.device)
                 found = states[torch.empty_like(rows[: len(numbers)]).scatter_(0, row, rows)]
                 if torch.equal(found[row], states):  # else two states have the same number
-                    return found, row, times.to(states.dtype).view(-1, 1, 1)
+                    return found, row, times.to(states.dtype)
         return states, None, None
 
 
