@@ -56,6 +56,14 @@ def test_before_anything_is_learned_play_is_wrong():
     assert not learner.look().right and learner.updates == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("game", [1000, 1003])
+def test_what_pays_at_the_end_of_a_long_way_alone_is_found_worth_going_there(game):
+    learner = LEARNERS.make_learner("BiAC", zoo_game("corridor_25", game), 0, {})
+    learner.train(10_000)
+    assert learner.look().right
+
+
 def test_the_games_gamma_is_learned_with():
     zoo = zoo_game("corridor_10", 0)
     assert LEARNERS.make_learner("BiAC", zoo, 0, {"tau": 0.05}).run.settings.gamma == zoo.gamma == 0.9

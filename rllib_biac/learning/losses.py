@@ -21,6 +21,8 @@ from rllib_biac.learning.transitions import ACTIONS, CUT, ENDED, NEXT_STATE, REW
 Rows = dict[Hashable, torch.Tensor]  # columns of joint transitions
 Measured = dict[tuple[str, str], torch.Tensor]  # (agent, name of a loss or metric) -> scalar
 
+LEAST_SPREAD = 0.1  # of targets that hold values, by the range of rewards
+
 # Columns beside those of joint transitions, for each agent.
 TARGETS = "targets"  # normalised, (rows,)
 VECTOR = "vector"  # its action as networks see it, (rows, size)
@@ -38,7 +40,7 @@ class Losses:
         frozen: the agents whose networks stay as they are.
         networks: all networks of the team, equal ones computed together.
         optimizers: one for each of them.
-        attainable: agent -> the bounds of its returns, of those whose values are kept within them.
+        attainable: agent -> the bounds of its returns.
         target_statistics: agent -> mean and spread of its critic's raw targets.
         num_updates: updates so far, the one at hand included.
         averaged_since: after which of them weights belong together, for who averages them.
@@ -62,8 +64,7 @@ class Losses:
                     check_rescalable(critic, team[owner].input_shape(name))
         self.networks = TeamNetworks(team, self.stack_of)
         self.optimizers = Adams(self.networks.rows(), self.settings)
-        bounded = self.agents if self.settings.bounds_values else ()
-        self.attainable = {agent: Attainable(self.settings.gamma, num_learners) for agent in bounded}
+        self.attainable = {agent: Attainable(self.settings.gamma, num_learners) for agent in self.agents}
         self.target_statistics = {owner: RunningMoments(self.settings.normalizer_horizon) for owner in self.owners()}
 
     def stack_of(self, agent: str, network: str) -> Hashable:
@@ -138,8 +139,8 @@ class Losses:
 
     def target(self, rows: Rows, agent: str, values: torch.Tensor) -> torch.Tensor:
         """Returns an agent's raw targets by what it expects of the next states, (..., rows) -> (..., rows)."""
-        if bounds := self.attainable.get(agent):
-            values = values.clamp(bounds.low, bounds.high)
+        if self.settings.bounds_values:
+            values = values.clamp(self.attainable[agent].low, self.attainable[agent].high)
         return rows[REWARDS, agent] + self.settings.gamma * goes_on(rows, agent) * values
 
     def see(self, rows: Rows) -> None:
@@ -166,9 +167,18 @@ class Losses:
             if self.settings.normalize_targets and agent not in self.frozen:
                 held = *critics_of(module.networks()).values(), *critics_of(module.target_networks()).values()
                 rescale = partial(module.rescale_critics, held)
-                renormalise(rescale, targets, statistics, module.q_mean, module.q_std, self.num_learners)
+                least = 0.0 if fixed else self.least_spread(agent)
+                renormalise(rescale, targets, statistics, module.q_mean, module.q_std, self.num_learners, least)
             if fixed:
                 rows[TARGETS, agent] = module.in_units(targets)
+
+    def least_spread(self, agent: str) -> float:
+        """Returns what an agent's targets are at least thought to differ by, where they hold values.
+
+        Where rewards are rare, nearly all targets are equal at first. The first reward would be a thousand times their
+        spread, and networks that are to answer so much for it forget all else.
+        """
+        return LEAST_SPREAD * self.attainable[agent].range
 
     @torch.no_grad()
     def diagnostics(self, batch: Rows) -> Measured:
@@ -249,6 +259,7 @@ class Attainable:
 
     Attributes:
         low, high: the bounds.
+        range: the largest reward less the least, 0 before any was seen.
     """
 
     def __init__(self, gamma: float, num_learners: int = 1) -> None:
@@ -256,7 +267,7 @@ class Attainable:
         self._num_learners = num_learners
         # Of rewards and their negatives: the largest after which it goes on, and at the end.
         self._largest = torch.full((2, 2), -torch.inf)
-        self.low, self.high = -math.inf, math.inf
+        self.low, self.high, self.range = -math.inf, math.inf, 0.0
 
     @torch.no_grad()
     def see(self, rewards: torch.Tensor, goes_on: torch.Tensor) -> None:
@@ -280,6 +291,7 @@ class Attainable:
             # Where nothing is discounted and no end was seen, all returns are infinite: that bounds no estimate.
             high, low = (bound if bound > -math.inf else math.inf for bound in bounds)
             self.low, self.high = -low, high
+            self.range = float(largest.max(0).sum())  # that of rewards, and of their negatives
 
     def _forever(self, reward: float) -> float:
         return reward * self._horizon if reward else 0.0

@@ -165,8 +165,19 @@ class RunningMoments:
         self.mean: torch.Tensor | None = None
         self.square: torch.Tensor | None = None
 
-    def update(self, rows: torch.Tensor, num_learners: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes rows (n, ...) float64 in, as all learners do; returns their mean and standard deviation, > 0."""
+    def update(
+        self, rows: torch.Tensor, num_learners: int = 1, least: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes rows (n, ...) float64 in, as all learners do.
+
+        Args:
+            rows: which are taken in.
+            num_learners: how many take some in, each its own.
+            least: what the standard deviation is at least said to be.
+
+        Returns:
+            The mean of all rows and their standard deviation, > 0.
+        """
         mean, square = rows.mean(0), rows.square().mean(0)
         if num_learners > 1:
             average_over_learners([mean, square])
@@ -182,7 +193,7 @@ class RunningMoments:
         # Rows that never differed have no spread. Nothing much smaller than themselves may stand for it: networks that
         # answer in its units would overflow.
         size = torch.where(self.square > 0.0, self.square.sqrt(), 1.0)
-        return self.mean, torch.where(variance > 1e-12 * self.square, variance.sqrt(), size)
+        return self.mean, torch.where(variance > 1e-12 * self.square, variance.sqrt(), size).clamp(min=least)
 
     def start(self, mean: torch.Tensor, std: torch.Tensor, count: float) -> None:
         """Begins anew, as if `count` rows of this mean and standard deviation (...) had been taken in."""
@@ -210,6 +221,7 @@ def renormalise(
     mean: torch.Tensor,
     std: torch.Tensor,
     num_learners: int = 1,
+    least: float = 0.0,
 ) -> None:
     """Takes targets into the statistics of a normaliser, and keeps the Q-values that its critics stand for.
 
@@ -220,9 +232,10 @@ def renormalise(
         statistics: of the targets before.
         mean, std: () each, changed in place.
         num_learners: how many do so at once, each with rows of its own.
+        least: what the spread of the targets is at least taken for.
     """
     first = statistics.count == 0
-    new_mean, new_std = statistics.update(targets.to(torch.float64), num_learners)
+    new_mean, new_std = statistics.update(targets.to(torch.float64), num_learners, least)
     scale, shift = std / new_std, (mean - new_mean) / new_std
     # What a fresh network says is worth nothing yet; kept, it would lie far off in units of the spread.
     if not first:

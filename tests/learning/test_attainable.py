@@ -36,6 +36,13 @@ def test_bounds_are_met():
     assert (bounds.low, bounds.high) == pytest.approx((-30.0, 10.0))
 
 
+def test_the_range_of_rewards():
+    assert Attainable(0.9).range == 0.0
+    assert seen([2.0, 2.0], [True, False], 0.9).range == 0.0
+    assert seen([1.0, 4.0, -3.0], [True, False, True], 0.9).range == 7.0
+    assert seen([-5.0, -1.0], [False, False], 0.9).range == 4.0
+
+
 def test_without_a_discount():
     bounds = seen([0.0, 5.0], [True, False], 1.0)
     assert (bounds.low, bounds.high) == (0.0, 5.0)
@@ -52,7 +59,7 @@ def test_bounds_only_widen_and_are_taken_back():
     assert bounds.high == 4.0
     again = Attainable(0.5)
     again.restore(bounds.state())
-    assert (again.low, again.high) == (bounds.low, bounds.high)
+    assert (again.low, again.high, again.range) == (bounds.low, bounds.high, bounds.range)
     again.restore(Attainable(0.5).state())
     assert (again.low, again.high) == (bounds.low, bounds.high)  # where nothing was seen, nothing is known
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.learning.networks import RunningMoments, check_rescalable
+from rllib_biac.learning.transitions import REWARDS, TERMINATED
+from tests.algorithms.test_biac_losses import transitions
+from tests.games import Masked
+from tests.training import Run
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, -1e6])
@@ -48,3 +53,18 @@ def test_checking_a_critic_leaves_it_alone():
     before = [p.clone() for p in critic.parameters()]
     check_rescalable(critic, (3,))
     assert all(torch.equal(old, new) for old, new in zip(before, critic.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("ends", "least"), [(False, 0.4), (True, 0.0)])
+def test_the_first_rewards_are_few_spreads_where_values_are_learned(ends, least):
+    """Of one-step games all rewards count from the start, and small ones may decide beside a large one."""
+    run = Run(BiAC, Masked, [["one"], ["two"]], gamma=0.9)
+    rows = transitions(4_096)
+    for agent in ("one", "two"):
+        rows.columns[REWARDS, agent][:] = 0.0
+        rows.columns[REWARDS, agent][7] = -4.0
+    rows.columns[TERMINATED][:] = ends
+    run.update(rows, 256)
+    for agent in ("one", "two"):
+        spread = float(run.team[agent].q_std)
+        assert spread >= least and (not ends or spread == pytest.approx(4.0 / 64, rel=1e-3))

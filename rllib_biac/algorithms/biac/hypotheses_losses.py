@@ -168,10 +168,11 @@ class HypothesesLosses(BiACLosses):
                 module = self.team[agent]
                 means, stds = [module.q_mean, *module.challengers_mean], [module.q_std, *module.challengers_std]
                 statistics = [self.target_statistics[agent], *self._challengers_statistics[agent]]
+                least = self.least_spread(agent) if self.bootstraps(rows) else 0.0
                 for k, name in enumerate(self._names("critic")):
                     critics = [module.networks()[name], module.target_networks()[name]]
                     rescale = partial(module.rescale_critics, critics)
-                    renormalise(rescale, targets[k], statistics[k], means[k], stds[k])
+                    renormalise(rescale, targets[k], statistics[k], means[k], stds[k], least=least)
 
     # Rounds.
 
