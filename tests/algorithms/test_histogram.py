@@ -152,6 +152,7 @@ def test_one_joint_action_is_read_as_the_table_says(env):
     torch.testing.assert_close(leader.q_table(output.T.contiguous().T), leader.q_table(output))
 
 
+@pytest.mark.slow
 def test_it_bootstraps_over_two_states():
     settings = {"lr": 3e-3, "gamma": 0.5, "tau": 0.1, "epsilon": 1.0, "num_atoms": 21}
     run = train(BiAC, TwoStates, LEVELS, 1600, **settings)
@@ -183,6 +184,7 @@ def test_a_rare_reward_far_beyond_the_first_ones_is_learned():
     assert reach[0] < large.min() and large.max() < reach[-1]
 
 
+@pytest.mark.slow
 def test_play_is_right_on_both_sides_of_a_cliff():
     run = train(BiAC, Cliff, LEVELS, 4000, num_atoms=21, lr=3e-3, epsilon=0.5)
     states = torch.linspace(0.0, 1.0, 201).unsqueeze(1)

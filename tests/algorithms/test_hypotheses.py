@@ -47,6 +47,7 @@ def played(team):
     return tuple(int(a[0]) for a in greedy(team, STATE).values())
 
 
+@pytest.mark.slow
 def test_the_best_fixed_point_is_reached_where_the_published_form_is_misled(tmp_path):
     published = build(1).train(2000)
     assert played(published.team) == (0, 1)  # A-B, worth (0, 10)
@@ -64,6 +65,7 @@ def test_the_best_fixed_point_is_reached_where_the_published_form_is_misled(tmp_
     assert StackelbergPolicy.load(tmp_path / "policy").act(np.ones(1)) == {"player_0": 1, "player_1": 0}
 
 
+@pytest.mark.slow
 def test_a_commitment_is_worth_what_the_follower_s_best_response_makes_it():
     """Always A: the follower ends it by B, 0 / 10. Always B: the follower ends it by A, 10 / 0."""
     losses = build(3, updates_per_round=100_000).train(2000).trainer.losses

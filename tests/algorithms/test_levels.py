@@ -107,6 +107,7 @@ def test_one_walk_scores_all_of_an_agents_actions():
 
 
 @pytest.mark.parametrize(("game", "played"), [("escape_v0", (2, 2)), ("maintain_v0", (0, 0))])
+@pytest.mark.slow
 def test_networks_that_take_actions_in_learn_what_those_that_answer_at_once_do(game, played):
     by_levels = Algorithm("BiAC", BiACSettings, LevelsTeam, LevelsLosses)
     run = train(by_levels, game, [["player_0"], ["player_1"]], 3000, **LEVELS)
@@ -240,6 +241,7 @@ def test_actors_look_around_in_a_quarter_of_all_updates():
 
 
 @pytest.mark.parametrize(("tries", "ends_at"), [(0, -0.5), (64, 0.6)])
+@pytest.mark.slow
 def test_an_actor_at_the_lower_peak_comes_to_the_higher_one_if_it_looks_around(tries, ends_at):
     losses = Run(BiAC, TwoPeaks, [["one"], ["two"]], actor_tries=tries, model_config=TANH).trainer.losses
     one = losses.team["one"]

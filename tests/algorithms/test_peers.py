@@ -140,6 +140,7 @@ def test_continuous_actions_are_refused_by_who_has_a_value_per_action(algorithm)
 
 
 @each([IDQN, MADDPG])
+@pytest.mark.slow
 def test_agents_of_images_learn(algorithm):
     """The first plays what the picture shows, whose state is a vector to the critics."""
     networks = MODEL_DEFAULTS | {"conv_filters": [[4, 3, 2]], "fcnet_hiddens": [64]}
@@ -152,6 +153,7 @@ def test_agents_of_images_learn(algorithm):
 
 
 @each(CONTINUOUS)
+@pytest.mark.slow
 def test_one_agent_may_choose_and_the_other_give_a_vector(algorithm):
     """The game refuses actions out of their space. The optimum is a_1 = 1 and a_2 = (anything, 2)."""
     joint = played(train(algorithm, Kinds, BOTH, 900, lr=3e-3, epsilon=0.5), both_see(STATES[:1]))
@@ -187,6 +189,7 @@ def paid_after_training(algorithm, table, seed):
 @TABLES
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @each([HystereticDQN, LenientDQN])
+@pytest.mark.slow
 def test_optimists_reach_the_optimum_of_games_that_punish_miscoordination(algorithm, seed, table):
     """Climbing and Penalty (Claus and Boutilier 1998): the optima are 11, at (0, 0), and 10, at (0, 2) and (2, 0)."""
     assert paid_after_training(algorithm, table, seed) == np.max(table)
@@ -195,6 +198,7 @@ def test_optimists_reach_the_optimum_of_games_that_punish_miscoordination(algori
 @pytest.mark.parametrize(
     "table", [CLIMBING, pytest.param(PENALTY, marks=pytest.mark.slow)], ids=["climbing", "penalty"]
 )
+@pytest.mark.slow
 def test_plain_independent_learners_do_not(table):
     """They flee from what the others' exploration spoils: it is optimism that makes the difference above."""
     assert paid_after_training(IDQN, table, 0) < np.max(table)

@@ -188,6 +188,7 @@ def selling(quantity, firms):
     return playing("stackelberg_duopoly_v0", [[firm] for firm in firms], actions, firms=len(firms))
 
 
+@pytest.mark.slow
 def test_continuous_actions_are_measured_by_what_is_known_of_the_duopoly():
     """At Nash, 1/3 each. To q the best answer is (1 - q) / 2: to 1/3 it is 1/3; to 1, 1/3 loses 1/9. The leader gets
     1/9, for 1/2 1/8."""

@@ -34,6 +34,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop("my_loggers", None)
 
 
+@pytest.mark.slow
 def test_reports_reach_them(rllib, write, ray, tmp_path, module):
     given = f"[{{my_loggers:Mine: {{file: {module}, mark: '+'}}}}]"
     result = rllib("train", "file", write(TEXT.replace("LOGGERS", given)), "--storage-path", tmp_path)

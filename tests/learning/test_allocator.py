@@ -21,6 +21,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 @pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "131072"}])
+@pytest.mark.slow
 def test_memory_is_not_asked_for_again_page_by_page(own):
     done = subprocess.run(
         [sys.executable, "-c", ASKED], capture_output=True, text=True, check=True, env={"OMP_NUM_THREADS": "1", **own}

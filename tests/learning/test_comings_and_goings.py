@@ -50,6 +50,7 @@ def test_a_leavers_value_ends_with_it(algorithm, levels):
     assert of_b[at_time(rows, 3)].mean() == pytest.approx(0.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_who_comes_late_has_value_from_the_start():
     run = train(BiAC, foreign.LateComer, PAIR, 1500, **FAST)
     of_b, rows = values(run, "b")
@@ -82,6 +83,7 @@ def test_each_critic_bootstraps_by_its_own_agents_end(algorithm):
         pytest.param(MADDPG, PEERS, {}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_what_the_truncated_could_still_have_earned_counts(algorithm, levels, more):
     run = train(algorithm, foreign.TruncatedAlone, levels, 1500, **FAST | more)
     of_b, rows = values(run, "b")
