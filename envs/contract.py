@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gymnasium as gym
 
@@ -55,6 +55,7 @@ class Contract:
         look: what is known of absences and masks.
         looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
         trusted: whether values are known to fit.
+        paid: agent -> its least and its largest reward, in the game's own numbers, while `looking`.
     """
 
     agents: list[str]
@@ -68,3 +69,4 @@ class Contract:
     was_absent: bool = False
     was_masked: bool = False
     was_cut: bool = False
+    paid: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -86,6 +86,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             if name != STATE:
                 raise GameError(f"observation of agent {name!r} {text}")
             state_fault = state_fault or f"state {text}"
+        _check_told_apart(contract.paid)
         return Look(
             absences=contract.was_absent,
             masks=contract.was_masked,
@@ -101,6 +102,17 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error
     finally:
         game.close()
+
+
+def _check_told_apart(paid: Mapping[str, tuple[float, float]]) -> None:
+    """Refuses rewards that differ by less than float32 can tell, beside a large part that is always paid."""
+    for agent, (low, high) in paid.items():
+        told = float(np.float32(high)) - float(np.float32(low))
+        if max(-low, high) >= LARGE and high - low >= MOVES and abs(told - (high - low)) > (high - low) / TOLD_APART:
+            raise GameError(
+                f"agent {agent!r} earns from {low!r} to {high!r}, which float32, with which networks compute, cannot "
+                "tell apart as they are; take off what is always paid, or write larger units."
+            )
 
 
 def _check_held(actions: Mapping[str, np.ndarray], game: BatchedGame, contract: Contract) -> None:

@@ -196,6 +196,9 @@ class OneGame:
                     f"agent {agent!r} earned {rewards[agent]} {self.where()}, after it was {self._how(agent)}: flag it "
                     "as terminated when there is nothing more to earn."
                 )
+            if self._contract.looking:
+                low, high = self._contract.paid.get(agent, (np.inf, -np.inf))
+                self._contract.paid[agent] = min(low, rewards[agent]), max(high, rewards[agent])
         return rewards
 
     def _ends(self, terminations: Mapping[str, Any], truncations: Mapping[str, Any], silent: bool) -> tuple[bool, bool]:

@@ -166,6 +166,28 @@ def is_one(value: Any) -> bool:
     return False
 
 
+NO_AGENTS = ("__all__", "__common__")  # what RLlib's games say of everybody
+
+
+def check_names(env: Any, values: Mapping[Any, Any], agents: Collection[Any], what: str) -> None:
+    """Refuses what is said of somebody whom the game does not have.
+
+    Args:
+        env: the game.
+        values: by agent.
+        agents: that the game has.
+        what: they are, such as `"rewards"`.
+
+    Raises:
+        GameError: naming who is meant, and who there is.
+    """
+    if unknown := [name for name in values if name not in agents and name not in NO_AGENTS]:
+        raise GameError(
+            f"{name_of(env)} gave {what} of {', '.join(map(repr, unknown))}; its agents are "
+            f"{', '.join(map(repr, agents))}, and {NO_AGENTS[0]!r} stands for all of them in flags."
+        )
+
+
 def flag(value: Any, agent: Any) -> bool:
     """Returns whether an agent's flag is set.
 

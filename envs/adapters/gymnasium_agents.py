@@ -14,6 +14,7 @@ from rllib_biac.envs.adapters.common import (
     GYMNASIUM_HINT,
     Adapter,
     Spaces,
+    check_names,
     check_none_back,
     five,
     flag,
@@ -28,10 +29,10 @@ from rllib_biac.envs.errors import GameError
 class GymnasiumAgentsEnv(Adapter):
     """A `gymnasium.Env` whose observations and actions are a Tuple or a Dict with one entry per agent.
 
-    Agents are the keys of a Dict, or agent_0, agent_1, … of a Tuple. Rewards and flags may be one per agent (a list, an
-    array or a dict), or one for all. Where a game gives one for all and its infos have `agents_rewards` or
-    `agents_terminated`, as highway-env's do, those count: who is over earns nothing more. The game still wants its
-    action; it gets the first of a Discrete, the middle of a Box.
+    Agents are the keys of a Dict, or agent_0, agent_1, … of a Tuple. Rewards and flags may be one per agent (a dict, or
+    a list or an array where spaces are a Tuple), or one for all. Where a game gives one for all and its infos have
+    `agents_rewards` or `agents_terminated`, as highway-env's do, those count: who is over earns nothing more. The game
+    still wants its action; it gets the first of a Discrete, the middle of a Box.
 
     Args:
         env: the game.
@@ -71,9 +72,15 @@ class GymnasiumAgentsEnv(Adapter):
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if isinstance(values, Mapping):
+            check_names(self.env, values, self.possible_agents, what)
             return {a: values[a] for a in self.possible_agents if a in values}
         if is_one(values):
             return dict.fromkeys(self.possible_agents, values)
+        if self._by_key:
+            raise GameError(
+                f"{name_of(self.env)} gave {what} as a list, and has Dict spaces, whose keys gymnasium sorts: write "
+                f"agent -> value, by {', '.join(map(repr, self.possible_agents))}."
+            )
         if len(values) != len(self.possible_agents):
             raise GameError(
                 f"{name_of(self.env)} has {len(self.possible_agents)} agents and gave {len(values)} {what}."

@@ -8,9 +8,11 @@ from typing import Any
 from gymnasium import spaces
 
 from rllib_biac.envs.adapters.common import (
+    NO_AGENTS,
     RLLIB_HINT,
     Adapter,
     Spaces,
+    check_names,
     check_none_back,
     five,
     flag,
@@ -19,8 +21,6 @@ from rllib_biac.envs.adapters.common import (
     spaces_by,
 )
 from rllib_biac.envs.errors import GameError
-
-NO_AGENTS = ("__all__", "__common__")
 
 
 class RLlibEnv(Adapter):
@@ -51,6 +51,8 @@ class RLlibEnv(Adapter):
         result = five(self.env, self.env.step({agent: actions[agent] for agent in self._asked}))
         observations, rewards, terminated, truncated, infos = result
         all_over, all_cut = _flag(terminated, "__all__"), _flag(truncated, "__all__")
+        for flags in (terminated, truncated):
+            check_names(self.env, flags, self.possible_agents, "flags")
         present = self.agents
         seen = _of_agents(observations)
         if not (all_over or all_cut) and len(present) < len(self.possible_agents):

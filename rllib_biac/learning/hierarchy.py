@@ -10,6 +10,14 @@ _LONGEST = 200  # bytes of an agent's name; file systems take 255
 _TAKEN = ("", ".", "..", "metadata.json", "class_and_ctor_args.pkl")
 
 
+def _names_a_folder(agent: str) -> bool:
+    try:
+        length = len(agent.encode())
+    except UnicodeEncodeError:  # half a letter
+        return False
+    return agent not in _TAKEN and not {"/", "\0"} & set(agent) and length <= _LONGEST
+
+
 @dataclass(frozen=True)
 class Hierarchy:
     """Levels of agents, top first: `(("main_0",), ("auxiliary_0",))`.
@@ -32,7 +40,7 @@ class Hierarchy:
             if not all(isinstance(agent, str) for agent in level):
                 raise ValueError(f"hierarchy {levels!r}: agents are named by strings; {example}.")
             for agent in level:
-                if agent in _TAKEN or "/" in agent or "\0" in agent or len(agent.encode()) > _LONGEST:
+                if not _names_a_folder(agent):
                     raise ValueError(
                         f"hierarchy: the agent {agent[:50]!r} cannot be saved, for its name becomes a folder's: write "
                         f"1 to {_LONGEST} letters without a slash, and none of {', '.join(_TAKEN[1:])}."

@@ -45,10 +45,10 @@ class Team(gym.Env):
         each = [float(played[0]), 2.0 * played[1]]
         infos = {"shared": 1}
         if self.rewards == "infos":
-            infos["agents_rewards"] = tuple(each)
+            infos["agents_rewards"] = self._form(each)
         over = [self.t >= 2, self.t >= 3]
         if self.flags == "infos":
-            infos["agents_terminated"] = tuple(over)
+            infos["agents_terminated"] = self._form(over)
         seen = self._form([np.full(1, self.t, np.float32)] * 2)
         reward = sum(each) if self.rewards in ("infos", "one") else self._form(each)
         flags = self._form(over) if self.flags == "each" else self.t >= 3
@@ -94,6 +94,45 @@ def test_flags_that_are_neither_true_nor_false(make, flag):
     env.reset(seed=0)
     with pytest.raises(GameError, match=r"the flag of '.*' is .*; write True or False"):
         env.step({agent: 1 for agent in env.possible_agents})
+
+
+@pytest.mark.parametrize(
+    ("at", "what", "given"),
+    [
+        (1, "rewards", {"agent_0": 1.0, "agent_1": 1.0, "agent_2": 5.0}),
+        (2, "flags", {0: True, 1: True}),
+        (2, "flags", {"all": True}),
+        (3, "flags", {"agent_1": True, "Agent_0": True}),
+        (0, "observations", {"x": np.zeros(1, np.float32), "y": np.zeros(1, np.float32)}),
+        (4, "action masks", {"action_mask": {"x": [1, 0], "y": [1, 0, 0]}}),
+    ],
+)
+def test_what_is_said_of_somebody_else_is_refused(at, what, given):
+    class Else(Team):
+        def step(self, action):
+            returned = list(super().step(action))
+            returned[at] = given
+            return tuple(returned)
+
+    env = adapt(Else())
+    env.reset(seed=0)
+    with pytest.raises(GameError, match=rf"gave {what} of .*; its agents are 'agent_0', 'agent_1'"):
+        env.step(dict.fromkeys(env.possible_agents, 1))
+
+
+@pytest.mark.parametrize(("at", "what"), [(0, "observations"), (1, "rewards"), (2, "flags"), (3, "flags")])
+def test_lists_are_in_nobodys_order_where_spaces_have_names(at, what):
+    class Listed(Team):
+        def step(self, action):
+            returned = list(super().step(action))
+            returned[at] = [returned[at]["leader"], returned[at]["follower"]] if at < 2 else [False, False]
+            return tuple(returned)
+
+    env = adapt(Listed(Dict, keys=("leader", "follower")))
+    env.reset(seed=0)
+    assert env.possible_agents == ["follower", "leader"]
+    with pytest.raises(GameError, match=f"gave {what} as a list.*write agent -> value"):
+        env.step(dict.fromkeys(env.possible_agents, 1))
 
 
 def test_infos_of_some_agents_are_theirs():
@@ -284,6 +323,20 @@ def test_rllibs_agents_at_random(seed):
     assert returns == game.earned
     assert set(ends) == set(game.possible_agents)  # each ends once, as the helper that plays holds
     assert len(steps) == game.t
+
+
+@pytest.mark.parametrize(("at", "name"), [(2, "all"), (2, "A"), (3, "nobody")])
+def test_rllibs_flags_of_somebody_else_are_refused(at, name):
+    class Else(Shifts):
+        def step(self, action_dict):
+            returned = list(super().step(action_dict))
+            returned[at] = returned[at] | {name: True}
+            return tuple(returned)
+
+    env = adapt(Else())
+    env.reset(seed=0)
+    with pytest.raises(GameError, match=f"gave flags of '{name}'; its agents are "):
+        env.step(dict.fromkeys(env.agents, 0))
 
 
 def test_rllibs_agents_are_not_guessed_from_parts_of_an_observation():

@@ -208,3 +208,25 @@ def test_a_number_that_float32_does_not_tell_from_the_next_is_refused(first, tic
 @pytest.mark.parametrize(("first", "tick"), [(0.0, 0.1), (1.7e9, 0.0), (1.7e9, 1000.0), (1.0, 1e-12), (1e5, 1e-6)])
 def test_numbers_that_float32_tells_apart_or_that_stand_still(first, tick):
     assert make_games(lambda: Clock(first, tick), 1, np.random.default_rng(0), {}).look.steps > 0
+
+
+class Paid(Probe):
+    """Pays `always`, and `more` where both play the same."""
+
+    def __init__(self, always, more):
+        super().__init__()
+        self.always, self.more = always, more
+
+    def pay(self, one, two):
+        return (self.always + self.more * (one == two),) * 2, True, False
+
+
+@pytest.mark.parametrize(("always", "more"), [(1e9, 1.0), (-1e10, 100.0), (1e8, 10.0)])
+def test_rewards_that_float32_does_not_tell_apart_are_refused(always, more):
+    with pytest.raises(GameError, match="agent '.*' earns from .* cannot tell apart as they are; take off"):
+        make_games(lambda: Paid(always, more), 1, np.random.default_rng(0), {})
+
+
+@pytest.mark.parametrize(("always", "more"), [(1e9, 0.0), (1e9, 1e7), (0.0, 1e-9), (5.0, 1e-9), (1e5, 1.0)])
+def test_rewards_that_it_tells_apart_or_that_do_not_differ(always, more):
+    assert make_games(lambda: Paid(always, more), 1, np.random.default_rng(0), {}).look.steps > 0

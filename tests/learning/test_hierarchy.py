@@ -5,7 +5,7 @@ import pytest
 from rllib_biac.learning.hierarchy import Hierarchy
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "a" * 300, "ä" * 150, "metadata.json"])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "a" * 300, "ä" * 150, "metadata.json", "a\ud800"])
 def test_a_name_that_can_be_no_folder_is_refused(name):
     with pytest.raises(ValueError, match="cannot be saved, for its name becomes a folder's"):
         Hierarchy([["leader"], [name]])
