@@ -148,7 +148,8 @@ class StackelbergPolicy:
             rng: draws the actions of a leader that committed to probabilities; others need none.
 
         Returns:
-            agent -> int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
+            agent -> its action as the game takes it, or one per row: int, or (n,) int64; an array of the shape and
+            dtype of the game's own space where that is MultiDiscrete, MultiBinary or a Box.
 
         Raises:
             ValueError: if something is missing, unknown, of a wrong shape or not finite, or if an agent may do nothing.
@@ -259,20 +260,31 @@ class StackelbergPolicy:
         heard = {}
         for agent, given in announced.items():
             own = self.description.actions[agent]
-            action = np.asarray(given, np.int64 if own.discrete else np.float64)
-            expected = (() if many is None else (many,)) + (() if own.discrete else (own.size,))
+            action = np.asarray(given, np.int64 if own.discrete and own.taken is None else None)
+            shape = (own.taken.shape or ()) if own.taken else () if own.discrete else (own.size,)
+            expected = (() if many is None else (many,)) + shape
             if action.shape != expected:
                 raise ValueError(f"the announced action of {agent} has shape {action.shape}: {expected} is expected.")
+            action = action.reshape(-1, *shape)
+            if own.taken:
+                try:
+                    action = own.taken.back(action)
+                except ValueError as error:
+                    raise ValueError(f"the announced action of {agent}, {given}, is none of the game's.") from error
             if own.discrete and not ((action >= 0) & (action < own.size)).all():
                 raise ValueError(f"the announced action of {agent} is none of 0, ..., {own.size - 1}.")
-            heard[agent] = action.reshape(-1) if own.discrete else action.reshape(-1, own.size)
+            heard[agent] = action if own.discrete else action.astype(np.float64)
         return heard
 
     def _finished(self, agent: str, action: np.ndarray, single: bool) -> Action:
-        if self.description.actions[agent].discrete:
-            return int(action[0]) if single else action
-        action = action.astype(np.float32)
-        return action[0] if single else action
+        own = self.description.actions[agent]
+        action = action if own.discrete else action.astype(np.float32)
+        if own.taken:
+            action = own.taken.of(action)
+        if not single:
+            return action
+        plain = own.discrete and (own.taken is None or own.taken.shape is None)
+        return int(action[0]) if plain else np.asarray(action[0])
 
     def _check_known(self, names: Iterable[str]) -> None:
         for name in names:
@@ -353,12 +365,12 @@ class AgentPolicy:
             observation: observation shape, or (n, *observation shape), instead of the state: by the agent's
                 approximator, or in algorithms whose agents always act on their own.
             masks: as for `StackelbergPolicy.act`: everybody's, for what others may do decides what they will do.
-            announced: agent -> the action it has taken, of all agents of the levels above, where these are announced
-                (`information: own`, or a mixed commitment with `announced: true`); one per row.
+            announced: agent -> the action it has taken, as the game takes it, of all agents of the levels above, where
+                these are announced (`information: own`, or a mixed commitment with `announced: true`); one per row.
             rng: draws the actions of a leader that committed to probabilities; others need none.
 
         Returns:
-            int, or (n,) int64; of a continuous action (size,) or (n, size) float32, in the game's own units.
+            As `StackelbergPolicy.act` returns of each agent.
 
         Raises:
             ValueError: as `StackelbergPolicy.act`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -63,16 +64,55 @@ class NetworkDescription:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """The game's own form of an action, where that is not a number from 0 on or a vector of float32.
+
+    Attributes:
+        shape: of the array that the game takes; None of a plain integer.
+        dtype: of the array.
+        counts: how many values each entry has, entries in row-major order, the last varying fastest; None of continuous
+            actions.
+        start: the lowest value of each entry.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    counts: tuple[int, ...] | None = None
+    start: tuple[int, ...] = ()
+
+    def of(self, actions: np.ndarray) -> np.ndarray:
+        """Returns actions as the game takes them, (n,) integers or (n, size) -> (n, *shape)."""
+        if self.counts is not None:
+            entries = np.stack(np.unravel_index(actions, self.counts), -1)  # (n, entries)
+            actions = entries.astype(object) + np.asarray(self.start, object)  # uint64 holds what int64 does not
+        return actions.astype(self.dtype).reshape(len(actions), *(self.shape or ()))
+
+    def back(self, taken: np.ndarray) -> np.ndarray:
+        """Returns what `of` made such actions of, (n, *shape) -> (n,) integers or (n, size).
+
+        Raises:
+            ValueError: if they are none.
+        """
+        flat = taken.reshape(len(taken), -1)
+        if self.counts is None:
+            return flat
+        entries = flat.astype(object) - np.asarray(self.start, object)
+        return np.ravel_multi_index(tuple(entries.astype(np.int64).T), self.counts)
+
+
+@dataclass(frozen=True)
 class Actions:
     """What an agent can do.
 
     Attributes:
         size: |A_i|, or the dimension of a continuous action.
         bounds: the lowest and the highest continuous action, each `size` numbers; None of discrete actions.
+        taken: how the game takes them; None: as they are.
     """
 
     size: int
     bounds: tuple[list[float], list[float]] | None = None
+    taken: Taken | None = None
 
     @property
     def discrete(self) -> bool:
@@ -196,7 +236,7 @@ class Description:
             play=read["play"],
             levels=tuple(tuple(level) for level in read["levels"]),
             inputs={name: tuple(shape) for name, shape in read["inputs"].items()},
-            actions={agent: Actions(**own) for agent, own in read["actions"].items()},
+            actions={agent: _actions_of(own) for agent, own in read["actions"].items()},
             networks={
                 agent: NetworkDescription(
                     own["num_layers"],
@@ -213,6 +253,35 @@ class Description:
             history=int(read.get("history", 1)),
             commitment=Commitment(**committed) if (committed := read.get("commitment")) else None,
         )
+
+
+def _actions_of(read: dict[str, Any]) -> Actions:
+    """Rebuilds what an agent can do.
+
+    Raises:
+        TypeError, ValueError: if it is nothing.
+    """
+    if (own := read.get("taken")) is None:
+        return Actions(**read)
+    if unknown := own.keys() - {one.name for one in fields(Taken)}:
+        raise ValueError(f"unknown entries {sorted(unknown)}")
+    shape, counts = own["shape"], own["counts"]
+    taken = Taken(
+        None if shape is None else tuple(map(int, shape)),
+        str(np.dtype(own["dtype"])),
+        None if counts is None else tuple(map(int, counts)),
+        tuple(map(int, own["start"])),
+    )
+    actions = Actions(**read | {"taken": taken})
+    entries = actions.size if taken.counts is None else len(taken.counts)
+    if (
+        math.prod(taken.shape or ()) != entries
+        or (taken.counts is None) == actions.discrete
+        or (taken.counts is not None and (math.prod(taken.counts) != actions.size or len(taken.start) != entries))
+        or np.dtype(taken.dtype).kind not in "iuf"
+    ):
+        raise ValueError(f"{actions.size} actions, which the game takes as {own}")
+    return actions
 
 
 def write(

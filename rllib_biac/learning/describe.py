@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
-from rllib_biac.files.policy import Actions, Arrays, Convolution, Description, NetworkDescription, Play
+from rllib_biac.files.policy import Actions, Arrays, Convolution, Description, NetworkDescription, Play, Taken
 from rllib_biac.learning.networks import CNN, MLP
 
 Part = tuple[NetworkDescription, list[Any]]  # how a network is built, and its layers that have weights
@@ -98,3 +99,23 @@ def described_network(network: nn.Module, agent: str) -> Part:
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
+
+
+def taken_as(space: gym.Space) -> Taken | None:
+    """Returns how the game takes the actions of its own space; None where as the team plays them (`ActionReader`)."""
+    match space:
+        case gym.spaces.Discrete():
+            return Taken(None, "int64", (int(space.n),), (int(space.start),)) if space.start else None
+        case gym.spaces.MultiDiscrete():
+            counts, start = space.nvec, space.start
+        case gym.spaces.MultiBinary():
+            counts, start = np.full(space.shape, 2), np.zeros(space.shape, np.int64)
+        case gym.spaces.Box() if np.dtype(space.dtype).kind == "f":
+            return Taken(space.shape, str(space.dtype))
+        case gym.spaces.Box():
+            start = space.low.astype(object)
+            counts = space.high.astype(object) - start + 1
+        case _:
+            raise ValueError(f"{space} has no actions that a team plays")
+    flat = (tuple(int(number) for number in np.ravel(own)) for own in (counts, start))
+    return Taken(tuple(map(int, space.shape or ())), str(space.dtype), *flat)

@@ -13,6 +13,8 @@ from gymnasium import spaces
 
 from rllib_biac.envs.batched import BatchedGame, BatchedStep
 from rllib_biac.envs.errors import GameError
+from rllib_biac.files.policy import Taken
+from rllib_biac.learning.describe import taken_as
 from rllib_biac.learning.transitions import joint_state
 
 _GENERATOR = "partners_generator"
@@ -77,7 +79,7 @@ def at_random(seen: Seen) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scripted:
-    """A function of the user's: one observation, a vector as networks see it, -> one action.
+    """A function of the user's: one observation, a vector as networks see it, -> one action, as the game takes it.
 
     Attributes:
         function: it.
@@ -89,6 +91,8 @@ class Scripted:
 
     def __call__(self, seen: Seen) -> np.ndarray:
         space, mask = seen.space, seen.mask
+        takes = getattr(getattr(seen.games, "look", None), "takes", None) or {}
+        taken = taken_as(takes[seen.agent]) if seen.agent in takes else None
         actions = np.zeros((seen.games.num_games, *(space.shape or ())), space.dtype)
         for row, observation in enumerate(seen.observation):
             if mask is not None and mask[row].sum() <= 1 and isinstance(space, spaces.Discrete):
@@ -98,13 +102,24 @@ class Scripted:
                 action = np.asarray(self.function(observation))
             except Exception as error:
                 raise GameError(f"partner {self.name} of agent {seen.agent!r} raised {error!r}.") from error
-            if not _is_allowed(action, space, None if mask is None else mask[row]):
+            own = action if taken is None else _own(action, taken)
+            if not _is_allowed(own, space, None if mask is None else mask[row]):
                 raise GameError(
-                    f"partner {self.name} of agent {seen.agent!r} played {action}, which its space {space} or its "
-                    "action mask does not allow."
+                    f"partner {self.name} of agent {seen.agent!r} played {action}, which its space "
+                    f"{takes.get(seen.agent, space)} or its action mask does not allow."
                 )
-            actions[row] = action
+            actions[row] = own
         return actions
+
+
+def _own(action: np.ndarray, taken: Taken) -> np.ndarray:
+    """Returns the team's form of an action of the game's, -1 for none."""
+    try:
+        if action.shape == (taken.shape or ()) and action.dtype.kind in ("iub" if taken.counts else "iuf"):
+            return np.asarray(taken.back(action[None])[0])
+    except ValueError:
+        pass
+    return np.asarray(-1)
 
 
 def _is_allowed(action: np.ndarray, space: gym.Space, mask: np.ndarray | None) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 from rllib_biac.envs.contract import Look
 from rllib_biac.files.policy import STATE, Actions, Arrays, Description, Play
 from rllib_biac.learning.actions import ActionCoder, Epsilon, action_size, explore_vector, explores
-from rllib_biac.learning.describe import described_network, described_play
+from rllib_biac.learning.describe import described_network, described_play, taken_as
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.model_config import completed
 from rllib_biac.learning.networks import QUnits
@@ -164,9 +164,11 @@ class Agent(Member):
     def actions(self) -> Actions:
         """Returns what the agent can do, as policy files say it."""
         space = self.action_space
+        look = self.spec.look
+        taken = taken_as(look.takes[self.name]) if look and look.takes and self.name in look.takes else None
         if isinstance(space, gym.spaces.Box):
-            return Actions(space.low.size, (space.low.tolist(), space.high.tolist()))
-        return Actions(action_size(space))
+            return Actions(space.low.size, (space.low.tolist(), space.high.tolist()), taken)
+        return Actions(action_size(space), taken=taken)
 
 
 @dataclass(frozen=True, slots=True)

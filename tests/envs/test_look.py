@@ -223,7 +223,7 @@ class Paid(Probe):
 
 @pytest.mark.parametrize(("always", "more"), [(1e9, 1.0), (-1e10, 100.0), (1e8, 10.0)])
 def test_rewards_that_float32_does_not_tell_apart_are_refused(always, more):
-    with pytest.raises(GameError, match="agent '.*' earns from .* cannot tell apart as they are; take off"):
+    with pytest.raises(GameError, match=r"agent '.*' earns from .* cannot tell apart as they are; take off"):
         make_games(lambda: Paid(always, more), 1, np.random.default_rng(0), {})
 
 

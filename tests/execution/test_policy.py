@@ -13,11 +13,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from safetensors import safe_open
 from safetensors.numpy import save
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.biac.team import BiACLeader
+from rllib_biac.envs.actions import ActionReader
 from rllib_biac.evaluation.greedy import greedy
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.files import policy as files
@@ -26,6 +28,7 @@ from rllib_biac.files.weights import load_weights
 from rllib_biac.rllib.reading import save_team
 from tests.execution.teams import CASES, inputs_of, same, team_of
 from tests.foreign import Steerers
+from tests.games import Probe
 from tests.training import Run
 
 MERGE = np.array([0.1, -0.4, 0.2, 0.0, -0.3, 0.9, 0.5, 0.0], np.float32)
@@ -100,6 +103,82 @@ def test_double_and_single_precision_are_one_state(merge):
     state = np.random.default_rng(0).normal(size=(500, 8))
     for agent, action in merge.act(state).items():
         np.testing.assert_array_equal(action, merge.act(state.astype(np.float32))[agent])
+
+
+SPACES = [
+    Discrete(3, start=1),
+    Discrete(2, start=-4),
+    MultiDiscrete([2, 3], start=[1, -1]),
+    MultiDiscrete([[2, 2], [1, 3]]),
+    MultiBinary(3),
+    MultiBinary((2, 2)),
+    Box(-2, 1, (2,), np.int8),
+    Box(2**63, 2**63 + 2, (1,), np.uint64),
+    Box(-1, 2, (2, 2), np.float64),
+    Box(-1, 2, (), np.float32),
+    Box(-1, 2, (2,), np.float16),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_actions_are_those_of_the_games_own_space(tmp_path, space):
+    class Own(Probe):
+        def action_space(self, agent):
+            return space if agent == "one" else Discrete(2)
+
+    def same_actions(one, other):
+        np.testing.assert_allclose(one, other, rtol=2e-3 if getattr(space, "dtype", 0) == np.float16 else 1e-5)
+        assert type(one) is type(other) and getattr(one, "dtype", None) == getattr(other, "dtype", None)
+        assert space.contains(one)
+
+    run = Run(BiAC, Own, [["one"], ["two"]])
+    StackelbergPolicy.from_module(run.team).save(tmp_path / "policy.safetensors")
+    policy = StackelbergPolicy.load(tmp_path / "policy.safetensors")
+    states = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    expected = ActionReader(space).to_game(greedy(run.team, states)["one"])
+    for taken, own in zip(policy.act(states)["one"], expected, strict=True):
+        same_actions(int(taken) if isinstance(own, int) else np.asarray(taken), own)
+    for state, own in zip(states[:5], expected, strict=False):
+        same_actions(policy.act(state)["one"], own)
+        same_actions(policy.agent("one").act(state), own)
+    assert policy.description.actions["two"].taken is None
+
+
+@pytest.mark.parametrize("space", SPACES[:8], ids=str)
+def test_announced_actions_are_those_of_the_games_own_space(space):
+    class Own(Probe):
+        def action_space(self, agent):
+            return space if agent == "one" else Discrete(2)
+
+    run = Run(BiAC, Own, [["one"], ["two"]], information="own")
+    reader, rows = ActionReader(space), inputs_of(run.team, 6)[1]
+    two = StackelbergPolicy.from_module(run.team).agent("two")
+    tensors = {agent: torch.from_numpy(own) for agent, own in rows.items()}
+    number = np.arange(6) % reader.space.n
+    with torch.no_grad():
+        given = {"one": torch.from_numpy(number)}
+        played = run.team.act(torch.zeros(6, 2), observations=tensors, given=given)["two"].numpy()
+    announced = np.stack([np.asarray(action) for action in reader.to_game(number)])
+    np.testing.assert_array_equal(two.act(observation=rows["two"], announced={"one": announced}), played)
+    with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
+        two.act(observation=rows["two"][0], announced={"one": np.full_like(announced[0], 77)})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"counts": [2]}, {"start": []}, {"counts": None}, {"shape": [2]}, {"dtype": "U1"}, {"more": 1}, {"dtype": "x"}],
+)
+def test_actions_that_are_none(changed):
+    class Own(Probe):
+        def action_space(self, agent):
+            return Discrete(3, start=1)
+
+    described = asdict(StackelbergPolicy.from_module(Run(BiAC, Own, [["one"], ["two"]]).team).description)
+    described = json.loads(json.dumps(described))
+    assert files.Description.from_json(described).actions["one"].taken.start == (1,)
+    described["actions"]["one"]["taken"] |= changed
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        files.Description.from_json(described)
 
 
 def test_a_saved_policy_needs_neither_ray_nor_torch(merge, tmp_path):

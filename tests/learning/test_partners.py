@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.dqn import IDQN
@@ -11,6 +12,7 @@ from rllib_biac.envs.errors import GameError
 from rllib_biac.learning.games import make_games
 from rllib_biac.learning.partners import GameWithPartners, Noisy, Scripted, at_random
 from tests import foreign
+from tests.games import Probe
 from tests.training import Run, checked, train
 
 
@@ -38,6 +40,38 @@ def test_the_learner_answers_a_script():
     assert run.sampler.games.possible_agents == ["a"]
     run.sampler.sample(0, num_episodes=20, explore=False)
     assert run.sampler.finished.returns().tolist() == [[2.0]] * 20
+
+
+@pytest.mark.parametrize(
+    ("space", "right", "wrong"),
+    [
+        (spaces.Discrete(3, start=1), 2, 0),
+        (spaces.Discrete(3, start=1), 3, 4),
+        (spaces.MultiDiscrete([2, 3]), [1, 2], 5),
+        (spaces.MultiBinary(2), [0, 1], [0, 2]),
+        (spaces.Box(-1, 1, (2, 1), np.float64), [[0.5], [-1.0]], [0.5, -1.0]),
+    ],
+)
+def test_scripts_play_the_games_own_actions(space, right, wrong):
+    took = []
+
+    class Own(Probe):
+        def action_space(self, agent):
+            return space if agent == "two" else spaces.Discrete(2)
+
+        def step(self, actions):
+            took.append(actions["two"])
+            return super().step(actions)
+
+    play = games(Own, {"two": Scripted(lambda o: right, "right")}, number=1)
+    play.reset()
+    took.clear()
+    play.step({"one": np.zeros(1, int)})
+    np.testing.assert_array_equal(took, [right])
+    play = games(Own, {"two": Scripted(lambda o: wrong, "wrong")}, number=1)
+    play.reset()
+    with pytest.raises(GameError, match="partner wrong of agent 'two' played"):
+        play.step({"one": np.zeros(1, int)})
 
 
 def test_a_partner_may_be_absent_and_is_then_not_asked():
