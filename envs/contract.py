@@ -28,7 +28,8 @@ class Look:
         holds: agent -> whose observations are found in its own, of agents and `STATE`; None where nobody looked.
         paid: agent -> the smallest and the largest reward it earned in a step; None where nobody looked.
         unread: methods of a game without masks that seem to say what is allowed, by their names.
-        takes: agent -> the game's own action space, where a team sees another one; None where nobody looked.
+        actions: agent -> the action space that the game declares, of which a team may see another; None where nobody
+            asked.
     """
 
     absences: bool = False
@@ -41,7 +42,7 @@ class Look:
     holds: Mapping[str, frozenset[str]] | None = None
     paid: Mapping[str, tuple[float, float]] | None = None
     unread: tuple[str, ...] = ()
-    takes: Mapping[str, gym.Space] | None = None
+    actions: Mapping[str, gym.Space] | None = None
 
 
 @dataclass

@@ -97,7 +97,6 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             state_fault=state_fault,
             holds=telling.holds(),
             paid=paid,
-            takes={agent: own.raw for agent, own in contract.actions.items() if own.raw is not own.space},
         )
     except GameError as error:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error

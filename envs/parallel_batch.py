@@ -109,7 +109,8 @@ class ParallelEnvBatch(BatchedGame):
                 first = self._first_of(factory)
                 look = self._looked(factory, first, look or Look(), calling)
         self.contract.looking, self.contract.trusted = looking, trusted
-        self.look = self.contract.look = look or Look()
+        declared = {agent: reader.raw for agent, reader in self._actions.items()}  # now, whenever the look was
+        self.look = self.contract.look = dataclasses.replace(look or Look(), actions=declared)
         self._make_arrays([first, *(self._like_the_first(adapt(factory())) for _ in range(num_games - 1))])
 
     def _first_of(self, factory: Callable[[], ParallelEnv]) -> ParallelEnv:

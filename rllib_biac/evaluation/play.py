@@ -19,6 +19,7 @@ from rllib_biac.evaluation.starts import Start, Starts
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.learning.games import StateReader, make_copies, make_games, make_one, name_of
 from rllib_biac.learning.information import deployable, tell_less
+from rllib_biac.learning.same_game import check_same_game
 
 
 @dataclass
@@ -85,7 +86,8 @@ def play(
 
     Raises:
         ValueError: if agents should act on observations and have no approximators; if a game that cannot be drawn
-            should be; if the game never looks at an option of a start.
+            should be; if the game never looks at an option of a start; if it is not the game that the team was trained
+            in, as `check_same_game` says.
     """
     team, settings = trained.team, dict(trained.env_config)
     if render:
@@ -99,6 +101,7 @@ def play(
     (game,) = games.copies
     chosen = Starts(game, starts) if starts else None
     state = StateReader(games, team.settings.state)
+    check_same_game(team.spec, games, state.space, name_of(trained.env))
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
     # What is measured exactly, or learned against, is play that knows the state.

@@ -111,7 +111,8 @@ def taken_as(space: gym.Space) -> Taken | None:
         case gym.spaces.MultiBinary():
             counts, start = np.full(space.shape, 2), np.zeros(space.shape, np.int64)
         case gym.spaces.Box() if np.dtype(space.dtype).kind == "f":
-            return Taken(space.shape, str(space.dtype))
+            plain = len(space.shape) == 1 and space.dtype == np.float32
+            return None if plain else Taken(space.shape, str(space.dtype))
         case gym.spaces.Box():
             start = space.low.astype(object)
             counts = space.high.astype(object) - start + 1

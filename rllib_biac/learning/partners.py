@@ -91,8 +91,8 @@ class Scripted:
 
     def __call__(self, seen: Seen) -> np.ndarray:
         space, mask = seen.space, seen.mask
-        takes = getattr(getattr(seen.games, "look", None), "takes", None) or {}
-        taken = taken_as(takes[seen.agent]) if seen.agent in takes else None
+        declared = getattr(getattr(seen.games, "look", None), "actions", None) or {}
+        taken = taken_as(declared.get(seen.agent, space))
         actions = np.zeros((seen.games.num_games, *(space.shape or ())), space.dtype)
         for row, observation in enumerate(seen.observation):
             if mask is not None and mask[row].sum() <= 1 and isinstance(space, spaces.Discrete):
@@ -106,7 +106,7 @@ class Scripted:
             if not _is_allowed(own, space, None if mask is None else mask[row]):
                 raise GameError(
                     f"partner {self.name} of agent {seen.agent!r} played {action}, which its space "
-                    f"{takes.get(seen.agent, space)} or its action mask does not allow."
+                    f"{declared.get(seen.agent, space)} or its action mask does not allow."
                 )
             actions[row] = own
         return actions

@@ -164,8 +164,8 @@ class Agent(Member):
     def actions(self) -> Actions:
         """Returns what the agent can do, as policy files say it."""
         space = self.action_space
-        look = self.spec.look
-        taken = taken_as(look.takes[self.name]) if look and look.takes and self.name in look.takes else None
+        declared = (self.spec.look and self.spec.look.actions) or {}
+        taken = taken_as(declared.get(self.name, space))
         if isinstance(space, gym.spaces.Box):
             return Actions(space.low.size, (space.low.tolist(), space.high.tolist()), taken)
         return Actions(action_size(space), taken=taken)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from rllib_biac.files.damage import DamagedFile, unusable
 from rllib_biac.files.policy import Arrays, Description
 from rllib_biac.files.weights import Perceptrons, save_weights
 from rllib_biac.learning.networks import MLP
-from rllib_biac.learning.team import Team
+from rllib_biac.learning.team import Team, TeamSpec
 from rllib_biac.rllib import old_checkpoints
 from rllib_biac.rllib.config import JointConfig
 from rllib_biac.rllib.module import TeamModule
@@ -70,22 +72,41 @@ def trained_for(folder: Path) -> tuple[Any, Any]:
     return state.get("env"), state.get("levels")
 
 
+def trained_spec(folder: Path) -> TeamSpec:
+    """Returns what the networks of a checkpoint were built from. It is read by pickle.
+
+    Raises:
+        ValueError: if it cannot be read; DamagedFile is one.
+    """
+    with _reading(folder, folder / _MODULE / checkpoints.MADE_BY) as made_by:
+        _, named = made_by["ctor_args_and_kwargs"]
+        spec: TeamSpec = named["model_config"]["team_spec"]
+        return spec
+
+
 def _made_by(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns how RLlib makes a checkpoint's algorithm anew, and its config's state."""
-    try:
-        with open(folder / checkpoints.MADE_BY, "rb") as file:
-            made_by = pickle.load(file)
+    with _reading(folder, folder / checkpoints.MADE_BY) as made_by:
         (state,), _ = made_by["ctor_args_and_kwargs"]
         state["class"]  # of the config
         return made_by, state
+
+
+@contextlib.contextmanager
+def _reading(folder: Path, path: Path) -> Iterator[dict[str, Any]]:
+    """Reads one of a checkpoint's pickles; the caller looks in it for what should be there."""
+    try:
+        with open(path, "rb") as file:
+            made_by = pickle.load(file)
+        yield made_by
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{folder} was made with the module {error.name!r}, which Python does not find: call this from the folder "
             "that holds it, or name that folder in PYTHONPATH."
         ) from error
     except _UNREADABLE as error:
-        path = folder / checkpoints.MADE_BY
-        raise DamagedFile(path, f"{folder} is damaged: {path.name} cannot be read ({error!r}).") from error
+        name = path.relative_to(folder).as_posix()
+        raise DamagedFile(path, f"{folder} is damaged: {name} cannot be read ({error!r}).") from error
 
 
 def check_numbers(folder: Path, team: Team) -> None:

@@ -30,11 +30,13 @@ from rllib_biac.files import checkpoint as checkpoints
 from rllib_biac.files.damage import DamagedFile
 from rllib_biac.files.weights import load_weights
 from rllib_biac.learning.diverged import check_weights
+from rllib_biac.learning.games import name_of
 from rllib_biac.learning.generators import process_generators, set_process_generators
+from rllib_biac.learning.same_game import check_same_game
 from rllib_biac.learning.team import Team
 from rllib_biac.rllib import compat
 from rllib_biac.rllib.config import JointConfig
-from rllib_biac.rllib.reading import check_numbers, perceptrons, save_team
+from rllib_biac.rllib.reading import check_numbers, perceptrons, save_team, trained_spec
 from rllib_biac.rllib.remote import ask
 
 # Parts of a checkpoint beside RLlib's own.
@@ -178,12 +180,16 @@ class ResumableAlgorithm(Algorithm):
 
         Raises:
             DamagedFile: if it is damaged. It is a ValueError.
-            ValueError: if version 0.1.0, a newer version or another library made it.
+            ValueError: if version 0.1.0, a newer version or another library made it; if the game is not the one it was
+                trained in, as `check_same_game` says.
         """
         if _is_local(path, kwargs.get("filesystem")):
             path = Path(path).absolute()
             if kwargs.get("component") is None:
                 checkpoints.check_current(path)
+                # First, for RLlib puts networks in before anything else, and sizes alone stop it.
+                spec = self.learner_team().spec
+                check_same_game(trained_spec(path), spec, spec.state_space, name_of(self.config.game()))
                 checkpoints.clear_unfinished(path.parent, path.name)
                 if trial := compat.trial_of(self):  # whose saves Tune asks for in temporary folders
                     checkpoints.clear_unfinished(Path(tempfile.gettempdir()), trial)
@@ -228,7 +234,7 @@ class ResumableAlgorithm(Algorithm):
 
         Raises:
             DamagedFile: if it is damaged. It is a ValueError.
-            ValueError: if version 0.1.0, a newer version or another library made it.
+            ValueError: as `restore_from_path`.
         """
         if isinstance(path, str | Path) and _is_local(path, filesystem):
             path = Path(path).absolute()
