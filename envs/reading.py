@@ -175,7 +175,7 @@ def _check_told_apart(array: np.ndarray, at: str) -> None:
                     "neighbours; write it in larger units, or as choices"
                 )
     elif array.dtype.kind == "f":
-        large = np.isfinite(array) & (np.abs(array) > LARGEST)
+        large = np.isfinite(array) & (np.abs(array.astype(np.float64, copy=False)) > LARGEST)  # float16 has none
         if large.any():
             raise Misfit(
                 f"{_part(at)}holds {array[large][0]:g}, which is too large for float32, with which networks multiply "

@@ -269,7 +269,7 @@ class StackelbergPolicy:
             if own.taken:
                 try:
                     action = own.taken.back(action)
-                except ValueError as error:
+                except (TypeError, ValueError) as error:
                     raise ValueError(f"the announced action of {agent}, {given}, is none of the game's.") from error
             if own.discrete and not ((action >= 0) & (action < own.size)).all():
                 raise ValueError(f"the announced action of {agent} is none of 0, ..., {own.size - 1}.")

@@ -162,6 +162,8 @@ def test_announced_actions_are_those_of_the_games_own_space(space):
     np.testing.assert_array_equal(two.act(observation=rows["two"], announced={"one": announced}), played)
     with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
         two.act(observation=rows["two"][0], announced={"one": np.full_like(announced[0], 77)})
+    with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
+        two.act(observation=rows["two"][0], announced={"one": np.full(announced[0].shape, "x")})
 
 
 @pytest.mark.parametrize(
