@@ -230,3 +230,17 @@ def test_rewards_that_float32_does_not_tell_apart_are_refused(always, more):
 @pytest.mark.parametrize(("always", "more"), [(1e9, 0.0), (1e9, 1e7), (0.0, 1e-9), (5.0, 1e-9), (1e5, 1.0)])
 def test_rewards_that_it_tells_apart_or_that_do_not_differ(always, more):
     assert make_games(lambda: Paid(always, more), 1, np.random.default_rng(0), {}).look.steps > 0
+
+
+def test_half_precision_is_read_without_a_warning(recwarn):
+    class Half(Probe):
+        observation = spaces.Box(-10.0, 10.0, (2,), np.float16)
+
+        def observe(self):
+            return {agent: np.array([0.5, -2.0], np.float16) for agent in self.possible_agents}
+
+        def state(self):
+            return np.array([0.5, -2.0], np.float16)
+
+    make_games(Half, 1, np.random.default_rng(0), {})
+    assert [str(warning.message) for warning in recwarn] == []
