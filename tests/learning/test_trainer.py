@@ -11,8 +11,8 @@ from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.commitment import CommitmentDQN
 from rllib_biac.algorithms.dqn import IDQN, HystereticDQN, LenientDQN
 from rllib_biac.algorithms.maddpg import MADDPG, MATD3
+from rllib_biac.learning.losses import BETAS
 from rllib_biac.learning.model_config import MODEL_DEFAULTS
-from rllib_biac.learning.optimizers import BETAS
 from rllib_biac.rllib.registry import ALGORITHMS
 from tests.algorithms.test_biac_losses import LR, build, transitions
 from tests.games import Apart, Kinds, Masked, Pictures, ThreePlayers, TwoStates

@@ -170,8 +170,7 @@ class HypothesesLosses(BiACLosses):
                 statistics = [self.target_statistics[agent], *self._challengers_statistics[agent]]
                 least = self.least_spread(agent) if self.bootstraps(rows) else 0.0
                 for k, name in enumerate(self._names("critic")):
-                    critics = [module.networks()[name], module.target_networks()[name]]
-                    rescale = partial(module.rescale_critics, critics)
+                    rescale = partial(module.rescale_critics, [module.networks()[name], module.target_networks()[name]])
                     renormalise(rescale, targets[k], statistics[k], means[k], stds[k], least=least)
 
     # Rounds.

@@ -27,7 +27,7 @@ class BiACLosses(Losses):
         super().__init__(team, *args, **kwargs)
         self.leader, self.follower = self.agents
         self.num_actions = team[self.leader].num_actions  # |A_1|, |A_2|
-        self._played_by = self.networks.some({(self.leader, "critic"), (self.follower, self.settings.answered_by)})
+        self._played_by = self.networks.some({(self.leader, "critic"), (self.follower, team.answered_by)})
 
     def table(self, output: torch.Tensor) -> torch.Tensor:
         """Shapes a network's output: (batch, |A_1| · |A_2|) -> (batch, |A_1|, |A_2|)."""

@@ -159,11 +159,6 @@ class BiACSettings(Settings):
                 "normalize_targets at true, or write num_atoms: 1."
             )
 
-    @property
-    def answered_by(self) -> Literal["critic", "actor"]:
-        """Which network the follower answers by."""
-        return "critic" if self.response == "enumerated" else "actor"
-
     def _check_company(self) -> None:
         """Refuses settings that count for nothing without another one."""
         plain = BiACSettings()

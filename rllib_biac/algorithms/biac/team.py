@@ -134,6 +134,11 @@ class BiACTeam(TablePair):
     leader_class: ClassVar[type[BiACLeader]] = BiACLeader
     follower_class: ClassVar[type[BiACFollower]] = BiACFollower
 
+    @property
+    def answered_by(self) -> str:
+        """The name of the network that the follower answers by."""
+        return "critic" if self.settings.response == "enumerated" else "actor"
+
     def agent_class(self, agent: str) -> type[Agent]:
         return self.agent_classes(self.settings)[self.agents.index(agent)]
 
@@ -164,7 +169,7 @@ class BiACTeam(TablePair):
 
     def describe(self) -> tuple[Description, Arrays]:
         leader, follower = self.agents
-        answering = getattr(self[follower], self.settings.answered_by)
+        answering = getattr(self[follower], self.answered_by)
         return self._describe("tables", {leader: self[leader].critic, follower: answering})
 
 
