@@ -66,6 +66,7 @@ class Losses:
                     check_rescalable(critic, team[owner].input_shape(name))
         self.networks = TeamNetworks(team, self.stack_of)
         self.optimizers = Adams(self.networks.rows(), self.settings)
+        self._bounds_values = self.settings.bounds_values
         self.attainable = {agent: Attainable(self.settings.gamma, num_learners) for agent in self.agents}
         self.target_statistics = {owner: RunningMoments(self.settings.normalizer_horizon) for owner in self.owners()}
 
@@ -141,7 +142,7 @@ class Losses:
 
     def target(self, rows: Rows, agent: str, values: torch.Tensor) -> torch.Tensor:
         """Returns an agent's raw targets by what it expects of the next states, (..., rows) -> (..., rows)."""
-        if self.settings.bounds_values:
+        if self._bounds_values:
             values = values.clamp(self.attainable[agent].low, self.attainable[agent].high)
         return rows[REWARDS, agent] + self.settings.gamma * goes_on(rows, agent) * values
 
