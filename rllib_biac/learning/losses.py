@@ -178,7 +178,7 @@ class Losses:
     def least_spread(self, agent: str) -> float:
         """Returns what an agent's targets are at least thought to differ by, where they hold values.
 
-        Where rewards are rare, nearly all targets are equal at first. The first reward would be a thousand times their
+        Where rewards are rare, nearly all targets are equal at first. The first reward would be many times their
         spread, and networks that are to answer so much for it forget all else.
         """
         return LEAST_SPREAD * self.attainable[agent].range

@@ -55,10 +55,11 @@ def test_checking_a_critic_leaves_it_alone():
     assert all(torch.equal(old, new) for old, new in zip(before, critic.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("num_hypotheses", [1, 2])
 @pytest.mark.parametrize(("ends", "least"), [(False, 0.4), (True, 0.0)])
-def test_the_first_rewards_are_few_spreads_where_values_are_learned(ends, least):
+def test_the_first_rewards_are_few_spreads_where_values_are_learned(ends, least, num_hypotheses):
     """Of one-step games all rewards count from the start, and small ones may decide beside a large one."""
-    run = Run(BiAC, Masked, [["one"], ["two"]], gamma=0.9)
+    run = Run(BiAC, Masked, [["one"], ["two"]], gamma=0.9, num_hypotheses=num_hypotheses)
     rows = transitions(4_096)
     for agent in ("one", "two"):
         rows.columns[REWARDS, agent][:] = 0.0
@@ -66,5 +67,6 @@ def test_the_first_rewards_are_few_spreads_where_values_are_learned(ends, least)
     rows.columns[TERMINATED][:] = ends
     run.update(rows, 256)
     for agent in ("one", "two"):
-        spread = float(run.team[agent].q_std)
-        assert spread >= least and (not ends or spread == pytest.approx(4.0 / 64, rel=1e-3))
+        module = run.team[agent]
+        for spread in [float(module.q_std), *(module.challengers_std.tolist() if num_hypotheses > 1 else [])]:
+            assert spread >= least and (not ends or spread == pytest.approx(4.0 / 64, rel=1e-3))

@@ -51,7 +51,7 @@ class KnownGradientLosses(BiACLosses):
             cell = (row * outputs.shape[2] + joint.squeeze(1)).expand(2, -1)
             gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))
 
-        # Rows last, as they lie: that makes the softmax twenty times as fast.
+        # Rows last, as they lie: PyTorch's softmax is slow over the last axis.
         q2, logits = outputs[1:].transpose(1, 2).unflatten(1, self.num_actions)  # (|A_1|, |A_2|, states) each
         c, log_pi = self.settings.entropy_coeff, logits.log_softmax(1)
         pi = log_pi.exp()

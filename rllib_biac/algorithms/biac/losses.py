@@ -115,7 +115,7 @@ class BiACLosses(Losses):
         logits = self.table(outputs[self.follower, "actor"])
         if mask2 is not None:
             logits = restrict(logits, mask2[:, None])
-        log_pi = logits.movedim(0, 2).log_softmax(1).movedim(2, 0)  # twenty times as fast with rows last
+        log_pi = logits.movedim(0, 2).log_softmax(1).movedim(2, 0)  # PyTorch is slow over the last axis
         pi = log_pi.exp()
         if mask2 is not None:
             log_pi = log_pi.masked_fill(~mask2.unsqueeze(1), 0.0)  # where 0 · log 0 counts as 0
