@@ -23,9 +23,15 @@ class GoesWrongOnce(TwoStates):
 
     def pay(self, one, two):
         self.count += 1
-        if self.count == 20 and not self.once.exists():
-            self.once.touch()
+        if self.count == 20 and self.is_first():
             if self.fault == "raise":
                 raise OSError("the simulator is gone")
             threading.Event().wait()
         return super().pay(one, two)
+
+    def is_first(self):
+        try:  # making the file asks and tells at once: copies of other processes may come here at the same moment
+            self.once.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
