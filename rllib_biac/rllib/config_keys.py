@@ -6,6 +6,7 @@ we find unknown keys, compare values with annotations, and pass `model_config` t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from dataclasses import dataclass
@@ -50,8 +51,7 @@ def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
         for name, method in vars(owner).items():
             if name.startswith("_") or not inspect.isfunction(method):
                 continue
-            hints = _hints(method)
-            parameters = list(inspect.signature(method).parameters.values())[1:]
+            parameters, hints = _annotated(method)
             for parameter in parameters:
                 if parameter.default is NotProvided and not parameter.name.startswith("_"):
                     keys[parameter.name] = Key(name, parameter.name, hints.get(parameter.name, Any))
@@ -64,12 +64,16 @@ def keys_of(config_class: type[AlgorithmConfig]) -> dict[str, Key]:
     return {key: where for key, where in keys.items() if not trap("config", key)}
 
 
-def _hints(method: Any) -> dict[str, Any]:
+@functools.cache
+def _annotated(method: Any) -> tuple[list[inspect.Parameter], dict[str, Any]]:
+    """Returns a method's parameters but the first, and annotations by name; `return` is among them."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
     try:
-        return typing.get_type_hints(method)
+        return parameters, typing.get_type_hints(method)
     except NameError:
         # Some names are imported only for type checkers. The annotations that are objects still work.
-        return {name: Any if isinstance(hint, str) else hint for name, hint in method.__annotations__.items()}
+        hints = method.__annotations__.items()
+        return parameters, {name: Any if isinstance(hint, str) else hint for name, hint in hints}
 
 
 def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> AlgorithmConfig:
@@ -80,6 +84,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
     """
     config = config_class()
     keys = keys_of(config_class)
+    hints = {name: _hint_or_default(own, config) for name, own in keys.items()}
     found: list[tuple[tuple[str, ...], str]] = []
     calls: dict[str, dict[str, Any]] = {}
     for key, value in settings.items():
@@ -88,7 +93,7 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
             continue
         where = keys[key]
         try:
-            fitted = fit(value, _hint_or_default(where, config))
+            fitted = fit(value, hints[key])
         except (TypeError, ValueError) as error:
             found.append(((key,), str(error)))
             continue
@@ -98,7 +103,6 @@ def build(config_class: type[AlgorithmConfig], settings: dict[str, Any]) -> Algo
         if text := refusal(config, key, fitted):
             found.append(((key,), text.removeprefix(f"{key}: ")))
             continue
-        hints = {name: _hint_or_default(own, config) for name, own in keys.items()}
         if wrong := nested_mistakes(key, fitted, hints):
             found += wrong
             continue

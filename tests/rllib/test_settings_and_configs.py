@@ -1,6 +1,7 @@
 """What RLlib sees of every algorithm is what its settings say: names, methods, types, defaults, documentation."""
 
 import dataclasses
+import functools
 import inspect
 import typing
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ Heir = register(Algorithm("Heir", HeirSettings, MADDPG.team, MADDPG.losses), __n
 
 CONFIGS = {name: load_algorithm(name).config_class for name in ALGORITHMS}
 CONFIGS |= {cls.__name__: cls.config_class for cls in (Own, Heir)}
+signature = functools.cache(inspect.signature)  # the same methods are asked for once a setting
 each_config = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -53,7 +55,7 @@ def fluent_methods(config_class, keyword):
         for owner in config_class.__mro__
         for name, method in vars(owner).items()
         if inspect.isfunction(method) and not name.startswith("_")
-        if (parameter := inspect.signature(method).parameters.get(keyword)) and parameter.default is NotProvided
+        if (parameter := signature(method).parameters.get(keyword)) and parameter.default is NotProvided
     ]
 
 
