@@ -14,6 +14,7 @@ Results to expect
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -33,30 +34,40 @@ EXAMPLE = Path(__file__).parents[1] / "tuned_examples" / "merge_biac_workers.yam
 RLLIB = "import sys; from rllib_biac.cli.main import main; sys.argv[0] = 'rllib'; sys.exit(main())"
 LOOKS, REPORTS = 120, 12
 # Of the command line of a process, as Ray names its own.
+OTHER = "other workers of Ray"
 KINDS = {
     "trial": r"^ray::BiAC",
     "runners": r"^ray::\w*EnvRunner",
-    "other workers of Ray": r"^ray::",
-    "Ray itself": r"raylet|gcs_server|ray/_private|ray/dashboard|ray/autoscaler",
+    "Ray's GCS": r"gcs_server --",
+    "Ray's raylet": r"raylet/raylet --",
+    "Ray's agents": r"ray/_private|ray/dashboard|ray/autoscaler|ray::DashboardAgent|ray::RuntimeEnvAgent",
+    OTHER: r"^ray::",
 }
 WRITTEN = re.compile(r"(result\.json|progress\.csv|events\.out\.tfevents.*|.*\.(log|out|err))$")  # with each iteration
 Look = dict[str, float]
 
 
-def kind(process: Any) -> str:
-    """Returns which part of a run a process is."""
-    line = " ".join(process.cmdline())
-    return next((each for each, pattern in KINDS.items() if re.search(pattern, line)), "the command")
+def kind(process: Any, known: dict[int, str]) -> str:
+    """Returns which part of a run a process is; an actor's name is what it does just now, so the first one is kept."""
+    if known.get(process.pid, OTHER) == OTHER:
+        line = " ".join(process.cmdline())
+        known[process.pid] = next((each for each, pattern in KINDS.items() if re.search(pattern, line)), "the command")
+    return known[process.pid]
 
 
-def look_at_processes(command: Any) -> Look:
-    """Returns, by kind of process, memory in MB (proportional set size), descriptors, threads and processes."""
+def look_at_processes(command: Any, known: dict[int, str]) -> Look:
+    """Returns, by kind of process, memory in MB (proportional set size), descriptors, threads and processes.
+
+    Args:
+        command: the process of the command.
+        known: process id -> kind, of the looks before.
+    """
     import psutil
 
     found: Look = defaultdict(float)
     for process in [command, *command.children(recursive=True)]:
         try:
-            part, memory = kind(process), process.memory_full_info().pss / 1e6
+            part, memory = kind(process, known), process.memory_full_info().pss / 1e6
             descriptors, threads = process.num_fds(), process.num_threads()
         except psutil.Error:  # it has ended meanwhile
             continue
@@ -105,6 +116,7 @@ def soak(minutes: float) -> tuple[list[Look], str]:
         rllib = [sys.executable, "-c", RLLIB]
         train = [*rllib, "train", "file", str(experiment(minutes, Path(place))), "--storage-path", str(results)]
         looks: list[Look] = []
+        known: dict[int, str] = {}
         with said.open("w") as output:
             command = subprocess.Popen(train, stdout=output, stderr=subprocess.STDOUT, env=environment)
             while command.poll() is None and "iter 1 " not in said.read_text():
@@ -117,7 +129,7 @@ def soak(minutes: float) -> tuple[list[Look], str]:
                     if spent < (len(looks) + 1) * minutes / LOOKS:
                         continue
                     files = look_at_files(results, "results") | look_at_files(own, "temporary")
-                    looks.append({"minute": spent} | look_at_processes(watched) | files)
+                    looks.append({"minute": spent} | look_at_processes(watched, known) | files)
                     print(f"{spent:.1f} min: {said.read_text().splitlines()[-1]}", file=sys.stderr, flush=True)
                     if len(looks) % (LOOKS // REPORTS) == 0:
                         report = [*rllib, "report", str(results / EXAMPLE.stem)]
@@ -161,6 +173,8 @@ def main() -> None:
         "",
         *made_with("ray", "torch"),
     ]
+    with args.out.with_suffix(".jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(look) + "\n" for look in looks)
     args.out.write_text(text := "\n".join(lines) + "\n", encoding="utf-8")
     print(text)
 

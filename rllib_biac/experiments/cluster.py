@@ -143,6 +143,8 @@ def start_here(num_cpus: int | None, verbose: bool = False, level: int = logging
                 runtime_env=worker_env(),
                 logging_level=level,
                 _temp_dir=temporary_folder(),
+                # Else Ray records every call for a dashboard that is not there, and its memory grows for hours.
+                _system_config={"task_events_report_interval_ms": 0},
                 **options,
             )
         except Exception as error:  # Ray raises many kinds

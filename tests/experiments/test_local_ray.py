@@ -176,6 +176,22 @@ def test_ray_that_does_not_start_is_told(monkeypatch):
         cluster.start_here(1)
 
 
+@pytest.mark.slow
+def test_no_call_is_recorded():
+    """What Ray records of calls it keeps, so that its memory would grow in runs of hours."""
+    script = """
+import ray, time
+from rllib_biac.experiments.cluster import start_here
+start_here(1)
+for _ in range(5):
+    ray.get(ray.remote(lambda: 0).remote())
+time.sleep(3)  # records are handed over once a second
+assert not ray.timeline(), ray.timeline()[:3]
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_that_ray_started_is_left(monkeypatch):
     """A Ray that is stopped while it starts knows none of its processes, and they may wait for each other for good."""
     monkeypatch.setattr("rllib_biac.experiments.local_ray.ray.shutdown", lambda: None)
