@@ -7,7 +7,7 @@ import pytest
 
 from rllib_biac.envs import make
 from tests.envs.playing import play
-from tests.envs.test_adapters import ones
+from tests.envs.test_gymnasium_games import ones
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_innermost_module_that_fails_is_named(user_module):
 
 
 def test_an_object_is_no_factory(user_module):
-    user_module("one_object", "from tests.envs.test_adapters import Team\ngame = Team()\nmake = Team")
+    user_module("one_object", "from tests.envs.test_gymnasium_games import Team\ngame = Team()\nmake = Team")
     with pytest.raises(ValueError, match="one object for all copies"):
         make("one_object:game")
     with pytest.raises(ValueError, match="unexpected keyword argument 'size'"):
@@ -65,7 +65,7 @@ def test_gymnasium_ids(user_module, monkeypatch):
     monkeypatch.setattr("gymnasium.envs.registration.registry", dict(gym.registry))
     register = "from gymnasium import register\nregister('{}-v0', entry_point='{}', max_episode_steps=2)\n"
     broken = register.format("BrokenInside", "broken_inside:Game")
-    user_module("registers", register.format("TwoCars", "tests.envs.test_adapters:Team") + broken)
+    user_module("registers", register.format("TwoCars", "tests.envs.test_gymnasium_games:Team") + broken)
     user_module("broken_inside", "import far_away")
     with pytest.raises(ValueError, match=r"`TwoCars` doesn't exist.*name the module that registers it"):
         make("TwoCars-v0")
@@ -82,7 +82,7 @@ def test_gymnasium_ids(user_module, monkeypatch):
 def test_methods_and_modules_inside(user_module):
     user_module(
         "inside",
-        "import pettingzoo.classic\nfrom tests.envs.test_adapters import Tree as T\nclass Tree(T):\n    of = T",
+        "import pettingzoo.classic\nfrom tests.envs.test_turns import Tree as T\nclass Tree(T):\n    of = T",
     )
     assert make("inside:Tree.of", seed=1).possible_agents == ["a", "b", "c"]
     assert make("inside:pettingzoo.classic.tictactoe_v3").possible_agents == ["player_1", "player_2"]
@@ -114,7 +114,7 @@ def test_a_single_agent_is_refused():
 def test_rllibs_creators(user_module):
     user_module(
         "creators",
-        "from tests.envs.test_adapters import Coming\ndef of(config):\n"
+        "from tests.envs.test_rllib_games import Coming\ndef of(config):\n"
         "    assert config.worker_index == 0 and not config.remote\n"
         "    return Coming(config.get('cut', False))\n"
         "def other(size):\n    return Coming()",
