@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import gymnasium as gym
 
 from rllib_biac.envs.actions import ActionReader
+from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.reading import SpaceReader
 
 STATE = "the state"  # among the agents, where what is seen is compared
@@ -21,6 +22,7 @@ class Look:
         absences: whether agents are absent at times: they leave early, come late, or act in turns.
         masks: whether actions are forbidden at times.
         cuts: whether agents are truncated while others go on.
+        idle: whether there are steps at which nobody acts.
         steps: how long it was looked at.
         episodes: that came to their end meanwhile.
         seconds_per_step: how long one took.
@@ -35,6 +37,7 @@ class Look:
     absences: bool = False
     masks: bool = False
     cuts: bool = False
+    idle: bool = False
     steps: int = 0
     episodes: int = 0
     seconds_per_step: float = 0.0
@@ -58,6 +61,7 @@ class Contract:
         look: what is known of absences and masks.
         looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
         trusted: whether values are known to fit.
+        left_open: what is wrong unless the look finds this (`absences`, `idle`) elsewhere.
         paid: agent -> its least and its largest reward, in the game's own numbers, while `looking`.
     """
 
@@ -72,4 +76,6 @@ class Contract:
     was_absent: bool = False
     was_masked: bool = False
     was_cut: bool = False
+    was_idle: bool = False
+    left_open: dict[str, GameError] = field(default_factory=dict)
     paid: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -29,7 +29,7 @@ LARGE, MOVES, TOLD_APART, MOST_LARGE = 2.0**13, 1e-3, 16, 1000
 LOOK_SEED = 20201
 
 
-def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
+def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watchdog) -> Look:
     """Plays a game at random, from a seed of its own: `LOOK_EPISODES` episodes where that can be had.
 
     In every other of them agents go on for a while with what they do.
@@ -37,6 +37,7 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
     Args:
         game: one copy of it, which puts up with all that may be; it is closed afterwards.
         contract: where that copy notes what has been.
+        expected: what is there beyond what a look shows.
         calling: watches over its calls.
 
     Raises:
@@ -87,10 +88,11 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
                 raise GameError(f"observation of agent {name!r} {text}")
             state_fault = state_fault or f"state {text}"
         _check_told_apart(contract.paid)
-        return Look(
-            absences=contract.was_absent,
-            masks=contract.was_masked,
-            cuts=contract.was_cut,
+        found = Look(
+            absences=contract.was_absent or expected.absences,
+            masks=contract.was_masked or expected.masks,
+            cuts=contract.was_cut or expected.absences,
+            idle=contract.was_idle or expected.absences,
             steps=steps,
             episodes=episodes,
             seconds_per_step=seconds,
@@ -98,6 +100,10 @@ def look_at(game: BatchedGame, contract: Contract, calling: Watchdog) -> Look:
             holds=telling.holds(),
             paid=paid,
         )
+        for may_be, left_open in contract.left_open.items():
+            if not getattr(found, may_be):
+                raise left_open
+        return found
     except GameError as error:
         raise GameError(f"{error} (seen in a look at the game, before the first step of training)") from error
     finally:

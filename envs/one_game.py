@@ -13,6 +13,7 @@ from rllib_biac.envs.adapters import Adapter
 from rllib_biac.envs.adapters.common import check_named
 from rllib_biac.envs.contract import Contract
 from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
+from rllib_biac.envs.left_states import LeftStates
 from rllib_biac.envs.masks import ACTION_MASK, check_infos
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
 
@@ -69,6 +70,7 @@ class OneGame:
         self._acting: set[str] = set()
         self._asked: set[str] = set()  # who is to act; of them some may do nothing
         self._handed: set[str] = set()  # who is handed an action: also those who are over and still listed
+        self._left_states = LeftStates(contract, self.where)
         self.steps = self.episodes = 0
         self.terminated = self._lists_agents = False
         self._given: dict[str, tuple[gym.Space, gym.Space]] = {}  # the spaces that it handed out last
@@ -110,7 +112,7 @@ class OneGame:
         for agent, buffer in self._observations.items():
             if agent not in result[0]:
                 buffer[...] = 0  # it comes late
-        self._keep(result[0], _entries(result[1]), over=False)
+        self._keep(result[0], _entries(result[1]))
 
     def step(self, joint_action: Mapping[str, Any]) -> tuple[dict[str, float], bool, bool, Mapping[str, Any]]:
         """Plays one joint action; of it the game is handed what those do who are to act.
@@ -151,7 +153,13 @@ class OneGame:
         self.terminated = terminated
         if self._contract.looking and (terminated or truncated):
             self._check_not_begun_anew(_entries(infos))
-        self._keep(observations, _entries(infos), over=terminated or truncated)
+        asked = self._asked
+        self._keep(observations, _entries(infos), terminated or truncated, truncated)
+        if self._cut_now:
+            self._left_states.check_alone(self._cut_now & asked, observations)
+        if truncated:
+            left = [agent for agent in self._index if agent in asked - self._over - self._acting]
+            self._left_states.check_all(left, observations, self._acting)
         return rewards, terminated, truncated, _entries(infos)
 
     def state(self, reader: SpaceReader, buffer: np.ndarray) -> None:
@@ -277,10 +285,13 @@ class OneGame:
                 raise GameError(f"the {what} flag of {name!r} {error} {self.where()}.") from error
         return found
 
-    def _keep(self, observations: Mapping[str, Any], infos: Mapping[str, Any], *, over: bool) -> None:
-        """Keeps what agents see and may do now, and who acts next."""
+    def _keep(
+        self, observations: Mapping[str, Any], infos: Mapping[str, Any], over: bool = False, truncated: bool = False
+    ) -> None:
+        """Keeps what agents see and may do now, and who acts next, also where the game is cut off."""
         contract = self._contract
-        listed = self.env.agents if self._lists_agents and not over else None
+        # At its end a game may list nobody, whoever would act next.
+        listed = self.env.agents if self._lists_agents and not (over and not _count(self.env.agents)) else None
         acting = getattr(self.env, "acting", None)
         if not isinstance(acting, Collection):  # some wrappers have an answer to every name
             acting = None
@@ -313,20 +324,24 @@ class OneGame:
             allowed = self._keep_mask(agent, mask)
             if agent in self._cut_now and self._cut is not None and self._masks is not None:
                 self._cut[agent][:] = self._masks[agent] if allowed else True
-            there = (over or seen) and agent not in self._over
+            there = seen and agent not in self._over and (acting is None or agent in acting)
             if listed is not None:
                 is_listed = agent in listed
-                self._check_listed(agent, is_listed, seen)
+                if not over:
+                    self._check_listed(agent, is_listed, seen)
                 if is_listed and agent in self._over:
                     self._handed.add(agent)
                 there = there and is_listed
-            if there and (not acting or agent in acting):
+            if there or (seen and agent in self._cut_now):
+                self._left_states.check_mask(agent, mask is not None, truncated or agent in self._cut_now)
+            if there:
                 self._asked.add(agent)
                 if allowed:
                     self._acting.add(agent)
                     continue
             self._keep_absence(agent, over)
         self._handed |= self._asked
+        contract.was_idle |= not self._acting and not over
         all_act = len(self._acting) == len(self._index)
         self._acts[:] = True if all_act else [agent in self._acting for agent in self._index]
 

@@ -134,16 +134,10 @@ class ParallelEnvBatch(BatchedGame):
         if other.unwrapped is first.unwrapped:
             raise ValueError(f"{other}: the factory returned one object twice; make a new game at every call.")
         game = ParallelEnvBatch(lambda: other, 1, np.random.default_rng(LOOK_SEED), looking=True)
-        found = look_at(game, game.contract, calling)
+        found = look_at(game, game.contract, expected, calling)
         if found.seconds_per_step * STEPS < 1.0:  # else it would take too long
             self._check_apart(factory)
-        return dataclasses.replace(
-            found,
-            absences=found.absences or expected.absences,
-            masks=found.masks or expected.masks,
-            cuts=found.cuts or expected.absences,
-            unread=() if found.masks or expected.masks else _unread_masks(first),
-        )
+        return dataclasses.replace(found, unread=() if found.masks else _unread_masks(first))
 
     def _check_apart(self, factory: Callable[[], ParallelEnv]) -> None:
         one, other = adapt(factory()), adapt(factory())

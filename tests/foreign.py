@@ -120,6 +120,33 @@ class Turns(Foreign):
         return 1.0 + same
 
 
+class TurnsCutOff(Foreign):
+    """Only who is on turn is there, and earns 1. The game would go on for ever; it is truncated after two turns."""
+
+    length = 2
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed)
+        self.agents = ["a"]
+        return {"a": self.see("a")}, {}
+
+    def see(self, agent):
+        return np.zeros(2, np.float32)
+
+    def pay(self, agent, actions):
+        return 1.0
+
+    def step(self, actions):
+        (agent,) = self.agents
+        _, *rest = super().step(actions)
+        on_turn = "b" if agent == "a" else "a"
+        self.agents = [] if self.over() else [on_turn]
+        return {on_turn: self.see(on_turn)}, *rest
+
+    def flags(self):
+        return {}, {"__all__": self.over()}
+
+
 class ForbiddenOnce(Foreign):
     """A mask is given at the first step only: the best return is 3."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ class TurnsEnv(Adapter):
     `rewards`), whoever was on turn. An agent that is done is said to be so in the step in which the game takes it out,
     so that nothing it earns until then is lost.
 
+    Where the game is truncated, who would have acted next is whom it selects before those who are done are taken out.
+
     Args:
         env: the game.
 
@@ -41,21 +44,26 @@ class TurnsEnv(Adapter):
         if isinstance(self.env, AccountsWrapper):
             self.env = self.env.unless_done()
         self._reset(seed, options)
+        self.acting = {self._on_turn()}
         seen = self._take_out_the_done({})
-        return seen | self._look(), self._infos()
+        return self._masked(seen | self._look(), self.acting), self._masked(self._infos(), self.acting)
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         agent, present = self.env.agent_selection, list(self.agents)
         if agent not in actions:
             raise GameError(f"it is the turn of agent {agent!r}, which has no action; actions came of {list(actions)}.")
         self.env.step(actions[agent])
+        self.acting = {self._on_turn()}
         rewards = dict.fromkeys(present, 0.0) | dict(self.env.rewards)
         infos = self._infos()
         over: dict[Any, tuple[bool, bool]] = {}
         last_seen = self._take_out_the_done(over)
         flags = dict.fromkeys([*present, *self.agents], (False, False)) | over
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
-        return last_seen | self._look(), rewards, terminated, truncated, infos | self._infos()
+        # Of who leaves others behind, what counts is what it might do if it still were there.
+        may_act = self.acting.union(over if self.agents else ())
+        seen, infos = self._masked(last_seen | self._look(), may_act), self._masked(infos | self._infos(), may_act)
+        return seen, rewards, terminated, truncated, infos
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
@@ -70,12 +78,19 @@ class TurnsEnv(Adapter):
             if agent in env.agents:
                 raise GameError(f"agent {agent!r} is done and not taken out; call `_was_dead_step(action)` in step().")
         self.agents = list(env.agents)
-        self.acting = {env.agent_selection} if self.agents else set()
+        if self.agents:
+            self.acting = {env.agent_selection}
         return {agent: value for agent, value in seen.items() if value is not None}
+
+    def _on_turn(self) -> Any:
+        """Returns whose turn it is, those who are done aside."""
+        # Where these step first, PettingZoo keeps there who is on turn after them.
+        kept = getattr(self.env.unwrapped, "_skip_agent_selection", None)
+        return self.env.agent_selection if kept is None else kept
 
     def _look(self) -> dict[Any, Any]:
         seen = {agent: self._observed(agent) for agent in self.agents}
-        return {agent: self._masked(agent, value) for agent, value in seen.items() if value is not None}
+        return {agent: value for agent, value in seen.items() if value is not None}
 
     def _observed(self, agent: Any) -> Any:
         seen = self.env.observe(agent)
@@ -84,14 +99,18 @@ class TurnsEnv(Adapter):
         except Exception as error:  # an object of another library may raise anything
             raise GameError(f"observation of agent {agent!r} cannot be copied ({error}); write an array.") from error
 
-    def _infos(self) -> dict[Any, dict[str, Any]]:
-        own = {agent: dict(info) if isinstance(info, dict) else info for agent, info in self.env.infos.items()}
-        return {agent: self._masked(agent, info) for agent, info in own.items()}
+    def _infos(self) -> dict[Any, Any]:
+        return {agent: dict(info) if isinstance(info, dict) else info for agent, info in self.env.infos.items()}
 
-    def _masked(self, agent: Any, entries: Any) -> Any:
-        if agent in self.acting or not isinstance(entries, dict) or "action_mask" not in entries:
-            return entries
-        return entries | {"action_mask": np.zeros_like(entries["action_mask"])}
+    @staticmethod
+    def _masked(entries: dict[Any, Any], may_act: Collection[Any]) -> dict[Any, Any]:
+        """Returns observations or infos in which action masks of all others are zero."""
+        return {
+            agent: own
+            if agent in may_act or not isinstance(own, dict) or "action_mask" not in own
+            else own | {"action_mask": np.zeros_like(own["action_mask"])}
+            for agent, own in entries.items()
+        }
 
 
 class AtOnceEnv(conversions.aec_to_parallel_wrapper):

@@ -108,6 +108,16 @@ def test_who_does_not_learn_from_it_refuses_agents_truncated_alone(algorithm, gi
         Run(algorithm, foreign.TruncatedAlone, PAIR, **FAST | given)
 
 
+@pytest.mark.slow
+def test_play_in_turns_that_is_cut_off_has_the_value_of_play_that_goes_on():
+    run = train(IDQN, foreign.TurnsCutOff, PEERS, 2500, **FAST)
+    for agent in "ab":
+        q, rows = values(run, agent)
+        on_turn = rows["action_mask", agent].all(1)
+        assert q[on_turn].mean() == pytest.approx(1 / (1 - 0.81), abs=0.4)
+        assert q[~on_turn].mean() == pytest.approx(0.9 / (1 - 0.81), abs=0.4)
+
+
 def test_play_in_turns_is_learned():
     """Who is second answers who was first: subgame perfection, and the best return is 2 + 2 + 2 + 2 less the start."""
     run = train(BiAC, foreign.Turns, PAIR, 1500, **FAST)
