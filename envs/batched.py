@@ -105,6 +105,65 @@ class BatchedGame(abc.ABC):
         """Frees what the games hold."""
 
 
+class BatchedWrapper(BatchedGame):
+    """N games that are seen or played otherwise: what a subclass does not say itself is as the games have it.
+
+    Args:
+        games: as they are.
+    """
+
+    def __init__(self, games: BatchedGame) -> None:
+        self.games = games
+        self.num_games, self.possible_agents = games.num_games, games.possible_agents
+        self.observation_spaces, self.action_spaces = games.observation_spaces, games.action_spaces
+        self.outcome_names = games.outcome_names
+        self.ends_apart, self.cuts = games.ends_apart, games.cuts
+        self.look: Any = getattr(games, "look", None)
+        self.copies: Any = getattr(games, "copies", None)
+
+    @property
+    def state_space(self) -> gym.Space | None:  # type: ignore[override]
+        """The space of one state, None where the games have none: asked for only where it is used."""
+        return self.games.state_space
+
+    def reset(self, mask: np.ndarray | None = None) -> None:
+        """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
+        self.games.reset(mask)
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """Returns every agent's observations now, agent -> (N, *observation shape)."""
+        return self.games.observe()
+
+    @property
+    def acts(self) -> np.ndarray:
+        """Who acts at the coming step, (N, agents) bool."""
+        return self.games.acts
+
+    def state(self) -> np.ndarray | None:
+        """Returns the games' states now, (N, *state shape), or None where the games have none."""
+        return self.games.state()
+
+    def action_masks(self) -> dict[str, np.ndarray] | None:
+        """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where all always are."""
+        return self.games.action_masks()
+
+    def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
+        """Plays one joint action in every game, agent -> (N, *action shape)."""
+        return self.games.step(actions)
+
+    def get_state(self) -> dict[str, np.ndarray] | None:
+        """Returns where all games stand; None where they cannot tell."""
+        return self.games.get_state()
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the games where `get_state` said that they stood."""
+        self.games.set_state(state)
+
+    def close(self) -> None:
+        """Frees what the games hold."""
+        self.games.close()
+
+
 class BatchedForm(BatchedGame):
     """The batched form of a game that is there in plain form: agents, spaces and names are those of the plain one.
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedGame, BatchedStep, BatchedWrapper
 from rllib_biac.walk.recent import Recent
 
 _STATE = "state"
@@ -30,7 +30,7 @@ class GameWithHistory:
     source: str
 
 
-class WithHistory(BatchedGame):
+class WithHistory(BatchedWrapper):
     """N games of which the last k observations are seen side by side, and so the last k states (`Recent`).
 
     Args:
@@ -40,17 +40,17 @@ class WithHistory(BatchedGame):
     """
 
     def __init__(self, games: BatchedGame, length: int, source: str) -> None:
-        self.games, self._length = games, length
-        self.num_games, self.possible_agents = games.num_games, games.possible_agents
-        self.ends_apart, self.outcome_names = games.ends_apart, games.outcome_names
-        self.action_spaces = games.action_spaces
+        super().__init__(games)
         self.observation_spaces = {agent: _repeated(space, length) for agent, space in games.observation_spaces.items()}
         own = games.state_space if source == "env" else None
-        self.state_space = None if own is None else _repeated(own, length)
-        self.look: Any = getattr(games, "look", None)
-        self.copies: Any = getattr(games, "copies", None)
+        self._state_space = None if own is None else _repeated(own, length)
         names = [*self.possible_agents, *([] if own is None else [_STATE])]
         self._recent = {name: Recent(length) for name in names}
+
+    @property
+    def state_space(self) -> gym.Space | None:  # type: ignore[override]
+        """The space of one game's last k states, None where it has none, or nobody asks for it."""
+        return self._state_space
 
     def _now(self) -> dict[str, np.ndarray]:
         seen = self.games.observe()
@@ -74,10 +74,6 @@ class WithHistory(BatchedGame):
         """Returns the games' last k states, (N, *state shape), or None where the game has none."""
         return self._recent[_STATE]() if _STATE in self._recent else None
 
-    def action_masks(self) -> dict[str, np.ndarray] | None:
-        """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where all always are."""
-        return self.games.action_masks()
-
     def step(self, actions: dict[str, np.ndarray]) -> BatchedStep:
         """Plays one joint action in every game."""
         step = self.games.step(actions)
@@ -99,10 +95,6 @@ class WithHistory(BatchedGame):
         for name, recent in self._recent.items():
             if _KEPT + name in state:
                 recent.set_state(state[_KEPT + name])
-
-    def close(self) -> None:
-        """Frees what the games hold."""
-        self.games.close()
 
 
 def _repeated(space: gym.Space, length: int) -> gym.spaces.Box:

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from rllib_biac.envs.batched import BatchedGame, BatchedStep
+from rllib_biac.envs.batched import BatchedGame, BatchedStep, BatchedWrapper
 from rllib_biac.envs.errors import GameError
 from rllib_biac.files.policy import Taken
 from rllib_biac.learning.describe import taken_as
@@ -161,7 +161,7 @@ class GameWithPartners:
     partners: Mapping[str, Partner]
 
 
-class WithPartners(BatchedGame):
+class WithPartners(BatchedWrapper):
     """N games in which some agents are played by partners: those who learn see nothing of them but what they do.
 
     Args:
@@ -174,7 +174,8 @@ class WithPartners(BatchedGame):
     """
 
     def __init__(self, games: BatchedGame, partners: Mapping[str, Partner], rng: np.random.Generator) -> None:
-        self.games, self._partners, self._rng = games, dict(partners), rng
+        super().__init__(games)
+        self._partners, self._rng = dict(partners), rng
         if unknown := [agent for agent in partners if agent not in games.possible_agents]:
             raise ValueError(
                 f"partners: {unknown[0]!r} is no agent of this game; its agents are {', '.join(games.possible_agents)}."
@@ -182,29 +183,17 @@ class WithPartners(BatchedGame):
         self.possible_agents = [agent for agent in games.possible_agents if agent not in partners]
         if not self.possible_agents:
             raise ValueError("partners: all agents have one, so that none is left to learn.")
-        self.num_games, self.ends_apart, self.cuts = games.num_games, games.ends_apart, games.cuts
         self.observation_spaces = {agent: games.observation_spaces[agent] for agent in self.possible_agents}
         self.action_spaces = {agent: games.action_spaces[agent] for agent in self.possible_agents}
-        self.outcome_names = games.outcome_names
-        self.look: Any = getattr(games, "look", None)
-        self.copies: Any = getattr(games, "copies", None)
-
-    @property
-    def state_space(self) -> gym.Space | None:  # type: ignore[override]
-        """The space of one state, None where the game has none."""
-        return self.games.state_space
-
-    def reset(self, mask: np.ndarray | None = None) -> None:
-        """Starts the games of `mask`, (N,) bool, anew; all of them by default."""
-        self.games.reset(mask)
 
     def observe(self) -> dict[str, np.ndarray]:
         """Returns the learners' observations now, agent -> (N, *observation shape)."""
         return self._of_learners(self.games.observe())
 
-    def state(self) -> np.ndarray | None:
-        """Returns the games' states now, (N, *state shape), or None where the game has none."""
-        return self.games.state()
+    @property
+    def acts(self) -> np.ndarray:
+        """Which learner acts at the coming step, (N, learners) bool."""
+        return self.games.acts[:, [agent not in self._partners for agent in self.games.possible_agents]]
 
     def action_masks(self) -> dict[str, np.ndarray] | None:
         """Returns which actions are allowed now, agent -> (N, |A_i|) bool, or None where all always are."""
@@ -247,7 +236,3 @@ class WithPartners(BatchedGame):
         """Puts the games where `get_state` said that they stood."""
         self._rng.bit_generator.state = json.loads(state[_GENERATOR].tobytes())
         self.games.set_state({key: array for key, array in state.items() if key != _GENERATOR})
-
-    def close(self) -> None:
-        """Frees what the games hold."""
-        self.games.close()

@@ -210,8 +210,11 @@ class Trainer:
         return {agent: self.team[agent] for agent in self.team.agents}
 
     def _normalise_inputs(self, rows: Rows) -> None:
-        if (CUT, self.team.agents[0]) in rows:
-            rows |= stayed(rows, self.team.spec)
+        spec = self.team.spec
+        if spec.look is not None and spec.look.cuts:
+            missing = [agent for agent in spec.agents if (CUT, agent) not in rows]
+            assert not missing, f"rows do not say when {missing[0]!r} is truncated alone, which this game does."
+            rows |= stayed(rows, spec)
         if self.settings.normalize_observations:
             mean, std = self._moments(STATE, rows[STATE])
             for agent, module in self._agents().items():

@@ -6,10 +6,13 @@ import pytest
 from rllib_biac.algorithms.biac import BiAC
 from rllib_biac.algorithms.bilevel_q import BiLevelQ
 from rllib_biac.algorithms.commitment import CommitmentDQN
+from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from rllib_biac.evaluation.play import play
 from rllib_biac.evaluation.trained import Trained
 from rllib_biac.execution import StackelbergPolicy
 from rllib_biac.learning.games import as_seen, make_copies, make_games
+from rllib_biac.learning.partners import GameWithPartners, at_random
+from rllib_biac.learning.transitions import CUT
 from rllib_biac.walk.recent import Recent
 from tests import foreign
 from tests.games import Pictures
@@ -80,6 +83,33 @@ def test_arrays_see_what_copies_see_and_both_what_the_game_shows():
     for name, space in stacked.observation_spaces.items():
         assert space.shape == (24,) and looks(stacked)[name].dtype == space.dtype
     assert stacked.state_space.shape == (24,)
+
+
+@pytest.mark.parametrize("make", [make_games, make_copies])
+def test_what_is_known_of_a_game_is_known_of_it_with_a_memory_and_of_it_with_partners(make):
+    with_memory = as_seen(foreign.TruncatedAlone, 2, "observations")
+    for kind in (
+        with_memory,
+        *(GameWithPartners(one, {"b": at_random}) for one in (foreign.TruncatedAlone, with_memory)),
+    ):
+        games = make(kind, 2, np.random.default_rng(0), {})
+        assert games.cuts and games.ends_apart and games.look.cuts
+        plain = games.games if isinstance(games.games, ParallelEnvBatch) else games.games.games
+        games.reset()
+        absent = False
+        for _ in range(20):
+            games.step({agent: np.zeros(2, int) for agent in games.possible_agents})
+            np.testing.assert_array_equal(games.acts, plain.acts[:, : len(games.possible_agents)])
+            absent |= not plain.acts.all()
+        assert absent
+
+
+def test_a_trainer_does_not_overlook_who_is_truncated_alone():
+    run = Run(BiAC, foreign.TruncatedAlone, [["a"], ["b"]], state="observations").train(60)
+    rows = run.replay.sample(32)
+    rows.columns.pop((CUT, "b"))
+    with pytest.raises(AssertionError, match="rows do not say when 'b' is truncated alone"):
+        run.update(rows)
 
 
 def test_pictures_lie_in_channels():

@@ -16,7 +16,10 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from rllib_biac import BiACConfig
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.envs.errors import GameError
+from rllib_biac.learning.games import as_seen
+from rllib_biac.learning.transitions import CUT
 from rllib_biac.rllib.multi_agent_env import PettingZooMultiAgentEnv, game_of
+from tests.foreign import TruncatedAlone
 
 ORDER = ["mid", "zed", "ann"]  # neither sorted by name nor the hierarchy's
 LEVELS = [["zed"], ["ann", "mid"]]
@@ -400,6 +403,16 @@ def test_normalised_actions_are_refused(runner):
     settings = config(game, LEVELS if game is Numbered else [["ann"], ["mid"]]).env_runners(env_runner_cls=runner)
     with pytest.raises(ValueError, match=r"normalize_actions: True .* in the game's own units"):
         settings.environment(normalize_actions=True).validate()
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_rllibs_runner_is_told_who_is_truncated_alone(history):
+    env = PettingZooMultiAgentEnv(as_seen(TruncatedAlone, history, "observations"), "observations", {})
+    assert all(CUT in space.spaces for space in env.observation_spaces.values())
+    env.reset(seed=0)
+    cut = False
+    while not cut:
+        cut = env.step({agent: 0 for agent in env.possible_agents})[0]["b"][CUT].any()
 
 
 def test_our_games_as_rllibs_keep_their_order():
