@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import importlib.util
@@ -156,6 +157,19 @@ def _make_gymnasium(game: str, kwargs: dict[str, Any]) -> Any:
     )
 
 
+def own_copy(settings: Any) -> Any:
+    """Returns settings for one game alone: what it changes in them, deep inside too, no other game sees.
+
+    What cannot be copied, such as a lock, stays as it is.
+    """
+    try:
+        return copy.deepcopy(settings)
+    except Exception:  # an object may raise anything
+        if type(settings) is dict:
+            return {key: own_copy(value) for key, value in settings.items()}
+        return type(settings)(map(own_copy, settings)) if type(settings) in (list, tuple) else settings
+
+
 def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     try:
         signature = inspect.signature(factory)
@@ -168,6 +182,7 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
         if not _takes_one_dict(factory, signature):
             raise ValueError(f"game {game!r}: {error}; its settings are {signature}.") from error
         by_name = False
+    kwargs = own_copy(kwargs)
     if not by_name:
         factory, kwargs = partial(factory, _Context(kwargs)), {}
     try:

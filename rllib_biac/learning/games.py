@@ -15,7 +15,7 @@ from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.contract import Look
 from rllib_biac.envs.errors import GameError
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
-from rllib_biac.envs.registry import is_own
+from rllib_biac.envs.registry import is_own, own_copy
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.history import GameWithHistory, WithHistory
 from rllib_biac.learning.partners import GameWithPartners, WithPartners
@@ -101,7 +101,7 @@ def make_one(env: Game, kwargs: Mapping[str, Any]) -> Any:
     if isinstance(env, str):
         return make(env, **kwargs)
     try:
-        made = env(**kwargs)
+        made = env(**own_copy(dict(kwargs)))
     except (ValueError, GameError):
         raise
     except Exception as error:

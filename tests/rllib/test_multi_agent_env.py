@@ -16,7 +16,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from rllib_biac import BiACConfig
 from rllib_biac.algorithms.biac.levels_team import LevelsTeam
 from rllib_biac.envs.errors import GameError
-from rllib_biac.learning.games import as_seen
+from rllib_biac.learning.games import as_seen, make_one
 from rllib_biac.learning.transitions import CUT
 from rllib_biac.rllib.multi_agent_env import PettingZooMultiAgentEnv, game_of
 from tests.foreign import TruncatedAlone
@@ -403,6 +403,16 @@ def test_normalised_actions_are_refused(runner):
     settings = config(game, LEVELS if game is Numbered else [["ann"], ["mid"]]).env_runners(env_runner_cls=runner)
     with pytest.raises(ValueError, match=r"normalize_actions: True .* in the game's own units"):
         settings.environment(normalize_actions=True).validate()
+
+
+def test_what_a_game_of_rllib_takes_out_of_its_settings_is_there_for_the_next():
+    class TakesTheFirst(OneStep):
+        def __init__(self, config):
+            super().__init__()
+            self.first = config["map"]["pays"].pop(0)
+
+    settings = {"map": {"pays": [3, 4, 5]}}
+    assert [make_one(game_of(TakesTheFirst), settings).first for _ in range(2)] == [3, 3]
 
 
 @pytest.mark.parametrize("history", [1, 2])
