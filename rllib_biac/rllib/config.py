@@ -36,7 +36,7 @@ from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
 from rllib_biac.rllib.multi_agent_env import game_of, team_spec
 from rllib_biac.rllib.partners import partners_of
-from rllib_biac.rllib.refusals import agent_is_module, check_numbers, refuse_what_does_nothing
+from rllib_biac.rllib.refusals import agent_is_module, check_numbers, check_pickles, refuse_what_does_nothing
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
 
@@ -348,6 +348,7 @@ class JointConfig(AlgorithmConfig):
         settings.check(hierarchy, max(self.num_learners, 1))
         if self.env is None:
             raise ValueError("no game: write env: a game's id, such as escape_v0, or 'package.module:factory'.")
+        check_pickles(self)
         spec = self._game_spec(hierarchy, settings)
         team_class = self.algorithm.team_for(spec)
         self.algorithm.losses_for(spec)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ray import cloudpickle
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils import force_list
 
@@ -203,6 +204,7 @@ REFUSED: tuple[Refused, ...] = tuple(
     for instead, keys in table.items()
     for key in keys
 )
+CALLBACKS = tuple(name for name in dir(RLlibCallback) if name.startswith("on_"))
 # Callbacks that hang on RLlib's episodes or environments, which the batched runner never makes.
 RUNNER_CALLBACKS = (
     "on_episode_created",
@@ -315,6 +317,34 @@ def check_numbers(config: Any) -> None:
         made_by = callbacks.func if isinstance(callbacks, functools.partial) else callbacks
         if not (inspect.isclass(made_by) and issubclass(made_by, RLlibCallback)):
             raise ValueError(f"callbacks: {callbacks!r} is no subclass of RLlib's RLlibCallback; write one.")
+
+
+# What Ray hands to processes as pickles: a config's attribute, how messages name it, and what to write instead.
+_PICKLED: tuple[tuple[str, str, str], ...] = (
+    (
+        "env",
+        "environment: the game's factory",
+        "make what it refers to inside the function, or name it as package.module:factory",
+    ),
+    ("env_config", "env_config", "hand over what a game makes it from, and make it inside the game"),
+    ("partners", "partners", "make what a function refers to inside of it, or name it as package.module:function"),
+    ("callbacks_class", "callbacks", "make what they refer to inside of them"),
+    *((f"callbacks_{name}", name, "make what it refers to inside of it") for name in CALLBACKS),
+)
+
+
+def check_pickles(config: Any) -> None:
+    """Refuses what Ray cannot hand to a process, not even to the trial's own.
+
+    Raises:
+        ValueError: naming what cannot be pickled, why, and what to do instead.
+    """
+    for attribute, what, instead in _PICKLED:
+        try:
+            # Arrays are not copied into the pickle.
+            cloudpickle.dumps(getattr(config, attribute, None), protocol=5, buffer_callback=lambda buffer: None)
+        except Exception as error:  # what is pickled may raise anything
+            raise ValueError(f"{what} cannot be pickled ({str(error).rstrip('.')}): {instead}.") from error
 
 
 def refuse_what_does_nothing(config: Any, *, joint: bool) -> None:

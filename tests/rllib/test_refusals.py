@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import threading
 
 import pytest
 
 from rllib_biac import BiACConfig
 from rllib_biac.rllib.config_keys import BadSettings, build, keys_of
 from rllib_biac.rllib.refusals import REFUSED, RUNNER_CALLBACKS
+from tests.foreign import Foreign
 
 # What RLlib itself honours around our runners, learners and modules, checked against its code for Ray 2.55-2.60.
 HONOURED = {
@@ -125,3 +127,34 @@ def test_what_would_fail_late(group, settings, message):
     getattr(config, group)(**settings)
     with pytest.raises(ValueError, match=message):
         config.validate()
+
+
+REASON = r"cannot be pickled \(cannot pickle '_thread.lock' object\): "
+LOCK = threading.Lock()
+
+
+def holds_a_lock():
+    lock = LOCK  # a global of a module would be pickled by its name
+    return lambda *args, **settings: Foreign() if lock else None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c.environment(holds_a_lock()),
+            f"environment: the game's factory {REASON}.*package.module:fact",
+        ),
+        (lambda c: c.environment(env_config={"lock": LOCK}), f"env_config {REASON}.*make it inside the game"),
+        (
+            lambda c: c.update_from_dict({"partners": {"b": holds_a_lock()}}).hierarchy([["a"]]),
+            f"partners {REASON}.*module:function",
+        ),
+        (lambda c: c.callbacks(on_train_result=holds_a_lock()), f"on_train_result {REASON}make what it refers to"),
+    ],
+    ids=["env", "env_config", "partners", "callbacks"],
+)
+def test_what_ray_cannot_hand_to_a_process(change, message):
+    config = BiACConfig().environment(Foreign, env_config={}).hierarchy([["a"], ["b"]])
+    with pytest.raises(ValueError, match=message):
+        change(config).validate()
