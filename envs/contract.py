@@ -25,6 +25,7 @@ class Look:
         idle: whether there are steps at which nobody acts.
         steps: how long it was looked at.
         episodes: that came to their end meanwhile.
+        terminated: how many of these were, and not only truncated.
         seconds_per_step: how long one took.
         state_fault: what is wrong with its `state()`; empty where nothing is, or there is none.
         holds: agent -> whose observations are found in its own, of agents and `STATE`; None where nobody looked.
@@ -40,6 +41,7 @@ class Look:
     idle: bool = False
     steps: int = 0
     episodes: int = 0
+    terminated: int = 0
     seconds_per_step: float = 0.0
     state_fault: str = ""
     holds: Mapping[str, frozenset[str]] | None = None

@@ -46,7 +46,7 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
     """
     rng, telling, state_fault = np.random.default_rng(LOOK_SEED), Telling(), ""
     paid: dict[str, tuple[float, float]] = {}
-    steps = episodes = idle = 0
+    steps = episodes = terminated = idle = 0
     before: dict[str, np.ndarray] = {}
     begin = time.monotonic()
     try:
@@ -76,6 +76,7 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
             over = step.terminated | step.truncated
             if over.any():
                 episodes += 1
+                terminated += int(step.terminated[0])
                 calling("reset()")
                 game.reset(over)
         seconds = (time.monotonic() - begin) / steps
@@ -95,6 +96,7 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
             idle=contract.was_idle or expected.absences,
             steps=steps,
             episodes=episodes,
+            terminated=terminated,
             seconds_per_step=seconds,
             state_fault=state_fault,
             holds=telling.holds(),

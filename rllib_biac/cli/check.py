@@ -41,6 +41,8 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
         said.append(("history", f"the last {config.history} observations and states side by side, counted above"))
     if told := _scales(config, found):
         said.append(("scales", told))
+    if told := spec.settings.without_end(look):
+        said.append(("values", told))
     forbidden = spec.masked if look is None else look.masks
     allowed = "some actions are forbidden at times" if forbidden else "all actions always are allowed"
     if look is not None and look.unread:

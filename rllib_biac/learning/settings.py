@@ -317,6 +317,20 @@ class Settings:
             elif not (space.is_bounded() and (space.low < space.high).all()):
                 raise ValueError(f"{has}: it needs finite bounds, low < high.")
 
+    def without_end(self, look: Any) -> str:
+        """Returns that values may have no bound, and what to write; empty where nothing says so.
+
+        Args:
+            look: what a look at the game showed; None where nobody looked.
+        """
+        if self.gamma < 1.0 or look is None or not look.steps or look.terminated:
+            return ""
+        return (
+            f"gamma: 1: no episode was terminated in a look of {look.steps:,} random steps at the game; in play that "
+            "goes on for ever values grow without bound: write a gamma below 1, such as 0.99, unless agents that play "
+            "better do end it"
+        )
+
     def refuse_cuts(self, spec: Any, what: str) -> None:
         """Refuses a game in which agents are truncated alone.
 

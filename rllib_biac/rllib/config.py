@@ -389,6 +389,8 @@ class JointConfig(AlgorithmConfig):
         finally:
             games.close()
         self.looked = spec.look
+        if (told := settings.without_end(spec.look)) and log_once(f"without_end/{name_of(self.env)}"):
+            logger.warning("%s: %s", name_of(self.env), told)
         return spec
 
     def _check_evaluation_game(self) -> None:

@@ -67,6 +67,22 @@ def test_scales_that_differ_much_are_said_with_what_to_write(size, said_of):
         assert "scales" not in said(config.copy(copy_frozen=False).training(normalize_observations=True))
 
 
+class CutOff(foreign.Foreign):
+    def flags(self):
+        return {}, dict.fromkeys(self.possible_agents, self.over())
+
+
+@pytest.mark.parametrize(("game", "without_end"), [(CutOff, True), (foreign.Circles, True), (foreign.Foreign, False)])
+def test_values_without_bound_are_said_before_training(game, without_end, caplog):
+    config = BiACConfig().environment(game, state="observations").hierarchy([["a"], ["b"]]).training(gamma=1.0)
+    told = said(config).get("values", [])
+    assert len(told) == without_end == len([line for line in caplog.messages if line.endswith("do end it")])
+    if without_end:
+        assert told[0].startswith("gamma: 1: no episode was terminated in a look of")
+        assert f"{game.__qualname__}: {told[0]}" in caplog.messages
+    assert "values" not in said(config.copy(copy_frozen=False).training(gamma=0.99))
+
+
 def test_tables_are_not_told_to_normalise():
     config = BiLevelQConfig().environment(lambda: Scales(5.0)).hierarchy([["one"], ["two"]])
     assert "scales" not in said(config)
