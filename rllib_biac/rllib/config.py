@@ -36,7 +36,13 @@ from rllib_biac.rllib.learner import JointLearner
 from rllib_biac.rllib.module import MemberModule, module_spec
 from rllib_biac.rllib.multi_agent_env import game_of, team_spec
 from rllib_biac.rllib.partners import partners_of
-from rllib_biac.rllib.refusals import agent_is_module, check_numbers, check_pickles, refuse_what_does_nothing
+from rllib_biac.rllib.refusals import (
+    agent_is_module,
+    check_given,
+    check_numbers,
+    check_pickles,
+    refuse_what_does_nothing,
+)
 from rllib_biac.rllib.runner import JointEnvRunner
 from rllib_biac.rllib.stock_runner import StockEnvRunner
 
@@ -179,6 +185,7 @@ class JointConfig(AlgorithmConfig):
         Returns:
             This config.
         """
+        check_given(kwargs)  # before RLlib does, in other words
         super().env_runners(num_cpus_per_env_runner=num_cpus_per_env_runner, **kwargs)
         if env_runner_cls is not NotProvided:
             if isinstance(env_runner_cls, str) and env_runner_cls not in RUNNERS:
@@ -223,6 +230,7 @@ class JointConfig(AlgorithmConfig):
         Returns:
             This config.
         """
+        check_given(kwargs)
         super().training(**kwargs)
         return self._set_given(
             replay_buffer_config=replay_buffer_config,

@@ -130,7 +130,7 @@ def _why_not(config: AlgorithmConfig, method: str, key: str, value: Any) -> str:
     try:
         getattr(config, method)(**{key: value})
     except (ValueError, TypeError) as error:
-        return _MISSING if value is None and isinstance(error, TypeError) else str(error)
+        return _MISSING if value is None else str(error)
     return ""
 
 

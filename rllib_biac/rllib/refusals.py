@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ray import cloudpickle
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils import force_list
 
@@ -259,6 +261,7 @@ NUMBERS: tuple[tuple[str, float, float, bool, bool], ...] = (
 )
 AUTO = ("num_cpus_per_learner", "evaluation_duration")  # where RLlib takes `auto` as well
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "grad_clip_by": ("value", "norm", "global_norm"),
     "store_buffer_in_checkpoints": (True, False),
     "compress_buffer_in_checkpoints": (True, False),
     "log_level": ("DEBUG", "INFO", "WARN", "ERROR"),
@@ -282,30 +285,42 @@ def agent_is_module(agent_id: str, *args: Any, **kwargs: Any) -> str:
     return agent_id
 
 
+_CHECKED = (*(key for key, *_ in NUMBERS), *CHOICES, "rollout_fragment_length")
+
+
+def check_given(settings: Mapping[str, Any]) -> None:
+    """Holds settings by their names, as a config's method is given them or a config has them, against what they may be.
+
+    Raises:
+        ValueError: naming the setting, its value and its bounds.
+    """
+    for key, low, high, above, whole in NUMBERS:
+        value = settings.get(key, NotProvided)
+        if value is NotProvided or (value is None and key in MAY_BE_NONE) or (value == "auto" and key in AUTO):
+            continue
+        check_number(key, value, low, high, above=above, whole=whole)
+    for key, choices in CHOICES.items():
+        if (value := settings.get(key, NotProvided)) is not NotProvided and value not in choices:
+            raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, choices))}.")
+    steps = settings.get("rollout_fragment_length", NotProvided)
+    if steps is not NotProvided and (not isinstance(steps, int) or steps < 1):
+        raise ValueError(
+            f"rollout_fragment_length: {steps!r}: write a whole number of steps per game and call, e.g. 1."
+        )
+
+
 def check_numbers(config: Any) -> None:
     """Holds RLlib's own numbers against what they may be here.
 
     Raises:
         ValueError: naming the setting, its value and its bounds.
     """
-    for key, low, high, above, whole in NUMBERS:
-        if not hasattr(config, key):
-            continue  # older Rays have fewer
-        value = getattr(config, key)
-        if (value is None and key in MAY_BE_NONE) or (value == "auto" and key in AUTO):
-            continue
-        check_number(key, value, low, high, above=above, whole=whole)
-    for key, choices in CHOICES.items():
-        if (value := getattr(config, key)) not in choices:
-            raise ValueError(f"{key}: {value!r} is none of {', '.join(map(str, choices))}.")
+    check_given({key: getattr(config, key) for key in _CHECKED if hasattr(config, key)})  # older Rays have fewer
     for key in RESOURCES:
         for name, amount in (getattr(config, key, None) or {}).items():  # older Rays have fewer
             check_number(f"{key}: {name}", amount, 0.0)
-    if not isinstance(config.rollout_fragment_length, int) or config.rollout_fragment_length < 1:
-        raise ValueError(
-            f"rollout_fragment_length: {config.rollout_fragment_length!r}: write a whole number of steps per game and "
-            "call, e.g. 1."
-        )
+    if isinstance(config.lr, list | tuple) and len(config.lr) == 1:
+        raise ValueError(f"lr: {config.lr!r} has a single point; write a second one, or the number alone.")
     if (rows := config.rollout_fragment_length * config.num_envs_per_env_runner) > MOST_ROWS:
         raise ValueError(
             f"rollout_fragment_length: {config.rollout_fragment_length:,} steps of {config.num_envs_per_env_runner:,} "

@@ -100,6 +100,22 @@ def test_bad_values_are_named(key, value):
     assert key in str(raised.value) or str(value) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("env_runners", {"num_envs_per_env_runner": 0}, "num_envs_per_env_runner: 0 must be a whole number at least 1"),
+        ("env_runners", {"num_envs_per_env_runner": "2"}, "num_envs_per_env_runner: '2' must be a whole number"),
+        ("env_runners", {"rollout_fragment_length": 0}, "rollout_fragment_length: 0: write a whole number of steps"),
+        ("training", {"grad_clip_by": "size"}, "grad_clip_by: 'size' is none of value, norm, global_norm"),
+        ("training", {"lr": [[0, 0.001]]}, r"lr: \[\[0, 0.001\]\] has a single point; .* the number alone"),
+    ],
+)
+def test_what_rllib_refuses_too_is_refused_in_our_words(method, given, message):
+    for change in (lambda c: getattr(c, method)(**given), lambda c: c.update_from_dict(given)):
+        with pytest.raises(ValueError, match=message):
+            change(config()).validate()
+
+
 def test_each_number_of_rllibs_is_held_to_its_range():
     for key, low, *_ in NUMBERS:
         for value in (low - 1, "many", *([] if key in MAY_BE_NONE else [None])):

@@ -124,9 +124,8 @@ def test_defaults_pass():
 )
 def test_what_would_fail_late(group, settings, message):
     config = BiACConfig().environment("escape_v0").hierarchy([["player_0"], ["player_1"]])
-    getattr(config, group)(**settings)
     with pytest.raises(ValueError, match=message):
-        config.validate()
+        getattr(config, group)(**settings).validate()
 
 
 REASON = r"cannot be pickled \(cannot pickle '_thread.lock' object\): "
