@@ -70,9 +70,10 @@ class LeftStates:
             GameError: if there is such an agent; in a look, what is wrong is left open until that is over.
         """
         contract, may_be = self._contract, "absences" if acting else "idle"
-        if not agents or getattr(contract.look, may_be):
+        if not agents or getattr(contract.look, may_be) or (not acting and contract.was_idle):
             return
-        agent, hint = next(iter(agents)), ", or write absences: true if there is none at times"
+        agent = next(iter(agents))
+        hint = ", or write absences: true if this agent is absent at times" if acting else ""
         if observations.get(agent) is None:
             error = self._unseen(agent, hint)
         else:

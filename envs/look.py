@@ -93,7 +93,7 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
             absences=contract.was_absent or expected.absences,
             masks=contract.was_masked or expected.masks,
             cuts=contract.was_cut or expected.absences,
-            idle=contract.was_idle or expected.absences,
+            idle=contract.was_idle,
             steps=steps,
             episodes=episodes,
             terminated=terminated,
