@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class TurnsEnv(Adapter):
     so that nothing it earns until then is lost.
 
     Where the game is truncated, who would have acted next is whom it selects before those who are done are taken out.
+    If that agent's mask is all zero, it is who has another.
 
     Args:
         env: the game.
@@ -60,10 +61,13 @@ class TurnsEnv(Adapter):
         last_seen = self._take_out_the_done(over)
         flags = dict.fromkeys([*present, *self.agents], (False, False)) | over
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
+        seen, infos = last_seen | self._look(), infos | self._infos()
+        if not self.agents and all(_has_no_action(agent, seen, infos) for agent in self.acting):
+            # Cut off, some games select their first agent, whoever is on turn: masks tell who is.
+            self.acting = {agent for agent in over if not _has_no_action(agent, seen, infos)} or self.acting
         # Of who leaves others behind, what counts is what it might do if it still were there.
         may_act = self.acting.union(over if self.agents else ())
-        seen, infos = self._masked(last_seen | self._look(), may_act), self._masked(infos | self._infos(), may_act)
-        return seen, rewards, terminated, truncated, infos
+        return self._masked(seen, may_act), rewards, terminated, truncated, self._masked(infos, may_act)
 
     def _take_out_the_done(self, over: dict[Any, tuple[bool, bool]]) -> dict[Any, Any]:
         env, seen = self.env, {}
@@ -111,6 +115,13 @@ class TurnsEnv(Adapter):
             else own | {"action_mask": np.zeros_like(own["action_mask"])}
             for agent, own in entries.items()
         }
+
+
+def _has_no_action(agent: Any, *places: Mapping[Any, Any]) -> bool:
+    """Returns whether an agent has an action mask, in its observation or its infos, and all of it is zero."""
+    entries = [place.get(agent) for place in places]
+    masks = [own["action_mask"] for own in entries if isinstance(own, dict) and "action_mask" in own]
+    return bool(masks) and not any(np.any(mask) for mask in masks)
 
 
 class AtOnceEnv(conversions.aec_to_parallel_wrapper):

@@ -202,6 +202,18 @@ class InTurns(AECEnv):
         return None
 
 
+class SelectsItsFirst(InTurns):
+    """Who is on turn alone has a mask that is not zero; where it is cut off the game selects `a`, whoever that is."""
+
+    def step(self, action):
+        dead = self.truncations[self.agent_selection]
+        super().step(action)
+        if not dead:
+            on_turn = "ab"[self.time % 2]
+            self.infos = {agent: {"action_mask": np.array([0, agent == on_turn], np.int8)} for agent in self.agents}
+            self.agent_selection = "a" if self.time == 3 else on_turn
+
+
 class ByList(CutOff):
     """`agents` are who is on turn; nobody else sees anything."""
 
@@ -237,6 +249,15 @@ def test_whose_turn_it_would_be_where_a_game_in_turns_is_cut_off(first, where):
     assert masks["a"].tolist() == [[True, False]]  # the null action
     assert masks["b"].tolist() == [[where == "nowhere", True]]
     assert [own[0, -1] for own in games.observe().values()] == [0, 1]
+
+
+def test_masks_tell_whose_turn_it_would_be_where_the_game_does_not():
+    games = at_its_end(SelectsItsFirst)
+    assert games.acts.tolist() == [[False, True]]
+    assert {agent: mask.tolist() for agent, mask in games.action_masks().items()} == {
+        "a": [[True, False]],
+        "b": [[False, True]],
+    }
 
 
 @pytest.mark.parametrize("game", [ByList, ByListToTheEnd, lambda: OfRLlib("b", turns=True)])
