@@ -23,6 +23,7 @@ class Look:
         masks: whether actions are forbidden at times.
         cuts: whether agents are truncated while others go on.
         idle: whether there are steps at which nobody acts.
+        unmasked: whether agents that act with an action mask act without one at other times.
         steps: how long it was looked at.
         episodes: that came to their end meanwhile.
         terminated: how many of these were, and not only truncated.
@@ -39,6 +40,7 @@ class Look:
     masks: bool = False
     cuts: bool = False
     idle: bool = False
+    unmasked: bool = False
     steps: int = 0
     episodes: int = 0
     terminated: int = 0
@@ -63,7 +65,8 @@ class Contract:
         look: what is known of absences and masks.
         looking: whether that is still to be found out: anything goes, and is noted in `was_absent`, and so on.
         trusted: whether values are known to fit.
-        left_open: what is wrong unless the look finds this (`absences`, `idle`) elsewhere.
+        left_open: what is wrong unless the look finds this elsewhere (`absences`, `idle`, `unmasked`); or `said`,
+            unless it finds idle steps or absences are said to be.
         paid: agent -> its least and its largest reward, in the game's own numbers, while `looking`.
     """
 
@@ -79,5 +82,6 @@ class Contract:
     was_masked: bool = False
     was_cut: bool = False
     was_idle: bool = False
+    was_unmasked: bool = False
     left_open: dict[str, GameError] = field(default_factory=dict)
     paid: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -19,10 +19,18 @@ class LeftStates:
 
     def __init__(self, contract: Contract, where: Callable[[], str]) -> None:
         self._contract, self._where = contract, where
-        self._masked: set[str] = set()  # who had a mask when it was to act last
+        self._masked: set[str] = set()  # who had a mask when it was to act last, in this episode
+        self._with: set[str] = set()  # who has acted with a mask,
+        self._without: set[str] = set()  # and who without
+
+    def begin(self) -> None:
+        """Begins an episode."""
+        self._masked.clear()
 
     def check_mask(self, agent: str, given: bool, truncated: bool) -> None:
         """Refuses a truncation without an action mask of an agent that had one before: not all would be allowed.
+
+        Where agents act with a mask and without one, a mask that is absent says that all is allowed.
 
         Args:
             agent: who is to act.
@@ -30,17 +38,22 @@ class LeftStates:
             truncated: whether it is truncated at this step.
 
         Raises:
-            GameError: if its mask is missing.
+            GameError: if its mask is missing; in a look it is left open until that is over.
         """
+        contract = self._contract
         if given:
             self._masked.add(agent)
-        elif truncated and agent in self._masked:
-            raise GameError(
-                f"agent {agent!r} is truncated {self._where()} without an action mask, and had one before; give that "
-                "of the state that it left."
-            )
-        else:
+            self._with.add(agent)
+        elif not truncated:
             self._masked.discard(agent)
+            self._without.add(agent)
+        elif agent in self._masked and not (contract.look.unmasked or contract.was_unmasked):
+            self._refuse(
+                "unmasked",
+                f"agent {agent!r} is truncated {self._where()} without an action mask, and had one before; give that "
+                "of the state that it left.",
+            )
+        contract.was_unmasked |= agent in self._with and agent in self._without
 
     def check_alone(self, agents: Collection[str], observations: Mapping[str, Any]) -> None:
         """Refuses agents that are truncated while others go on, and see nothing.
@@ -54,12 +67,13 @@ class LeftStates:
         """
         for agent in agents:
             if observations.get(agent) is None:
-                raise self._unseen(agent, "")
+                raise GameError(self._unseen(agent))
 
     def check_all(self, agents: Collection[str], observations: Mapping[str, Any], acting: Collection[str]) -> None:
         """Refuses a truncated game whose agents are absent in the state that it is left in, though they never are.
 
-        Where agents are absent at times some may be, all only where that comes about in play, too.
+        Where agents are absent at times some may be; all of them only where that comes about in play, too, or where
+        they see that state and their masks are zero.
 
         Args:
             agents: who acted, is truncated now, and would not act next.
@@ -67,26 +81,34 @@ class LeftStates:
             acting: who would act next.
 
         Raises:
-            GameError: if there is such an agent; in a look, what is wrong is left open until that is over.
+            GameError: if there is such an agent; in a look it is left open until that is over.
         """
-        contract, may_be = self._contract, "absences" if acting else "idle"
-        if not agents or getattr(contract.look, may_be) or (not acting and contract.was_idle):
+        if not agents:
             return
-        agent = next(iter(agents))
-        hint = ", or write absences: true if this agent is absent at times" if acting else ""
-        if observations.get(agent) is None:
-            error = self._unseen(agent, hint)
+        contract = self._contract
+        unseen = [agent for agent in agents if observations.get(agent) is None]
+        hint = "" if unseen and not acting else ", or write absences: true if this agent is absent at times"
+        if unseen:
+            text = f"{self._unseen(unseen[0])[:-1]}{hint}."
         else:
-            error = GameError(
-                f"agent {agent!r} is truncated {self._where()} without an action that it may take in the state that it "
-                f"left; give the action mask of that state{hint}."
+            text = (
+                f"agent {next(iter(agents))!r} is truncated {self._where()} without an action that it may take in the "
+                f"state that it left; give the action mask of that state{hint}."
             )
-        if not contract.looking:
-            raise error
-        contract.left_open.setdefault(may_be, error)
+        if acting and not contract.look.absences:
+            self._refuse("absences", text)
+        elif not acting and unseen and not (contract.look.idle or contract.was_idle):
+            self._refuse("idle", text)
+        elif not acting and not unseen and not contract.look.absences:
+            self._refuse("said", text)
 
-    def _unseen(self, agent: str, hint: str) -> GameError:
-        return GameError(
+    def _refuse(self, unless: str, text: str) -> None:
+        if not self._contract.looking:
+            raise GameError(text)
+        self._contract.left_open.setdefault(unless, GameError(text))
+
+    def _unseen(self, agent: str) -> str:
+        return (
             f"agent {agent!r} is truncated {self._where()} without an observation of the state that it left; give the "
-            f"last one{hint}."
+            "last one."
         )

@@ -94,6 +94,7 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
             masks=contract.was_masked or expected.masks,
             cuts=contract.was_cut or expected.absences,
             idle=contract.was_idle,
+            unmasked=contract.was_unmasked,
             steps=steps,
             episodes=episodes,
             terminated=terminated,
@@ -102,8 +103,10 @@ def look_at(game: BatchedGame, contract: Contract, expected: Look, calling: Watc
             holds=telling.holds(),
             paid=paid,
         )
-        for may_be, left_open in contract.left_open.items():
-            if not getattr(found, may_be):
+        excused = {name: getattr(found, name) for name in ("absences", "idle", "unmasked")}
+        excused["said"] = found.idle or expected.absences
+        for name, left_open in contract.left_open.items():
+            if not excused[name]:
                 raise left_open
         return found
     except GameError as error:

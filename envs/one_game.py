@@ -101,6 +101,7 @@ class OneGame:
         self._left.clear()
         self._truncated.clear()
         self._forget_cuts()
+        self._left_states.begin()
         self._ended[:] = False
         self._lists_agents = _count(getattr(self.env, "agents", None)) > 0
         self._check_names("reset()", "observations", result[0])
@@ -290,11 +291,14 @@ class OneGame:
     ) -> None:
         """Keeps what agents see and may do now, and who acts next, also where the game is cut off."""
         contract = self._contract
-        # At its end a game may list nobody, whoever would act next.
-        listed = self.env.agents if self._lists_agents and not (over and not _count(self.env.agents)) else None
+        listed = self.env.agents if self._lists_agents else None
         acting = getattr(self.env, "acting", None)
         if not isinstance(acting, Collection):  # some wrappers have an answer to every name
             acting = None
+        if over:  # then a game may have taken out all who are not over, whoever would act next
+            listed, acting = (
+                None if names is None or self._over.issuperset(names) else names for names in (listed, acting)
+            )
         self._bounds = not contract.trusted and (
             self.episodes <= FIRST_EPISODES or (self.steps + self._number) % ONE_STEP_OF == 0
         )

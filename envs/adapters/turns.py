@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class TurnsEnv(Adapter):
     so that nothing it earns until then is lost.
 
     Where the game is truncated, who would have acted next is whom it selects before those who are done are taken out.
-    If that agent's mask is all zero, it is who has another.
+    If that one is terminated, or its mask is all zero, it is the next in the agents' order of which neither holds.
 
     Args:
         env: the game.
@@ -62,9 +63,11 @@ class TurnsEnv(Adapter):
         flags = dict.fromkeys([*present, *self.agents], (False, False)) | over
         terminated, truncated = ({a: flag[i] for a, flag in flags.items()} for i in (0, 1))
         seen, infos = last_seen | self._look(), infos | self._infos()
-        if not self.agents and all(_has_no_action(agent, seen, infos) for agent in self.acting):
-            # Cut off, some games select their first agent, whoever is on turn: masks tell who is.
-            self.acting = {agent for agent in over if not _has_no_action(agent, seen, infos)} or self.acting
+        if not self.agents:
+            # Cut off, some games select who is terminated, or their first agent, whoever is on turn.
+            first, *_ = self.acting
+            open_to = {a for a, (ended, _) in over.items() if not ended and not _has_no_action(a, seen, infos)}
+            self.acting = set(islice((a for a in self._from(first) if a in open_to), 1)) or self.acting
         # Of who leaves others behind, what counts is what it might do if it still were there.
         may_act = self.acting.union(over if self.agents else ())
         return self._masked(seen, may_act), rewards, terminated, truncated, self._masked(infos, may_act)
@@ -85,6 +88,12 @@ class TurnsEnv(Adapter):
         if self.agents:
             self.acting = {env.agent_selection}
         return {agent: value for agent, value in seen.items() if value is not None}
+
+    def _from(self, agent: Any) -> list[Any]:
+        """Returns all agents in their order, round from this one on."""
+        names = self.possible_agents
+        at = names.index(agent)
+        return names[at:] + names[:at]
 
     def _on_turn(self) -> Any:
         """Returns whose turn it is, those who are done aside."""

@@ -1,5 +1,7 @@
 """Truncated games tell the state that agents left: what they see there, who acts next, and what it may do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -7,6 +9,7 @@ from pettingzoo import AECEnv
 
 from rllib_biac.envs.contract import Look
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.left_states import LeftStates
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from tests.foreign import Foreign, TruncatedAlone
 from tests.foreign import Turns as TurnsByMasks
@@ -132,18 +135,45 @@ class TurnsUnmaskedAtTheEnd(CutOff, TurnsByMasks):
 
 
 @pytest.mark.parametrize(
-    ("game", "message", "look"),
+    ("game", "message"),
     [
-        (StunnedAtTheEnd, "without an action that it may take in the state that it left; give the action mask", {}),
-        (NoMasksAtTheEnd, "without an action mask, and had one before; give that of the state that it left", {}),
-        (TurnsUnmaskedAtTheEnd, "without an action that it may take", {"absences": True}),
+        (StunnedAtTheEnd, "without an action that it may take in the state that it left; give the action mask"),
+        (NoMasksAtTheEnd, "without an action mask, and had one before; give that of the state that it left"),
+        (TurnsUnmaskedAtTheEnd, "without an action that it may take"),
     ],
 )
-def test_the_last_action_masks_are_missing(game, message, look):
-    with pytest.raises(GameError, match=f"agent 'a' is truncated in game 0 at step 4 {message}"):
+def test_the_last_action_masks_are_missing(game, message):
+    with pytest.raises(GameError, match=f"agent 'a' is truncated in game 0 at step 4 {message}.*a look at"):
         batch(game)
-    with pytest.raises(GameError, match=f"agent 'a' is truncated in game 0 at step 4 {message}"):
-        at_its_end(game, look=Look(steps=1, masks=True, **look))
+    if game is not TurnsUnmaskedAtTheEnd:  # a game with absences is believed once it has been looked at
+        with pytest.raises(GameError, match=f"agent 'a' is truncated in game 0 at step 4 {message}"):
+            at_its_end(game, look=Look(steps=1, masks=True))
+
+
+def test_masks_of_zeros_for_all_may_be_meant():
+    for look in (Look(absences=True), Look(steps=1, masks=True, absences=True)):
+        assert not at_its_end(StunnedAtTheEnd, look=look).acts.any()
+
+
+class MasksAtTimes(CutOff):
+    """`a` has a mask where something is forbidden, at times and in the last state but one."""
+
+    def info(self, agent):
+        return {"action_mask": np.array([1, 0], np.int8)} if agent == "a" and self.time in (0, 3) else {}
+
+
+def test_an_absent_mask_says_that_all_is_allowed_where_it_does_so_in_play():
+    masks = at_its_end(MasksAtTimes).action_masks()
+    assert masks["a"].tolist() == [[True, True]]
+    assert batch(MasksAtTimes).look.unmasked and not batch(StunnedAtTheEnd, look=Look(absences=True)).look.unmasked
+
+
+def test_masks_of_another_episode_are_forgotten():
+    contract = batch(MasksAtTimes).contract
+    held = LeftStates(replace(contract, look=Look()), lambda: "at step 1")
+    held.check_mask("b", given=True, truncated=False)
+    held.begin()
+    held.check_mask("b", given=False, truncated=True)
 
 
 def test_absences_that_only_the_end_shows_may_be_written():
@@ -152,10 +182,34 @@ def test_absences_that_only_the_end_shows_may_be_written():
     assert at_its_end(OneEmptied, look=Look(absences=True)).acts.tolist() == [[False, True]]
 
 
-@pytest.mark.parametrize("game", [StunnedAtTheEnd, Emptied])
-def test_a_state_in_which_nobody_ever_acts_is_none_that_was_left(game):
+def test_a_state_in_which_nobody_ever_acts_is_none_that_was_left():
     with pytest.raises(GameError, match=r"agent 'a' is truncated .* the state that it left; give [^,]* \(seen"):
-        batch(game, look=Look(absences=True))
+        batch(Emptied, look=Look(absences=True))
+
+
+class StaysListed(CutOff):
+    """`b` is terminated at step 2 and listed to the end, when who is truncated is taken out."""
+
+    def flags(self):
+        return {"b": self.time >= 2}, {"a": self.over()}
+
+    def step(self, actions):
+        found = super().step(actions)
+        self.agents = ["b"] if self.over() else ["a", "b"]
+        return found
+
+
+class NobodyActsAfterTheEnd(CutOff):
+    """A game that says itself who acts, until it is over."""
+
+    @property
+    def acting(self):
+        return () if self.over() else ("a", "b")
+
+
+@pytest.mark.parametrize(("game", "acts"), [(StaysListed, [True, False]), (NobodyActsAfterTheEnd, [True, True])])
+def test_who_is_taken_out_at_the_end_could_have_acted(game, acts):
+    assert at_its_end(game).acts.tolist() == [acts]
 
 
 class InTurns(AECEnv):
@@ -214,6 +268,16 @@ class SelectsItsFirst(InTurns):
             self.agent_selection = "a" if self.time == 3 else on_turn
 
 
+class LosesB(InTurns):
+    """`b`, whose turn would be next where it is cut off, is terminated there."""
+
+    def step(self, action):
+        result = super().step(action)
+        if self.time == 3:
+            self.terminations = {agent: agent == "b" for agent in self.agents}
+        return result
+
+
 class ByList(CutOff):
     """`agents` are who is on turn; nobody else sees anything."""
 
@@ -258,6 +322,11 @@ def test_masks_tell_whose_turn_it_would_be_where_the_game_does_not():
         "a": [[True, False]],
         "b": [[False, True]],
     }
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_who_is_terminated_is_passed_over(first):
+    assert at_its_end(lambda: LosesB(first)).acts.tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize("game", [ByList, ByListToTheEnd, lambda: OfRLlib("b", turns=True)])
