@@ -46,7 +46,8 @@ class Hangs(Probe):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    for name, seconds in (("CALL", 0.4), ("TOLD", 0.1), ("GRACE", 30.0)):
+    # Less would be taken for hanging where a busy machine lets this process wait.
+    for name, seconds in (("CALL", 1.0), ("TOLD", 0.1), ("GRACE", 30.0)):
         monkeypatch.setattr(watchdog, f"{name}_SECONDS", seconds)
 
 
@@ -56,11 +57,11 @@ def test_a_call_that_hangs_is_interrupted_and_named(call, at_once, capfd):
     name = "the constructor" if call == "constructor" else rf"{call}\(\)"
     if call == "state":  # what is wrong with the state alone concerns only those who ask for it
         games = ParallelEnvBatch(lambda: Hangs(call), 1, np.random.default_rng(0))
-        assert "state() hangs: it has not come back in 0.4 s" in games.look.state_fault
+        assert "state() hangs: it has not come back in 1 s" in games.look.state_fault
     else:
-        with pytest.raises(GameError, match=rf"{name} hangs: it has not come back in 0.4 s"):
+        with pytest.raises(GameError, match=rf"{name} hangs: it has not come back in 1 s"):
             ParallelEnvBatch(lambda: Hangs(call), 1, np.random.default_rng(0))
-    assert "of the game has not come back in 0.1 s; it is waited for 0.4 s." in capfd.readouterr().err
+    assert "of the game has not come back in 0.1 s; it is waited for 1 s." in capfd.readouterr().err
     assert signal.getsignal(signal.SIGVTALRM) is before
 
 
@@ -118,7 +119,7 @@ def test_what_cannot_be_interrupted_ends_the_process(game, threaded):
     assert "Error: the constructor of the game hangs: it has not come back in 0.4 s" in ended.stderr
 
 
-def test_threads_that_are_not_the_main_one_are_watched_without_a_signal(at_once):
+def test_threads_that_are_not_the_main_one_are_watched_without_a_signal():
     looks = []
     make = lambda: looks.append(ParallelEnvBatch(Probe, 1, np.random.default_rng(0)).look)  # noqa: E731
     thread = threading.Thread(target=make)
