@@ -307,6 +307,7 @@ def test_a_real_run(trained):
         assert np.corrcoef(np.ravel(values[0]), np.ravel(values[1]))[0, 1] > 0.8, (player, values)
 
 
+@pytest.mark.slow
 def test_the_command_on_the_page_trains_the_same_again(trained, monkeypatch):
     again = []
     monkeypatch.setattr("rllib_biac.cli.run.run", lambda experiments, *_, **__: again.extend(experiments) or 0)
@@ -324,6 +325,7 @@ def test_the_command_on_the_page_trains_the_same_again(trained, monkeypatch):
     assert now == then
 
 
+@pytest.mark.slow
 def test_a_game_that_draws_is_filmed(trained, monkeypatch):
     frames = [np.full((16, 90, 3), shade, np.uint8) for shade in range(0, 250, 50)]
 

@@ -57,6 +57,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, line):
         run_all(tasks.square, [{"x": 1}], raw)
 
 
+@pytest.mark.slow
 def test_a_run_that_raises_is_named_and_tried_again(tmp_path):
     raw, mended = tmp_path / "rows.jsonl", tmp_path / "mended"
     settings = [{"x": x, "mended": str(mended)} for x in (1, 2, 3)]

@@ -79,6 +79,7 @@ def test_metrics_are_those_of_the_episodes_played():
 
 
 def test_more_games_than_fit_into_memory_are_named():
-    settings = config("merge_v0", [["main_0"], ["auxiliary_0"]]).env_runners(num_envs_per_env_runner=2**44)
+    settings = config("merge_v0", [["main_0"], ["auxiliary_0"]])
+    settings.num_envs_per_env_runner = 2**44  # more than a config takes
     with pytest.raises(ValueError, match=r"num_envs_per_env_runner: 17,592,186,044,416 games do not fit into memory"):
         JointEnvRunner(config=settings)

@@ -127,6 +127,7 @@ def test_draws_are_each_learners_own_and_come_again(ray, ranks):
     assert_near(first, runs[1][0][0], rtol=0.0)
 
 
+@pytest.mark.slow
 def test_two_learners_number_the_states_alike_and_keep_to_one_commitment(ray, ranks):
     settings = {"mixed": True, "search_every": 4, "num_candidates": 64}
     CASES["CommitmentDQN"] = (TwoStates, LEVELS, settings)
