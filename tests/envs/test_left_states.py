@@ -1,7 +1,5 @@
 """Truncated games tell the state that agents left: what they see there, who acts next, and what it may do."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -9,7 +7,6 @@ from pettingzoo import AECEnv
 
 from rllib_biac.envs.contract import Look
 from rllib_biac.envs.errors import GameError
-from rllib_biac.envs.left_states import LeftStates
 from rllib_biac.envs.parallel_batch import ParallelEnvBatch
 from tests.foreign import Foreign, TruncatedAlone
 from tests.foreign import Turns as TurnsByMasks
@@ -168,12 +165,35 @@ def test_an_absent_mask_says_that_all_is_allowed_where_it_does_so_in_play():
     assert batch(MasksAtTimes).look.unmasked and not batch(StunnedAtTheEnd, look=Look(absences=True)).look.unmasked
 
 
+class ComesLater(CutOff):
+    """`b` comes late, and has a mask; in every other episode it comes only where the game is cut off, without one."""
+
+    episodes = 0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed)
+        self.episodes, self.agents = self.episodes + 1, ["a"]
+        return {"a": self.see("a")}, {}
+
+    def info(self, agent):
+        return {"action_mask": np.array([1, 0], np.int8)} if agent == "b" and self.episodes % 2 else {}
+
+    def step(self, actions):
+        self.time += 1
+        over = self.over()
+        there = ["a", "b"] if over or (self.episodes % 2 and self.time > 1) else ["a"]
+        self.agents = [] if over else there
+        flags = dict.fromkeys(there, False), dict.fromkeys(there, over)
+        seen, infos = ({agent: made(agent) for agent in there} for made in (self.see, self.info))
+        return seen, dict.fromkeys(actions, 1.0), *flags, infos
+
+
 def test_masks_of_another_episode_are_forgotten():
-    contract = batch(MasksAtTimes).contract
-    held = LeftStates(replace(contract, look=Look()), lambda: "at step 1")
-    held.check_mask("b", given=True, truncated=False)
-    held.begin()
-    held.check_mask("b", given=False, truncated=True)
+    games = at_its_end(ComesLater, look=Look(steps=1, masks=True, absences=True))
+    games.reset()
+    while not games.step(dict.fromkeys("ab", np.zeros(1, int))).truncated[0]:
+        pass
+    assert games.action_masks()["b"].tolist() == [[True, True]]
 
 
 def test_absences_that_only_the_end_shows_may_be_written():
