@@ -280,7 +280,9 @@ class Attainable:
         found = signed.masked_fill(~kinds, -torch.inf).amax(2)  # (2 kinds, 2 signs)
         if self._num_learners > 1:
             distributed.all_reduce(found, distributed.ReduceOp.MAX)
-        self.restore(torch.maximum(self._largest, found.to("cpu", torch.float32)).numpy())
+        found = found.to("cpu", torch.float32)
+        if (found > self._largest).any():
+            self.restore(torch.maximum(self._largest, found).numpy())
 
     def state(self) -> np.ndarray:
         """Returns what it remembers."""

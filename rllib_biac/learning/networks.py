@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call
 
 from rllib_biac.files.policy import NORM_EPSILON
 from rllib_biac.learning.several import average_over_learners
@@ -119,7 +118,14 @@ def kind_of(network: str) -> str:
 
 def call_frozen(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Computes a network through which gradients reach its input only."""
-    return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, (x,))
+    learned = [p for p in network.parameters() if p.requires_grad]
+    for p in learned:
+        p.requires_grad_(False)
+    try:
+        return network(x)
+    finally:
+        for p in learned:
+            p.requires_grad_(True)
 
 
 def follow(network: nn.Module) -> nn.Module:

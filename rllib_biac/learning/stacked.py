@@ -103,19 +103,18 @@ class _StackedMLPs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, how: tuple[str, bool], h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        output, kept = _forward(how, h, parameters)
-        ctx.how, ctx.counts = how, [len(one) for one in kept]
-        ctx.save_for_backward(*itertools.chain(*kept))
+        # Kept as it is, without packing and unpacking: no argument's values change before the backward pass, and nobody
+        # differentiates twice.
+        ctx.how = how
+        output, ctx.kept = _forward(how, h, parameters)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved = iter(ctx.saved_tensors)
-        kept = _Kept(*(list(itertools.islice(saved, count)) for count in ctx.counts))
-        of_input, of_parameters = ctx.needs_input_grad[1], any(ctx.needs_input_grad[2:])
-        of_h, found = _backward(ctx.how, grad, kept, of_input, of_parameters)
-        return None, of_h, *(found if of_parameters else [None] * len(ctx.needs_input_grad[2:]))
+        _, of_input, *wanted = ctx.needs_input_grad
+        of_h, found = _backward(ctx.how, grad, ctx.kept, of_input, any(wanted))
+        return None, of_h, *(found if any(wanted) else [None] * len(wanted))
 
 
 class NetworkGroup:

@@ -160,8 +160,16 @@ def test_each_network_may_see_an_input_of_its_own(count):
         torch.testing.assert_close(group.rows[g].grad, torch.cat([p.grad.flatten() for p in network.parameters()]))
 
 
+def repeated():
+    """Returns a network that uses one layer twice, under two names."""
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 6))
+
+
 @pytest.mark.parametrize("own_inputs", [False, True])
-@pytest.mark.parametrize("networks", [mlps(1), mlps(3), [nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6))]])
+@pytest.mark.parametrize(
+    "networks", [mlps(1), mlps(3), [nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6))], [repeated()]]
+)
 def test_through_frozen_networks_gradients_reach_the_inputs_only(networks, own_inputs):
     plain = copy.deepcopy(networks)
     group = NetworkGroup(copy.deepcopy(networks))
@@ -181,6 +189,14 @@ def test_through_frozen_networks_gradients_reach_the_inputs_only(networks, own_i
     # The next call trains them again.
     again = torch.autograd.grad(sum(o.sum() for o in group(x)), group.leaves)
     assert all(gradient.ne(0).any() for gradient in again)
+
+
+def test_a_frozen_network_that_raises_is_trained_again_and_what_never_learns_stays_as_it_is():
+    network = nn.Sequential(nn.Linear(4, 5).requires_grad_(False), nn.Linear(5, 6))
+    group = NetworkGroup([network])
+    with pytest.raises(RuntimeError):
+        group(torch.randn(3, 7), frozen=True)
+    assert [p.requires_grad for p in network.parameters()] == [False, False, True, True]
 
 
 def test_networks_of_different_labels_are_kept_apart():

@@ -52,7 +52,8 @@ class KnownGradientLosses(BiACLosses):
             gradient[:2].flatten(1).scatter_add_(1, cell, error * (2 / size))
 
         # Rows last, as they lie: PyTorch's softmax is slow over the last axis.
-        q2, logits = outputs[1:].transpose(1, 2).unflatten(1, self.num_actions)  # (|A_1|, |A_2|, states) each
+        tables = outputs.transpose(1, 2).unflatten(1, self.num_actions)  # (3, |A_1|, |A_2|, states)
+        q2, logits = tables[1], tables[2]
         c, log_pi = self.settings.entropy_coeff, logits.log_softmax(1)
         pi = log_pi.exp()
         soft_q = q2 - c * log_pi
