@@ -17,23 +17,21 @@ from same_bits import digest, measure, setting
 from same_bits_cases import CASES
 
 RECORDED = Path(__file__).parent / "fixtures" / "same_bits.json"
+FAST = ("BiAC, masked", "BiAC, hypotheses", "levels, three, masked", "BiLevelQ", "IDQN", "MATD3, both kinds of actions")
 CHOSEN = (
+    *FAST,
     "BiAC",
-    "BiAC, masked",
     "BiAC, images",
     "BiAC, gumbel_softmax",
-    "BiAC, hypotheses",
     "BiAC, approximators",
-    "levels, three, masked",
     "levels, both kinds of actions",
-    "BiLevelQ",
-    "IDQN",
     "LenientDQN",
-    "MATD3, both kinds of actions",
 )
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CHOSEN]
+)
 def test_the_bits_are_those_recorded(ray, name):
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     here = setting()

@@ -35,7 +35,12 @@ def test_rows_come_in_the_order_of_their_settings_and_are_not_made_twice(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("end", "redone"), [('{"x": 2, "y"', True), ("{\x00", True), ('{"x": 2, "y": 4, "settings_keys": ["x"]}', False)]
+    ("end", "redone"),
+    [
+        ('{"x": 2, "y"', True),
+        pytest.param("{\x00", True, marks=pytest.mark.slow),
+        pytest.param('{"x": 2, "y": 4, "settings_keys": ["x"]}', False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_last_line_without_an_end_is_mended(tmp_path, end, redone):
     raw = tmp_path / "rows.jsonl"

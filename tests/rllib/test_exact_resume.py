@@ -59,9 +59,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "escape" else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_another_process_goes_on_exactly(ray, tmp_path, name):
     algo = CASES[name]().build_algo()
     for _ in range(N):

@@ -105,7 +105,8 @@ def test_every_algorithm_has_a_case():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "BiAC" else name for name in CASES]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("BiAC", "BiAC, continuous") else name for name in CASES],
 )
 def test_two_learners_are_one_on_the_joined_minibatches(ray, ranks, name):
     case, calls = case_of(name)
