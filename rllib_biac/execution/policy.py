@@ -152,7 +152,8 @@ class StackelbergPolicy:
             dtype of the game's own space where that is MultiDiscrete, MultiBinary or a Box.
 
         Raises:
-            ValueError: if something is missing, unknown, of a wrong shape or not finite, or if an agent may do nothing.
+            ValueError: if something is missing, unknown, of a wrong shape or not finite, or a mask has other entries
+                than 0 and 1.
         """
         policy = self._for(observations)
         return policy._played(policy._inputs(state, observations, self.agents), masks, rng=rng)
@@ -245,7 +246,7 @@ class StackelbergPolicy:
         self._check_known(masks)
         checked = {}
         for agent, given in masks.items():
-            own, mask = self.description.actions[agent], np.asarray(given, bool)
+            own, mask = self.description.actions[agent], _mask(agent, given)
             size = own.size if own.discrete else 1
             expected = (size,) if many is None else (many, size)
             if mask.shape != expected:
@@ -260,7 +261,7 @@ class StackelbergPolicy:
         heard = {}
         for agent, given in announced.items():
             own = self.description.actions[agent]
-            action = np.asarray(given, np.int64 if own.discrete and own.taken is None else None)
+            action = np.asarray(given)
             shape = (own.taken.shape or ()) if own.taken else () if own.discrete else (own.size,)
             expected = (() if many is None else (many,)) + shape
             if action.shape != expected:
@@ -269,11 +270,11 @@ class StackelbergPolicy:
             if own.taken:
                 try:
                     action = own.taken.back(action)
-                except (TypeError, ValueError) as error:
+                except (TypeError, ValueError, OverflowError) as error:
                     raise ValueError(f"the announced action of {agent}, {given}, is none of the game's.") from error
-            if own.discrete and not ((action >= 0) & (action < own.size)).all():
-                raise ValueError(f"the announced action of {agent} is none of 0, ..., {own.size - 1}.")
-            heard[agent] = action if own.discrete else action.astype(np.float64)
+            if own.discrete and (action.dtype.kind not in "biuf" or not np.isin(action, np.arange(own.size)).all()):
+                raise ValueError(f"the announced action of {agent}, {given}, is none of 0, ..., {own.size - 1}.")
+            heard[agent] = action.astype(np.int64 if own.discrete else np.float64)
         return heard
 
     def _finished(self, agent: str, action: np.ndarray, single: bool) -> Action:
@@ -290,6 +291,21 @@ class StackelbergPolicy:
         for name in names:
             if name not in self.agents:
                 raise ValueError(f"there is no agent {name!r}: the agents are {', '.join(self.agents)}.")
+
+
+def _mask(agent: str, given: Any) -> np.ndarray:
+    """Returns a mask as booleans.
+
+    Raises:
+        ValueError: if it is none, such as one to be added to logits.
+    """
+    mask = np.asarray(given)
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise ValueError(
+            f"the mask of {agent}, {given}, is none: write 1 or True for each action that is allowed, 0 or False for "
+            "each that is not."
+        )
+    return mask.astype(bool)
 
 
 def _check_sizes(description: Description, arrays: Arrays) -> None:

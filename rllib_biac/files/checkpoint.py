@@ -29,6 +29,8 @@ FORMAT = 3
 METADATA = "rllib_checkpoint.json"
 MADE_BY = "class_and_ctor_args.pkl"
 _OWN = "rllib_biac"
+# A part that every algorithm's checkpoint has, and the modules that it names from this format on.
+_PART, _NOW = "learner_group", "rllib_biac.rllib."
 _FILES = "files"
 _UNFINISHED = ".saving"
 _MOST_BYTES = 2**26
@@ -208,8 +210,19 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
             "checkpoint_000000 in a trial's folder."
         )
     about, files = _read_metadata(folder)
+    if about["format"] < FORMAT and _is_of_now(folder):
+        raise DamagedFile(
+            folder / METADATA,
+            f"{folder} is damaged: {METADATA} lacks what was written into it. Take an earlier checkpoint.",
+        )
     _check_files(folder, files, hashes=hashes)
     return about
+
+
+def _is_of_now(folder: Path) -> bool:
+    """Tells whether this format's library made a checkpoint, by what a part of it names; metadata may be exchanged."""
+    part = folder / _PART / MADE_BY
+    return part.is_file() and any(module.startswith(_NOW) for module, _ in inert.names(part))
 
 
 def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True) -> None:

@@ -97,7 +97,10 @@ class Taken:
         if self.counts is None:
             return flat
         entries = flat.astype(object) - np.asarray(self.start, object)
-        return np.ravel_multi_index(tuple(entries.astype(np.int64).T), self.counts)
+        whole = entries.astype(np.int64)
+        if (whole != entries).any():
+            raise ValueError("actions are whole numbers.")
+        return np.ravel_multi_index(tuple(whole.T), self.counts)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,9 @@ def test_who_hears_of_actions_is_told_them():
         (None, "those of one are announced"),
         ({"one": 0, "three": 1}, "those of one are announced"),
         ({"one": 2}, "none of 0, ..., 1"),
+        ({"one": 0.9}, "none of 0, ..., 1"),
+        ({"one": float("nan")}, "none of 0, ..., 1"),
+        ({"one": "0"}, "none of 0, ..., 1"),
         ({"one": [0]}, r"has shape \(1,\): \(\) is expected"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -97,6 +100,16 @@ def test_masks_may_be_of_some_agents_and_lists(merge):
     mask = [action != best["auxiliary_0"] for action in range(5)]
     assert merge.act(MERGE.tolist(), masks={"auxiliary_0": mask})["auxiliary_0"] != best["auxiliary_0"]
     assert merge.agent("main_0").act(MERGE, masks={"auxiliary_0": [1, 1, 1, 1, 1]}) == best["main_0"]
+
+
+@pytest.mark.parametrize("entry", [-np.inf, np.nan, 2, -1, 0.5, "1", None])
+def test_masks_of_other_entries_than_0_and_1_are_refused(merge, entry):
+    with pytest.raises(ValueError, match="the mask of main_0, .* is none: write 1 or True"):
+        merge.agent("main_0").act(MERGE, masks={"main_0": [1, 1, 1, 1, entry]})
+
+
+def test_a_mask_of_zeros_stands_for_nothing_to_do(merge):
+    assert merge.agent("main_0").act(MERGE, masks={"main_0": [0.0] * 5}) == 0
 
 
 def test_double_and_single_precision_are_one_state(merge):
@@ -162,8 +175,9 @@ def test_announced_actions_are_those_of_the_games_own_space(space):
     np.testing.assert_array_equal(two.act(observation=rows["two"], announced={"one": announced}), played)
     with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
         two.act(observation=rows["two"][0], announced={"one": np.full_like(announced[0], 77)})
-    with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
-        two.act(observation=rows["two"][0], announced={"one": np.full(announced[0].shape, "x")})
+    for entry in ("x", 0.9, np.inf):
+        with pytest.raises(ValueError, match=r"(?s)the announced action of one.* is none of the game's"):
+            two.act(observation=rows["two"][0], announced={"one": np.full(announced[0].shape, entry)})
 
 
 @pytest.mark.parametrize(

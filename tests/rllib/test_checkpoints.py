@@ -22,6 +22,7 @@ from rllib_biac.cli.evaluate import find
 from rllib_biac.cli.main import main
 from rllib_biac.evaluation import play
 from rllib_biac.execution import StackelbergPolicy
+from rllib_biac.experiments.resume import _refuse_old
 from rllib_biac.files.checkpoint import METADATA, is_whole
 from rllib_biac.files.damage import DamagedFile
 from rllib_biac.learning.diverged import Diverged
@@ -229,6 +230,18 @@ def test_checkpoints_of_other_versions(saved, tmp_path):
     for read in (load, BiAC.from_checkpoint):
         with pytest.raises(ValueError, match=r"made by a newer version of rllib_biac, 9\.9\.0: it has format 99"):
             read(copy)
+
+
+@pytest.mark.parametrize("metadata", ["{}", '{"rllib_biac": {"format": 2}}', '{"type": "Algorithm"}'])
+def test_metadata_that_were_exchanged_are_damage(saved, tmp_path, metadata):
+    for number in range(2):
+        shutil.copytree(saved[0], tmp_path / "trial" / f"checkpoint_00000{number}")
+    newest = tmp_path / "trial" / "checkpoint_000001"
+    (newest / METADATA).write_text(metadata)
+    with pytest.raises(DamagedFile, match=f"is damaged: {METADATA} lacks what was written into it"):
+        load(newest)
+    assert find(str(tmp_path)) == tmp_path / "trial" / "checkpoint_000000"
+    _refuse_old(tmp_path)  # whoever resumes the run goes on
 
 
 def test_another_librarys_checkpoint_is_refused(ray, tmp_path):
