@@ -132,8 +132,8 @@ def cases(seeds: int) -> list[dict[str, Any]]:
             game = {"game": "three_state", "R": reward, "announced": False, "steps": MANY, "seed": seed}
             found += [game | {"mixed": mixed, "changed": ""} for mixed in (False, True)]
         found += [
-            {"game": name, "mixed": 0, "announced": False, "steps": MANY, "seed": seed}
-            for name in ("prisoners_dilemma", "dilemma_by_steps")
+            {"game": name, "mixed": 0, "announced": False, "steps": steps, "seed": seed}
+            for name, steps in (("prisoners_dilemma", MANY), ("dilemma_by_steps", 2 * MANY))
         ]
         if seed < 3:
             found += [
