@@ -2,6 +2,7 @@
 
 How to run:
     python benchmarks/commitment_ablations.py --seeds 3    # what was measured before stays
+    python benchmarks/commitment_ablations.py --seeds 20 --only 'search over z, 20 fresh followers'
 
 One thing is changed at a time, in the form that chooses by counts and in the one that chooses by critics. All are
 judged as in benchmarks/commitment.py, by what they secure against an exact best response. Raw results and the table go
@@ -50,6 +51,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "by critics, no margin": CRITICS | {"answer_margin": 0.0},
     "by critics, z not in the follower": CRITICS,
 }
+# Instead of it all: by name, how many commitments are tried, each with a follower of its own who learns from nothing.
+FRESH = {f"search over z, {count} fresh followers": count for count in (20, 100)}
 
 
 class Tickets:
@@ -141,6 +144,52 @@ def train(name: str, seed: int) -> dict[str, Any]:
     }
 
 
+def train_fresh(name: str, seed: int) -> dict[str, Any]:
+    """Searches over z with a fresh follower each, in as many env steps as the others take, and returns the row.
+
+    A follower tries answers at random, counts what comes of them, and best-responds to these counts in one episode,
+    whose return the leader goes by. No learner makes more of so few steps.
+    """
+    game, horizon, begin = three_state(2.0), HORIZONS["three_state"], time.process_time()
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    known = torch.ones(3, dtype=torch.bool)
+    policies = draw(FRESH[name], known, torch.arange(3), 2, mixed=True, generator=generator).double().numpy()
+    policies /= policies.sum(-1, keepdims=True)
+
+    def step(policy: np.ndarray, state: int, answer: int) -> tuple[np.ndarray, int]:
+        action = rng.choice(2, p=policy[state])
+        return game.rewards[:, state, action, answer], rng.choice(3, p=game.transitions[state, action, answer])
+
+    returns = []
+    for policy in policies:
+        paid, moves, state = np.zeros((3, 3)), np.zeros((3, 3, 3)), 0
+        for _ in range(STEPS // len(policies) - horizon):
+            answer = rng.integers(3)
+            rewards, after = step(policy, state, answer)
+            paid[state, answer] += rewards[1]
+            moves[state, answer, after] += 1
+            state = after
+        counts = moves.sum(-1).clip(1.0)
+        values = np.zeros(3)
+        for _ in range(2_000):
+            q = paid / counts + game.gamma * (moves / counts[..., None]) @ values
+            values = q.max(-1)
+        state, total = 0, 0.0
+        for _ in range(horizon):
+            rewards, state = step(policy, state, int(q[state].argmax()))
+            total += rewards[0]
+        returns.append(total)
+    policy = policies[int(np.argmax(returns))]
+    found = secured(game, policy, announced=False)
+    return {
+        "name": name,
+        "seed": seed,
+        "cpu": round(time.process_time() - begin, 1),
+        "policy": policy.round(4).tolist(),
+        "undiscounted": published(game, policy, found, horizon),
+    }
+
+
 def exactly(leader: Any) -> np.ndarray:
     """Returns the best commitment of the game as it was counted, found by branch and bound, (|S|, |A_1|)."""
     counts = leader.counts.clamp(min=1.0)
@@ -157,17 +206,18 @@ def main() -> None:
     """Runs what is missing, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[*CHANGES, *FRESH], metavar="FORM")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in RAW.read_text(encoding="utf-8").splitlines()] if RAW.exists() else []
     for seed in range(args.seeds):
-        for name in CHANGES:
+        for name in args.only:
             if not any((row["name"], row["seed"]) == (name, seed) for row in rows):
-                rows.append(train(name, seed))
+                rows.append(train_fresh(name, seed) if name in FRESH else train(name, seed))
                 with RAW.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     found = []
-    for name in CHANGES:
+    for name in (*CHANGES, *FRESH):
         own = [row["undiscounted"] for row in rows if row["name"] == name]
         cpu = median([row["cpu"] for row in rows if row["name"] == name] or [0.0])
         found.append([name, *(f"{of(own):.1f}" for of in (median, min, max)), str(len(own)), f"{cpu:.0f}"])
@@ -181,7 +231,9 @@ def main() -> None:
         f"150 steps against an exact best response, ties against it. {STEPS:,} env steps, of which {PLAYED:,} are "
         "played to choose, but where nothing is played or value alone decides. By critics: `counted: false`, each row "
         "replayed 16 times (4 by counts). No relabelling: each row keeps one of 4,096 commitments that were drawn "
-        "at first. Play only: the candidate of the best mean return is taken, whatever was promised.",
+        "at first. Play only: the candidate of the best mean return is taken, whatever was promised. Search over z: "
+        "each commitment that is tried has a follower of its own, who counts what random answers bring and "
+        "best-responds to that in one episode; the best return decides.",
         "",
         *markdown(["form", "median", "worst", "best", "runs", "CPU-s"], found).splitlines(),
         "",
