@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from rllib_biac.algorithms.commitment.ascent import climbed
-from rllib_biac.algorithms.commitment.counted import Answered, CountedGame
+from rllib_biac.algorithms.commitment.counted import CountedGame
+from rllib_biac.algorithms.commitment.known import Answered
 from rllib_biac.algorithms.commitment.search import draw
 from rllib_biac.algorithms.commitment.team import CommitmentTeam
 from rllib_biac.algorithms.commitment.worth import candidates, values, worth
