@@ -104,7 +104,7 @@ def test_masks_may_be_of_some_agents_and_lists(merge):
 
 @pytest.mark.parametrize("entry", [-np.inf, np.nan, 2, -1, 0.5, "1", None])
 def test_masks_of_other_entries_than_0_and_1_are_refused(merge, entry):
-    with pytest.raises(ValueError, match="the mask of main_0, .* is none: write 1 or True"):
+    with pytest.raises(ValueError, match=r"the mask of main_0, .* is none: write 1 or True"):
         merge.agent("main_0").act(MERGE, masks={"main_0": [1, 1, 1, 1, entry]})
 
 
