@@ -20,6 +20,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_biac.envs.adapters import adapt
+from rllib_biac.envs.adapters.highway import with_tuples
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.errors import GameError
 
@@ -182,7 +183,7 @@ def _call(game: str, factory: Callable[..., Any], kwargs: dict[str, Any]) -> Any
         if not _takes_one_dict(factory, signature):
             raise ValueError(f"game {game!r}: {error}; its settings are {signature}.") from error
         by_name = False
-    kwargs = own_copy(kwargs)
+    kwargs = with_tuples(own_copy(kwargs))
     if not by_name:
         factory, kwargs = partial(factory, _Context(kwargs)), {}
     try:

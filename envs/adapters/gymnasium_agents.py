@@ -53,7 +53,7 @@ class GymnasiumAgentsEnv(Adapter):
 
     def step(self, actions: dict[Any, Any]) -> tuple[dict, dict, dict, dict, dict]:
         present = list(self.agents)
-        full = {a: actions[a] if a in present else null_action(self.action_space(a)) for a in self.possible_agents}
+        full = {a: actions[a] if a in present else self._action_when_over(a) for a in self.possible_agents}
         played = full if self._by_key else tuple(full.values())
         observations, rewards, terminated, truncated, infos = five(self.env, self.env.step(played))
         infos = infos if isinstance(infos, Mapping) else self._each(infos, "infos")
@@ -61,7 +61,7 @@ class GymnasiumAgentsEnv(Adapter):
         earned = self._each(infos.get("agents_rewards", rewards) if is_one(rewards) else rewards, "rewards")
         over, cut = self._flags(terminated, infos.get("agents_terminated", False)), self._flags(truncated, False)
         flagged = {} if is_one(terminated) else self._each(terminated, "flags")
-        check_none_back([a for a in flagged if a not in present and not over[a] and not cut[a]])
+        self._check_none_back([a for a in flagged if a not in present and not over[a] and not cut[a]])
         self.agents = [a for a in present if not over[a] and not cut[a]]
         cut = {a: cut[a] and not over[a] for a in present}
         seen, paid, over, cut = ({a: own[a] for a in present if a in own} for own in (seen, earned, over, cut))
@@ -69,6 +69,12 @@ class GymnasiumAgentsEnv(Adapter):
         if not is_one(rewards) and "agents_terminated" not in infos:
             paid.update((a, r) for a, r in earned.items() if a not in present and np.any(r))
         return seen, paid, over, cut, self._infos(infos)
+
+    def _action_when_over(self, agent: Any) -> Any:
+        return null_action(self.action_space(agent))
+
+    def _check_none_back(self, back: list[Any]) -> None:
+        check_none_back(back)
 
     def _each(self, values: Any, what: str) -> dict[Any, Any]:
         if isinstance(values, Mapping):

@@ -50,6 +50,59 @@ def test_a_crash_is_an_outcome_and_each_car_knows_of_its_own():
     pytest.fail(f"only {found} in 12 episodes")
 
 
+def driven(**action):
+    """The example's junction, with actions of another type."""
+    config = CONFIG["env_config"]["config"] | {"action": {"type": "MultiAgentAction", "action_config": action}}
+    return make(EXPERIMENT["env"], config=config)
+
+
+@pytest.mark.parametrize("dynamical", [False, True])
+def test_a_car_that_was_over_stays_over(dynamical):
+    """Cars that steer leave the place where cars arrive again, and highway-env takes its flag back."""
+    env = driven(type="ContinuousAction", dynamical=dynamical)
+    rng, back = np.random.default_rng(0), False
+    for seed in range(60):
+        env.reset(seed=seed)
+        over, crashed = set(), False
+        while env.agents:
+            there = list(env.agents)
+            actions = {agent: np.array([1, rng.uniform(-0.3, 0.3)], np.float32) for agent in there}
+            seen, rewards, terminated, truncated, infos = env.step(actions)
+            assert set(seen) == set(rewards) == set(terminated) == set(there) and not over & set(there)
+            crashed |= any(infos[agent]["crashed"] for agent in there)
+            over |= {agent for agent in there if terminated[agent] or truncated[agent]}
+            cars = zip(env.possible_agents, env.unwrapped.controlled_vehicles, strict=True)
+            back |= any(
+                agent in over and not env.unwrapped._agent_is_terminal(car) for agent, car in cars if env.agents
+            )
+        assert {info["outcome"] for info in infos.values()} == {"crash" if crashed else "no crash"}
+        if back and seed > 5:
+            return
+    pytest.fail("no flag went back in 60 episodes")
+
+
+def test_a_car_that_is_over_neither_brakes_nor_steers():
+    for kind in ("DiscreteAction", "ContinuousAction"):
+        env = driven(type=kind)
+        env.reset(seed=0)
+        env.agents = ["agent_1"]
+        env.step({"agent_1": env.action_space("agent_1").sample()})
+        own = env.unwrapped.action_type.agents_action_types[0]
+        np.testing.assert_allclose(own.last_action, [0, 0], err_msg=kind)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_images_are_written_as_lists_as_in_experiment_files(nested):
+    image = {"type": "GrayscaleObservation", "observation_shape": [32, 24], "stack_size": 2, "weights": [0.3, 0.5, 0.2]}
+    own = {"type": "TupleObservation", "observation_configs": [image]} if nested else image
+    settings = {"duration": 5, "observation": {"type": "MultiAgentObservation", "observation_config": own}}
+    env = make(EXPERIMENT["env"], config=settings)
+    seen = env.reset(seed=0)[0]["agent_0"]
+    assert (seen[0] if nested else seen).shape == (2, 32, 24)
+    assert image["observation_shape"] == [32, 24]  # settings of a checkpoint, say, stay as they are
+    env.close()
+
+
 @pytest.mark.parametrize(
     ("key", "meant"), [("simulation_frequenncy", "simulation_frequency"), ("Duration", "duration")]
 )
