@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.space_words import in_words
 
 MAX_JOINT_ENTRIES = 4096
 # A network has an output for each action of a Discrete space, and a mask an entry: here a gigabyte at 256 games.
@@ -51,8 +52,8 @@ class ActionReader:
             case spaces.Discrete():
                 if int(space.n) > MAX_ACTIONS:
                     raise ValueError(
-                        f"{what}: action space {space} has more than {MAX_ACTIONS:,} actions, each of which would be "
-                        "an output of its networks; write a Box of floats, or a MultiDiscrete of few entries."
+                        f"{what}: action space {in_words(space)} has more than {MAX_ACTIONS:,} actions, each of which "
+                        "would be an output of its networks; write a Box of floats, or a MultiDiscrete of few entries."
                     )
                 self.space = spaces.Discrete(int(space.n))
                 self._counts = [int(space.n)]
@@ -67,7 +68,7 @@ class ActionReader:
                 self._enumerate(high - low + 1, low, space.dtype)
             case _:
                 raise ValueError(
-                    f"{what}: action space {space} is not one array; write a Box, Discrete, MultiDiscrete or "
+                    f"{what}: action space {in_words(space)} is not one array; write a Box, Discrete, MultiDiscrete or "
                     "MultiBinary (of parts that are Discrete, a MultiDiscrete or a Discrete over their combinations)."
                 )
 
@@ -77,7 +78,7 @@ class ActionReader:
         if not counts or entries > MAX_JOINT_ENTRIES:
             count = f"{entries:,} combinations" if entries < 10**15 else f"about 1e{len(str(entries)) - 1} combinations"
             raise ValueError(
-                f"{self._what}: action space {self.raw} has {count if counts else 'no entries'}, and 1 to "
+                f"{self._what}: action space {in_words(self.raw)} has {count if counts else 'no entries'}, and 1 to "
                 f"{MAX_JOINT_ENTRIES:,} can be played as one Discrete; write fewer values per entry, a Box of floats, "
                 "or one agent per entry."
             )
@@ -91,8 +92,8 @@ class ActionReader:
         largest = float(np.finfo(np.float32).max)
         if not low.size or not (np.abs(np.asarray([low, high], np.float64)) <= largest).all():  # NaN is refused as well
             raise ValueError(
-                f"{self._what}: action space {space} needs one or more entries, all with finite bounds (of float32); "
-                "write the range that matters, such as Box(-1.0, 1.0, (2,))."
+                f"{self._what}: action space {in_words(space)} needs one or more entries, all with finite bounds "
+                "(of float32); write the range that matters, such as Box(-1.0, 1.0, (2,))."
             )
         if space.shape == low.shape and space.dtype == np.float32:
             return space
@@ -124,7 +125,7 @@ class ActionReader:
         if actions.ndim != 1 + len(self.space.shape or ()) or actions.shape[1:] != self.space.shape:
             raise GameError(
                 f"actions of {self._what} have shape {actions.shape}; "
-                f"write {('N', *(self.space.shape or ()))}, one action of {self.space} per game."
+                f"write {('N', *(self.space.shape or ()))}, one action of {in_words(self.space)} per game."
             )
         if isinstance(self.space, spaces.Discrete):
             if actions.dtype.kind not in "iu" or ((actions < 0) | (actions >= self.space.n)).any():

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.contract import STATE, Contract, Look
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.envs.watchdog import Watchdog
 
 # At least so many steps; as many more as so many episodes take, but no more than so many; and about so many seconds.
@@ -132,8 +133,9 @@ def _check_held(actions: Mapping[str, np.ndarray], game: BatchedGame, contract: 
         (action,) = reader.to_game(actions[agent])
         if game.acts[0, i] and not reader.raw.contains(action):
             raise GameError(
-                f"agent {agent!r}: action space {reader.raw} does not hold {action}, though its bounds do; write one "
-                "of gymnasium's own, let the game make of each action one that it knows, or forbid choices by a mask."
+                f"agent {agent!r}: action space {in_words(reader.raw)} does not hold {action}, though its bounds do; "
+                "write one of gymnasium's own, let the game make of each action one that it knows, or forbid choices "
+                "by a mask."
             )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.space_words import in_words
 
 ACTION_MASK = "action_mask"
 # What other libraries call a mask: legal_moves, avail_actions, valid_action_mask, mask, ...
@@ -36,8 +37,8 @@ def split(space: gym.Space, agent: str) -> tuple[gym.Space, bool]:
         rest = {key: part for key, part in space.spaces.items() if key != ACTION_MASK}
         if not rest:
             raise ValueError(
-                f"agent {agent!r}: observation space {space} has a mask and nothing to see; write the mask into "
-                "infos[agent]['action_mask'], or add an entry 'observation', such as one number that is always 0."
+                f"agent {agent!r}: observation space {in_words(space)} has a mask and nothing to see; write the mask "
+                "into infos[agent]['action_mask'], or add an entry 'observation', such as one number that is always 0."
             )
         beside = rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest)
     for path, _ in _leaves(beside):

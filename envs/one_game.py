@@ -16,6 +16,7 @@ from rllib_biac.envs.errors import RAISED_BY_GAMES, GameError
 from rllib_biac.envs.left_states import LeftStates
 from rllib_biac.envs.masks import ACTION_MASK, check_infos
 from rllib_biac.envs.reading import Misfit, SpaceReader, read_flag, read_mask, read_number
+from rllib_biac.envs.space_words import told_apart
 
 ALL = "__all__"  # RLlib's name for the whole game among flags
 # Values are held to their bounds in every step of a copy's first episodes, later in one step of so many.
@@ -358,10 +359,10 @@ class OneGame:
             for space, now, before in zip(declared, given, self._given.get(agent, (None, None)), strict=True):
                 # What is handed out again may have been changed in place, which takes longer to see: at resets only.
                 if not (self.steps and now is before) and now != space:
-                    now_is = f"is {now}" if str(now) != str(space) else "was changed in place"
+                    now_is, was = told_apart(now, space)
                     raise GameError(
-                        f"a space of agent {agent!r} {now_is} {self.where()}, and was {space}: declare one that holds "
-                        "throughout, and forbid actions by an action mask."
+                        f"a space of agent {agent!r} {f'is {now_is}' if now_is != was else 'was changed in place'} "
+                        f"{self.where()}, and was {was}: declare one that holds throughout; forbid actions by a mask."
                     )
             self._given[agent] = given
 
@@ -432,8 +433,7 @@ class OneGame:
         contract.was_absent |= not over
         if self._masks is not None:  # the null action alone: action 0, or the middle of its range
             self._masks[agent][:] = False
-            if isinstance(contract.actions[agent].space, spaces.Discrete):
-                self._masks[agent][0] = True
+            self._masks[agent][0] = isinstance(contract.actions[agent].space, spaces.Discrete)
 
 
 def _entries(given: Any) -> Mapping[str, Any]:

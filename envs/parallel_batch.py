@@ -27,6 +27,7 @@ from rllib_biac.envs.look import LOOK_SEED, look_at
 from rllib_biac.envs.masks import ACTION_MASK
 from rllib_biac.envs.one_game import ALL, OneGame
 from rllib_biac.envs.reading import SpaceReader
+from rllib_biac.envs.space_words import in_words, told_apart
 from rllib_biac.envs.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -169,9 +170,10 @@ class ParallelEnvBatch(BatchedGame):
         for agent, declared in self.contract.spaces.items():
             for space, now in zip(declared, (env.observation_space(agent), env.action_space(agent)), strict=True):
                 if now != space:
+                    one, other = told_apart(space, now)
                     raise ValueError(
-                        f"{env}: the factory made copies of which agent {agent!r} has the space {space} in one and "
-                        f"{now} in another; make copies of one game, and forbid actions by an action mask."
+                        f"{env}: the factory made copies of which agent {agent!r} has the space {one} in one and "
+                        f"{other} in another; make copies of one game, and forbid actions by an action mask."
                     )
         return env
 
@@ -186,7 +188,7 @@ class ParallelEnvBatch(BatchedGame):
             masks.check_names(split[agent][0], reader.mask_entries, agent)
         for agent in masked:
             if not isinstance(space := self.action_spaces[agent], spaces.Discrete):
-                raise ValueError(f"agent {agent!r}: action masks are for discrete actions; got {space}.")
+                raise ValueError(f"agent {agent!r}: action masks are for discrete actions; got {in_words(space)}.")
         return Contract(self.possible_agents, declared, readers, masked, self._actions, Look(), was_masked=bool(masked))
 
     def _masks_at_first(self, env: ParallelEnv) -> bool:
@@ -381,8 +383,8 @@ def _with_presence(space: gym.Space, count: int, what: str) -> gym.Space:
     """Returns a space with entries added that say who acts: 1, or 0 where an agent is absent."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(
-            f"{what} space {space} is an image, and agents of this game are absent at times, which is to be told "
-            "beside it: write a vector (a Box of one dimension)."
+            f"{what} space {in_words(space)} is an image, and agents of this game are absent at times, which is to be "
+            "told beside it: write a vector (a Box of one dimension)."
         )
     dtype: Any = space.dtype
     low, high = np.zeros(count, dtype), np.ones(count, dtype)

@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_biac.envs.space_words import in_words
+
 FIXED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
 # How far outside of its bounds a real number may lie: what rounding does, and, said once, a share of the width between
 # them. Many games overshoot so far, and networks are not hurt.
@@ -72,19 +74,19 @@ class SpaceReader:
             raise ValueError(f"{what} space is {space!r}; write a gymnasium space, such as a Box.")
         if (unfit := _unfit_part(space)) is not None:
             raise ValueError(
-                f"{what} space {space} cannot be turned into arrays of one size because of {unfit}; "
-                "write a Box, or a Dict or Tuple of Box, Discrete, MultiBinary and MultiDiscrete."
+                f"{what} space {in_words(space)} cannot be turned into arrays of one size because of "
+                f"{in_words(unfit)}; write a Box, or a Dict or Tuple of Box, Discrete, MultiBinary and MultiDiscrete."
             )
         if (entries := _entries_of(space)) > MOST_ENTRIES:
             raise ValueError(
-                f"{what} space {str(space)[:200]} has {entries:,} numbers, one for each choice, and networks see at "
+                f"{what} space {in_words(space)} has {entries:,} numbers, one for each choice, and networks see at "
                 f"most {MOST_ENTRIES:,}: write a number that counts, or lies on a scale, as a Box."
             )
         self.raw = space
         self._kept = _is_kept(space)
         self.space: gym.Space = space if self._kept else spaces.flatten_space(space)
         if not np.prod(self.space.shape or (0,)):
-            raise ValueError(f"{what} space {space} has no entries; write one that tells something.")
+            raise ValueError(f"{what} space {in_words(space)} has no entries; write one that tells something.")
         self._dtype = np.dtype(self.space.dtype or np.float32)
 
     def __call__(self, value: Any, *, bounds: bool) -> np.ndarray:
@@ -139,7 +141,7 @@ def _fit(space: gym.Space, value: Any, at: str, bounds: bool) -> Any:
     else:
         low, high = 0, 1
     if ((array < low) | (array > high)).any():
-        raise Misfit(f"{_part(at)}is {array.tolist()}; its space says {space}")
+        raise Misfit(f"{_part(at)}is {array.tolist()}; its space says {in_words(space)}")
     return int(array) if isinstance(space, spaces.Discrete) else array
 
 

@@ -24,6 +24,7 @@ from rllib_biac.envs.adapters.common import (
     read_spaces,
 )
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.space_words import in_words
 
 
 class GymnasiumAgentsEnv(Adapter):
@@ -112,5 +113,4 @@ def _spaces_of(env: gym.Env) -> Spaces:
         return {f"agent_{i}": pair for i, pair in enumerate(zip(seen, done, strict=True))}
     if isinstance(seen, spaces.Dict) and isinstance(done, spaces.Dict) and set(seen) == set(done):
         return {agent: (seen[agent], done[agent]) for agent in seen}
-    what, how = (f"{str(space)[:80]}" for space in (seen, done))
-    raise LookupError(f"its observations, {what}, and actions, {how}, are not one entry per agent")
+    raise LookupError(f"its observations, {in_words(seen)}, and actions, {in_words(done)}, are not one entry per agent")

@@ -20,8 +20,8 @@ CRASH, NO_CRASH = "crash", "no crash"
 class HighwayEnv(GymnasiumAgentsEnv):
     """A game of highway-env's with several controlled cars, which are agent_0, agent_1, … in highway-env's order.
 
-    A car that is over, such as by arriving, stays over until the next reset, wherever it drives then: highway-env drives
-    on with its first action, or with the middle of throttle and steering where actions are these; nobody learns from it.
+    A car that is over, such as by arriving, stays over until the next reset, wherever it drives then: highway-env goes
+    on with its first action, or the middle of throttle and steering where actions are these, and nobody learns from it.
 
     At the end of an episode `infos[agent]["outcome"]` is "crash" if a controlled car has crashed before it was over,
     with whomever, else "no crash". At every step `infos[agent]` has `crashed` and `speed` (m/s) of the agent's own car.

@@ -9,6 +9,7 @@ import click
 
 from rllib_biac.cli.guard import guarded
 from rllib_biac.envs.contract import Look
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.experiments.resolve import Experiment
 from rllib_biac.learning.memory import gigabytes
 from rllib_biac.rllib.understood import Understood, understand
@@ -31,7 +32,7 @@ def lines(config: Any, found: Understood) -> list[tuple[str, str]]:
     said = [("algorithm", f"{config.algorithm.name} ({found.team.__name__})"), ("game", _game(config.env))]
     for agent in spec.agents:
         seen, done = spec.observation_spaces[agent], spec.action_spaces[agent]
-        said.append(("agent", f"{agent}, sees {seen}, does {done}"))
+        said.append(("agent", f"{agent}, sees {in_words(seen)}, does {in_words(done)}"))
     levels = [" and ".join(level) for level in spec.hierarchy.levels]
     said.append(("who leads", ", who leads ".join(levels) if len(levels) > 1 else f"nobody: {levels[0]} are peers"))
     for agent, partner in (spec.settings.partners or {}).items():

@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -26,8 +25,12 @@ if TYPE_CHECKING:
 _MARK = "rllib_checkpoint.json"
 
 
-def find(path: str) -> Path:
+def find(path: str, command: Callable[[str], str] = "rllib evaluate {}".format) -> Path:
     """Returns a checkpoint: the folder itself, or the latest checkpoint of the only trial inside it.
+
+    Args:
+        path: of the folder.
+        command: checkpoint -> the command that was given, of it, for the choices among several trials.
 
     Raises:
         Mistake: if there is no checkpoint, or if there are several trials.
@@ -52,7 +55,7 @@ def find(path: str) -> Path:
     if not latest:
         raise Mistake(f"{path}: no checkpoint here. Expected a folder with {_MARK}, or a trial's folder.")
     if len(latest) > 1:
-        choices = "\n".join(f"  rllib evaluate {shlex.quote(str(checkpoint))}" for checkpoint in latest.values())
+        choices = "\n".join(f"  {command(str(checkpoint))}" for checkpoint in latest.values())
         raise Mistake(f"{path}: several trials here. Choose one:\n{choices}")
     return next(iter(latest.values()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -22,11 +21,13 @@ from rllib_biac.cli.options import (
     SEED,
     Settings,
     TrainGroup,
+    as_given,
     complete_algorithms,
     complete_examples,
     complete_games,
     overridable,
     traceback_option,
+    was_given,
 )
 from rllib_biac.experiments import checks, overrides, reading, remote
 from rllib_biac.experiments.mistakes import Mistake
@@ -66,17 +67,13 @@ def main() -> None:
 def train(ctx: click.Context, run: str, env: str, **flags: Any) -> None:
     """Train: `rllib train --algo BiAC --env merge_v0 ...`, or `rllib train file FILE`."""
     if ctx.invoked_subcommand is not None:
-        given = [p.opts[0] for p in ctx.command.params if p.name and _given(ctx, p.name)]
+        given = [p.opts[0] for p in ctx.command.params if p.name and was_given(ctx, p.name)]
         if given:
             raise click.UsageError(f"write {', '.join(given)} after `file`: rllib train file FILE {given[0]} ...")
         return
     if not run or not env:
         raise click.UsageError("give --algo and --env, or a file: rllib train file FILE")
     _train([Draft(f"{run}_{env.replace(':', '-')}", {"run": run, "env": env, "config": {}}, "command line")], flags)
-
-
-def _given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 @train.command("file")
@@ -205,20 +202,8 @@ def _about(draft: Draft) -> str:
 
 def _again(flags: dict[str, Any]) -> str:
     """Returns the command that continues this run. It leaves out flags that the run's folder keeps."""
-    ctx = click.get_current_context()
-    words = ["rllib", *ctx.command_path.split()[1:]]
-    for parameter in ctx.command.params:
-        name, option = str(parameter.name), isinstance(parameter, click.Option)
-        if not _given(ctx, name) or name == "resume" or (name in flags and name in overrides.OF_THE_RUN):
-            continue
-        words += [parameter.opts[0]] if option else []
-        value = ctx.params.get(name, True)
-        if isinstance(value, tuple):
-            words.pop()
-            words += [word for one in value for word in (parameter.opts[0], json.dumps(one))]
-        elif value is not True:
-            words.append(json.dumps(value) if isinstance(value, dict) else str(value))
-    return shlex.join([*words, "--resume"])
+    kept = {name for name in flags if name in overrides.OF_THE_RUN}
+    return shlex.join([*as_given({"resume", *kept}), "--resume"])
 
 
 @main.command()
@@ -275,11 +260,11 @@ def evaluate(
         raise Mistake(f"--render-to {render_to}: there is no folder {render_to.absolute().parent}.")
     if on_observations and best_response:
         raise Mistake("--best-response needs play that sees the state: leave --on-observations out.")
-    if starts is not None and _given(ctx, "episodes"):
+    if starts is not None and was_given(ctx, "episodes"):
         raise Mistake("--starts plays one episode from each start: leave --episodes out.")
     changed = overrides.given_once(env_config)
     with remote.here(checkpoint) as here:
-        folder = evaluation.find(here)
+        folder = evaluation.find(here, lambda one: shlex.join(as_given(checkpoint=one)))
         named = remote.named(folder, here, checkpoint)
         if not as_json:
             click.echo(f"playing {named}", err=True)
@@ -315,7 +300,7 @@ def export(checkpoint: str, file: Path) -> None:
     if not file.absolute().parent.is_dir():
         raise Mistake(f"{file}: there is no folder {file.absolute().parent}.")
     with remote.here(checkpoint) as here:
-        folder = evaluation.find(here)
+        folder = evaluation.find(here, lambda one: shlex.join(as_given(checkpoint=one)))
         evaluation.export(folder, file)
         click.echo(f"weights of {remote.named(folder, here, checkpoint)} written to {file}")
 
@@ -397,7 +382,7 @@ def compare(folders: tuple[str, ...], out: Path, episodes: int, seed: int, best_
     given = [
         w
         for option, value in options.items()
-        if _given(click.get_current_context(), option[2:])
+        if was_given(click.get_current_context(), option[2:])
         for w in (option, value)
     ]
     given += ["--best-response", str(best_response)] if best_response else []

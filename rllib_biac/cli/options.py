@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +177,26 @@ def overridable(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OVERRIDES):
         command = option(command)
     return command
+
+
+def was_given(ctx: click.Context, name: str) -> bool:
+    """Tells whether a parameter stands on the command line, and is not its default."""
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def as_given(leave_out: Collection[str] = (), **instead: str) -> list[str]:
+    """Returns the words of the command that runs, with other values instead of some."""
+    ctx = click.get_current_context()
+    words = ["rllib", *ctx.command_path.split()[1:]]
+    for parameter in ctx.command.params:
+        name, option = str(parameter.name), isinstance(parameter, click.Option)
+        if not was_given(ctx, name) or name in leave_out:
+            continue
+        words += [parameter.opts[0]] if option else []
+        value = instead.get(name, ctx.params.get(name, True))
+        if isinstance(value, tuple):
+            words.pop()
+            words += [word for one in value for word in (parameter.opts[0], json.dumps(one))]
+        elif value is not True:
+            words.append(json.dumps(value) if isinstance(value, dict) else str(value))
+    return words

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.walk import best, restrict
 
 Epsilon = float | torch.Tensor
@@ -99,8 +100,8 @@ def _check_bounds(space: gym.spaces.Box) -> None:
     apart = ((low < middle) & (middle < high)) | (space.low == space.high)
     if not (np.isfinite(twice).all() and apart.all()):
         raise ValueError(
-            f"float32 has no numbers between the bounds of the actions {space}, or not their difference: let the game "
-            "count in other units."
+            f"float32 has no numbers between the bounds of the actions {in_words(space)}, or not their difference: let "
+            "the game count in other units."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.files.policy import Actions, Arrays, Convolution, Description, NetworkDescription, Play, Taken
 from rllib_biac.learning.networks import CNN, MLP
 
@@ -117,6 +118,6 @@ def taken_as(space: gym.Space) -> Taken | None:
             start = space.low.astype(object)
             counts = space.high.astype(object) - start + 1
         case _:
-            raise ValueError(f"{space} has no actions that a team plays")
+            raise ValueError(f"{in_words(space)} has no actions that a team plays")
     flat = (tuple(int(number) for number in np.ravel(own)) for own in (counts, start))
     return Taken(tuple(map(int, space.shape or ())), str(space.dtype), *flat)

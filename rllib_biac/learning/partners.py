@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from rllib_biac.envs.batched import BatchedGame, BatchedStep, BatchedWrapper
 from rllib_biac.envs.errors import GameError
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.files.policy import Taken
 from rllib_biac.learning.describe import taken_as
 from rllib_biac.learning.transitions import joint_state
@@ -106,7 +107,7 @@ class Scripted:
             if not _is_allowed(own, space, None if mask is None else mask[row]):
                 raise GameError(
                     f"partner {self.name} of agent {seen.agent!r} played {action}, which its space "
-                    f"{declared.get(seen.agent, space)} or its action mask does not allow."
+                    f"{in_words(declared.get(seen.agent, space))} or its action mask does not allow."
                 )
             actions[row] = own
         return actions

@@ -10,6 +10,7 @@ import numpy as np
 
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.contract import Look
+from rllib_biac.envs.space_words import told_apart
 from rllib_biac.learning.team import TeamSpec
 
 
@@ -43,7 +44,7 @@ def _differences(trained: TeamSpec, games: BatchedGame | TeamSpec, state_space: 
         order = ", in another order" if sorted(was) == sorted(now) else ""
         yield f"its agents were {', '.join(was)} and are {', '.join(now)}{order}"
     if _read_as(trained.state_space) != _read_as(state_space):
-        yield f"its state was {_words(trained.state_space)} and is {_words(state_space)}"
+        yield "its state was {} and is {}".format(*_words(trained.state_space, state_space))
     # A state of all observations side by side is of the same size where one grew by what another lost.
     seen = trained.settings.uses_observations or trained.settings.state == "observations"
     # A team sees combinations of entries as numbers from 0: what they stand for the game itself declares.
@@ -53,10 +54,10 @@ def _differences(trained: TeamSpec, games: BatchedGame | TeamSpec, state_space: 
     for agent in (agent for agent in was if agent in now):
         one, other = trained.observation_spaces[agent], games.observation_spaces[agent]
         if seen and _read_as(one) != _read_as(other):
-            yield f"the observation of {agent} was {_words(one)} and is {_words(other)}"
+            yield "the observation of {} was {} and is {}".format(agent, *_words(one, other))
         one, other = done[agent], doing[agent]
         if one != other:
-            yield f"the actions of {agent} were {_on_one_line(one)} and are {_on_one_line(other)}"
+            yield "the actions of {} were {} and are {}".format(agent, *told_apart(one, other))
 
 
 def _declared(games: BatchedGame | TeamSpec) -> Mapping[str, gym.Space] | None:
@@ -74,9 +75,11 @@ def _has_bounds(space: gym.Space) -> TypeGuard[gym.spaces.Box]:
     return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8
 
 
-def _words(space: gym.Space) -> str:
-    return _on_one_line(space) if _has_bounds(space) else f"{tuple(space.shape or ())} of {space.dtype}"
+def _words(one: gym.Space, other: gym.Space) -> tuple[str, str]:
+    if _has_bounds(one) and _has_bounds(other):
+        return told_apart(one, other)
+    return _size(one), _size(other)
 
 
-def _on_one_line(space: gym.Space) -> str:
-    return " ".join(str(space).split())  # the bounds of many numbers have several lines
+def _size(space: gym.Space) -> str:
+    return f"{tuple(space.shape or ())} of {space.dtype}"

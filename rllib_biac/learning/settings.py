@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Union
 import gymnasium as gym
 import numpy as np
 
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.learning.bounds import check_float32, check_number
 from rllib_biac.learning.hierarchy import Hierarchy
 from rllib_biac.learning.model_config import MODEL_DEFAULTS, check_model_config, is_count
@@ -297,7 +298,7 @@ class Settings:
         if self.partners and self.state == "env":
             self.refuse_cuts(spec, "state: env beside partners")
         for agent, space in spec.action_spaces.items():
-            has = f"agent {agent!r} has action space {space}"
+            has = f"agent {agent!r} has action space {in_words(space)}"
             if isinstance(space, gym.spaces.Discrete):
                 if space.start != 0:
                     raise ValueError(f"{has}: its actions must start at 0.")

@@ -20,6 +20,7 @@ from ray.util.debug import log_once
 
 from rllib_biac.envs.batched import BatchedGame
 from rllib_biac.envs.contract import Look
+from rllib_biac.envs.space_words import in_words
 from rllib_biac.learning.algorithm import Algorithm
 from rllib_biac.learning.games import Game, StateReader, as_seen, make_games, make_one, name_of, naming
 from rllib_biac.learning.hierarchy import Hierarchy
@@ -415,7 +416,7 @@ class JointConfig(AlgorithmConfig):
         if declared[0] != declared[1]:
             raise ValueError(
                 "evaluation_config: its game has other agents or spaces than that of training, for which networks are "
-                f"built: {declared[1]} and {declared[0]}; write settings that change neither."
+                f"built: {_declared(declared[1])} and {_declared(declared[0])}; write settings that change neither."
             )
 
     def _say_who_knows_what(self, games: BatchedGame) -> None:
@@ -425,3 +426,8 @@ class JointConfig(AlgorithmConfig):
             return
         if less:
             logger.warning("%s (%s: tells less.)", TAKEN, ", ".join(less))
+
+
+def _declared(spaces: Mapping[str, tuple[gym.Space, gym.Space]]) -> str:
+    own = {agent: f"sees {in_words(seen)} and does {in_words(done)}" for agent, (seen, done) in spaces.items()}
+    return ", ".join(f"{agent} {text}" for agent, text in own.items())

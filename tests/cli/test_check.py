@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from rllib_biac import BiACConfig, BiLevelQConfig, IDQNConfig
 from rllib_biac.cli.check import lines
@@ -93,6 +94,16 @@ def test_whether_something_is_there_has_no_scale():
     rare[0] = 1.0
     assert spreads_of(rare) is None
     assert spreads_of(np.array([[0.0, 3.0, 2.0], [1.0, 3.0, 4.0]])) == (1.0, 1.0)  # the second never differs
+
+
+def test_spaces_of_many_bounds_take_one_line():
+    config = BiACConfig().environment("merge_v0").hierarchy([["main_0"], ["auxiliary_0"]])
+    found = understand(config)
+    wide = spaces.Box(np.float32([-np.inf] * 30 + [-1]), np.float32([np.inf] * 30 + [1]))
+    found.spec.observation_spaces["main_0"] = spaces.Dict({"far": wide, "kind": spaces.MultiDiscrete([2] * 60 + [9])})
+    told = dict(lines(config, found)[2:3])["agent"]
+    assert "sees Dict('far': Box(-inf to -1, 1 to inf, (31,), float32), 'kind': MultiDiscrete(2 to 9, (61,)))" in told
+    assert "\n" not in told
 
 
 def test_peers_have_no_leader():

@@ -280,13 +280,16 @@ def test_a_film_is_an_mp4_too_where_ffmpeg_is(rllib, tmp_path, played, monkeypat
     assert failed.exit_code == 2 and "no such codec" in failed.output
 
 
-def test_evaluate_asks_which_of_several_trials(rllib, tmp_path):
+def test_the_choices_among_several_trials_repeat_the_command(rllib, tmp_path):
     for trial in ("a b", "c"):
         (folder := tmp_path / trial / "checkpoint_000000").mkdir(parents=True)
         (folder / "rllib_checkpoint.json").write_text("{}")
-    result = rllib("evaluate", tmp_path)
+    result = rllib("evaluate", tmp_path, "--episodes", 3, "--json")
     assert result.exit_code == 2
-    assert f"rllib evaluate '{tmp_path}/a b/checkpoint_000000'" in result.output
+    assert f"  rllib evaluate '{tmp_path}/a b/checkpoint_000000' --episodes 3 --json\n" in result.output
+    result = rllib("export", tmp_path, tmp_path / "w.safetensors")
+    assert result.exit_code == 2
+    assert f"  rllib export {tmp_path}/c/checkpoint_000000 {tmp_path}/w.safetensors\n" in result.output
 
 
 EMPTY = {"evaluate": [""], "report": [""], "compare": [""], "export": ["", "x.safetensors"]}
