@@ -109,14 +109,15 @@ class Asked:
     on_observations: bool = False
 
 
-def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
+def evaluate(checkpoint: Path, asked: Asked) -> tuple[dict[str, Any], Played]:
     """Plays episodes greedily.
 
     Returns:
-        Mean return per agent, mean length, share of each outcome, the 95% interval of each, every episode, notes on
-        what is wrong with the play. If the game has tables: the largest regret of the follower and of the leader over
-        all states; the same of the leader's whole policy as a commitment; and a comparison with the pure NE. With
-        `best_response`: the regret of each agent, estimated by a response that learns for so many env steps.
+        The report, and the play that it is of, which `write_film` draws. The report has mean return per agent, mean
+        length, share of each outcome, the 95% interval of each, every episode, notes on what is wrong with the play. If
+        the game has tables: the largest regret of the follower and of the leader over all states; the same of the
+        leader's whole policy as a commitment; and a comparison with the pure NE. With `best_response`: the regret of
+        each agent, estimated by a response that learns for so many env steps.
 
     Raises:
         Mistake: if the checkpoint cannot be played, or if the game cannot draw and `render_to` is given.
@@ -124,8 +125,6 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
     from rllib_biac.evaluation import diagnosis
 
     trained, played = _played(checkpoint, asked)
-    if asked.render_to is not None:
-        _write_film(played, asked.render_to)
     report = {"checkpoint": str(checkpoint), "seed": asked.seed, **_episodes(played), **_exact(played)}
     if played.learned_regret:
         report["best_response"] = {
@@ -136,29 +135,24 @@ def evaluate(checkpoint: Path, asked: Asked) -> dict[str, Any]:
     same = not asked.env_config and not asked.starts
     peers = len(trained.team.hierarchy.levels) == 1
     report["notes"] = diagnosis.of_play(played, _trained_returns(checkpoint) if same else None, peers=peers)
-    return report
+    return report, played
 
 
 def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
     from rllib_biac.evaluation import play
-    from rllib_biac.evaluation.play import can_draw
+    from rllib_biac.evaluation.pictures import NoPicture
+    from rllib_biac.report import films
     from rllib_biac.rllib.reading import read_trained
 
     # RLlib's warnings address its callers. A person who plays a checkpoint can do nothing about them.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     ticker = Ticker("learning best responses", "env steps")
     try:
+        if asked.render_to is not None and asked.render_to.suffix.lower() == ".mp4":
+            films.need_ffmpeg()
         trained = read_trained(checkpoint)
         if asked.env_config:
             trained = replace(trained, env_config={**trained.env_config, **asked.env_config})
-        if (
-            asked.render_to is not None
-            and isinstance(trained.env, str)
-            and not can_draw(trained.env, dict(trained.env_config))
-        ):
-            raise Mistake(
-                f'--render-to: {trained.env} draws nothing: it takes no render_mode="rgb_array". Leave it out.'
-            )
         return trained, play(
             trained,
             episodes=asked.episodes,
@@ -169,6 +163,8 @@ def _played(checkpoint: Path, asked: Asked) -> tuple[Trained, Played]:
             starts=asked.starts,
             progress=ticker,
         )
+    except NoPicture as error:
+        raise Mistake(f"--render-to: {error}, or leave --render-to out.") from error
     except ValueError as error:
         raise Mistake(str(error)) from error
     except TypeError as error:
@@ -336,23 +332,31 @@ def _show_learned(learned: dict[str, Any]) -> None:
         click.echo(f"    {agent}, {'response' if found['responds'] else 'leader'} regret: {text}")
 
 
-def _write_film(played: Played, path: Path) -> None:
-    """Writes a GIF, or an MP4 if its name says so; beside a GIF an MP4 too where ffmpeg is there."""
+def write_film(played: Played, path: Path) -> None:
+    """Writes a GIF, or an MP4 if its name says so; beside a GIF an MP4 too where ffmpeg is there.
+
+    Raises:
+        click.ClickException: if the film is not whole. The results, which are printed before, are.
+    """
     from rllib_biac.report import films
 
-    if not played.frames:
-        raise Mistake("this game draws nothing: its render() returned no frames. Leave --render-to out.")
-    images, speed = films.captioned(played), played.frames_per_second
     written = []
-    if path.suffix.lower() == ".gif":
-        films.write_gif(images, speed, path)
-        written.append(path)
-    if path.suffix.lower() == ".mp4" or films.has_ffmpeg():
-        try:
-            films.write_mp4(images, speed, path.with_suffix(".mp4"))
-            written.append(path.with_suffix(".mp4"))
-        except ValueError as error:
-            if not written:
-                raise Mistake(str(error)) from error
-            click.echo(str(error), err=True)
+    try:
+        images, speed = films.captioned(played), played.frames_per_second
+        if path.suffix.lower() == ".gif":
+            films.write_gif(images, speed, path)
+            written.append(path)
+        if path.suffix.lower() == ".mp4" or films.has_ffmpeg():
+            try:
+                films.write_mp4(images, speed, path.with_suffix(".mp4"))
+                written.append(path.with_suffix(".mp4"))
+            except ValueError as error:
+                if not written:
+                    raise
+                click.echo(str(error), err=True)
+    except Exception as error:  # pictures of any size, a full disk: nothing of it takes the results away
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise click.ClickException(f"the results are whole, the film is not: --render-to {path}: {why}") from error
     click.echo(f"drawn to {' and '.join(map(str, written))}", err=True)
+    if played.film_fault:
+        raise click.ClickException(f"the results are whole, the film is not: {played.film_fault}.")

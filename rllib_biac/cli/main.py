@@ -279,8 +279,10 @@ def evaluate(
             on_observations,
         )
         with stdout_for_the_answer(as_json), guarded(f"the game of {checkpoint}"):
-            found = evaluation.evaluate(folder, asked)
+            found, played = evaluation.evaluate(folder, asked)
     evaluation.show(found | {"checkpoint": named}, as_json)
+    if render_to is not None:
+        evaluation.write_film(played, render_to)
 
 
 @main.command()

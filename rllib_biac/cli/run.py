@@ -16,7 +16,7 @@ import click
 from rllib_biac.cli.evaluate import show_notes
 from rllib_biac.cli.progress import Progress, line, stopped_early
 from rllib_biac.evaluation import diagnosis
-from rllib_biac.evaluation.play import can_draw
+from rllib_biac.evaluation.pictures import can_draw
 from rllib_biac.experiments import changes, grid
 from rllib_biac.experiments.cluster import Cluster, check_resources, started
 from rllib_biac.experiments.locks import locked

@@ -15,9 +15,10 @@ from rllib_biac.equilibria import CommitmentRegret, NashComparison, PlayRegret
 from rllib_biac.evaluation.best_response import LearnedRegret, learned_regret
 from rllib_biac.evaluation.exact import exact_play
 from rllib_biac.evaluation.greedy import greedy, greedy_on_observations
+from rllib_biac.evaluation.pictures import NoPicture, first_pictures_of, pictures_of
 from rllib_biac.evaluation.starts import Start, Starts
 from rllib_biac.evaluation.trained import Trained
-from rllib_biac.learning.games import StateReader, make_copies, make_games, make_one, name_of
+from rllib_biac.learning.games import StateReader, make_copies, make_games, name_of
 from rllib_biac.learning.information import deployable, tell_less
 from rllib_biac.learning.same_game import check_same_game
 
@@ -33,6 +34,7 @@ class Played:
         outcomes: how often each outcome the game names came about.
         ends: the outcome of every episode, empty where the game names none.
         frames: pictures (height, width, 3) uint8 of the play, if asked for.
+        film_fault: where and why the game drew no more; empty where it drew all.
         episode_of_frame: the number of each picture's episode, from 0.
         frames_per_second: how fast to show them.
         regret: of the play that was learned, exact, stage by stage; None where the game has no tables, or the leader
@@ -51,6 +53,7 @@ class Played:
     outcomes: Counter[str] = field(default_factory=Counter)
     ends: list[str] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
+    film_fault: str = ""
     episode_of_frame: list[int] = field(default_factory=list)
     frames_per_second: float = 5.0
     regret: PlayRegret | None = None
@@ -78,30 +81,32 @@ def play(
         trained: the team and its game.
         episodes: at least 1.
         seed: of the game's starts.
-        render: whether to collect pictures; a game that draws nothing gives none.
+        render: whether to collect pictures. Where a game that drew its start fails to draw later, play goes on.
         on_observations: whether each agent acts by its approximator, on its own observation alone.
         best_response: env steps in which each agent learns to deviate, for `learned_regret`; 0: none does.
         starts: of the episodes, in turn, instead of what the game draws. Best responses learn on the game's own starts.
         progress: called while they learn with the env steps done and those in all.
 
     Raises:
-        ValueError: if agents should act on observations and have no approximators; if a game that cannot be drawn
-            should be; if the game never looks at an option of a start; if it is not the game that the team was trained
-            in, as `check_same_game` says.
+        NoPicture: if the game should be drawn and does not draw its start; before anything is played.
+        ValueError: if agents should act on observations and have no approximators; if the game never looks at an option
+            of a start; if it is not the game that the team was trained in, as `check_same_game` says.
     """
-    team, settings = trained.team, dict(trained.env_config)
+    team, settings, name = trained.team, dict(trained.env_config), name_of(trained.env)
     if render:
         settings["render_mode"] = "rgb_array"
     try:
         games = make_copies(trained.env, 1, np.random.default_rng(seed), settings, team.spec.look)
-    except (GameError, ValueError) as error:
+    except (GameError, TypeError, ValueError) as error:
         if render and "render_mode" in str(error):
-            raise ValueError(f"{name_of(trained.env)} takes no render_mode, so there is nothing to draw.") from error
+            raise NoPicture(
+                f'{name} draws nothing: it takes no render_mode; let it take render_mode="rgb_array"'
+            ) from error
         raise
     (game,) = games.copies
     chosen = Starts(game, starts) if starts else None
     state = StateReader(games, team.settings.state)
-    check_same_game(team.spec, games, state.space, name_of(trained.env))
+    check_same_game(team.spec, games, state.space, name)
     agents = games.possible_agents
     played = Played({agent: [] for agent in agents})
     # What is measured exactly, or learned against, is play that knows the state.
@@ -109,14 +114,17 @@ def play(
         played.regret, played.nash = exact.regret(), exact.nash()
         played.commitment, played.regrets = exact.commitment(), exact.regrets()
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
-    played.frames_per_second = getattr(game, "metadata", {}).get("render_fps", played.frames_per_second)
+    per_second = (getattr(game, "metadata", None) or {}).get("render_fps")
+    if isinstance(per_second, int | float) and per_second > 0:
+        played.frames_per_second = float(per_second)
     try:
         for episode in range(episodes):
             if chosen is not None:
                 chosen.take(episode % len(starts))
             games.reset()
             returns, length, over = dict.fromkeys(agents, 0.0), 0, False
-            _draw(game, played, render)
+            if render:
+                _draw(game, played, name, length)
             while not over:
                 seen, masks = games.observe(), games.action_masks()
                 if on_observations:
@@ -127,7 +135,8 @@ def play(
                 length += 1
                 for agent in agents:
                     returns[agent] += float(step.rewards[agent][0])
-                _draw(game, played, render)
+                if render:
+                    _draw(game, played, name, length)
                 over = bool(step.terminated[0] | step.truncated[0])
                 if not over and length >= team.settings.max_episode_steps:
                     over, played.cut = True, played.cut + 1
@@ -169,25 +178,16 @@ def deployment(trained: Trained, on_observations: bool = False) -> str:
         games.close()
 
 
-def can_draw(env: Any, settings: dict[str, Any]) -> bool:
-    """Tells whether a game can be drawn: whether it is made with `render_mode="rgb_array"`."""
-    try:
-        game = make_one(env, settings | {"render_mode": "rgb_array"}) if isinstance(env, str) else None
-    except (GameError, TypeError, ValueError):
-        return False
-    if game is not None:
-        game.close()
-    return game is not None
-
-
-def _draw(game: Any, played: Played, render: bool) -> None:
-    if not render:
+def _draw(game: Any, played: Played, name: str, step: int) -> None:
+    if played.film_fault:
         return
-    # A game that moves between two decisions may give the pictures on the way.
-    between = getattr(game, "frames_since_last_step", None)
-    frames = between() if between is not None else []
-    if not len(frames):
-        frame = game.render()
-        frames = [] if frame is None else [frame]
-    played.frames.extend(np.asarray(frame) for frame in frames)
+    try:
+        frames = pictures_of(game, name) if played.frames else first_pictures_of(game, name)
+    except NoPicture as error:
+        if not played.frames:
+            raise
+        # What is measured is worth more than the rest of its film.
+        played.film_fault = f"in episode {len(played.lengths) + 1} at step {step} {error}"
+        return
+    played.frames.extend(frames)
     played.episode_of_frame.extend([len(played.lengths)] * len(frames))

@@ -19,7 +19,8 @@ from rllib_biac import envs
 from rllib_biac.envs.matrix_game import MatrixGame
 from rllib_biac.equilibria import mixed_commitment, pure_nash, stackelberg
 from rllib_biac.evaluation import Played, Trained, play
-from rllib_biac.evaluation.play import can_draw, deployment
+from rllib_biac.evaluation.pictures import can_draw
+from rllib_biac.evaluation.play import deployment
 from rllib_biac.learning.games import StateReader, make_games
 from rllib_biac.report.charts import numbers_like
 from rllib_biac.report.films import captioned
@@ -162,8 +163,6 @@ def film(checkpoint: Path, episodes: int = 3) -> Film | None:
         if not can_draw(trained.env, dict(trained.env_config)):
             return None
         played = play(trained, episodes=episodes, seed=_SEED, render=True)
-        if not played.frames:
-            return None
         return Film(*_animate(captioned(played), played.frames_per_second), sorted(played.outcomes.elements()))
 
 

@@ -66,6 +66,16 @@ def has_ffmpeg() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
+def need_ffmpeg() -> None:
+    """Refuses to write MP4 files without it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not has_ffmpeg():
+        raise ValueError("an .mp4 needs ffmpeg, which is not on PATH: install it, or write a .gif.")
+
+
 def write_gif(images: list[Image.Image], frames_per_second: float, path: Path) -> None:
     """Writes an animation that begins again at its end."""
     images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
@@ -77,8 +87,7 @@ def write_mp4(images: list[Image.Image], frames_per_second: float, path: Path) -
     Raises:
         ValueError: if there is no ffmpeg, or it fails; its last line says why.
     """
-    if not has_ffmpeg():
-        raise ValueError("an .mp4 needs ffmpeg, which is not on PATH: install it, or write a .gif.")
+    need_ffmpeg()
     width, height = images[0].size
     source = [
         "-f",

@@ -17,6 +17,7 @@ from rllib_biac.cli import progress
 from rllib_biac.cli.progress import Progress, fraction, line, seconds_left
 from rllib_biac.equilibria import BestCommitment, CommitmentRegret, NashComparison
 from rllib_biac.evaluation.best_response import Estimate, LearnedRegret
+from rllib_biac.evaluation.pictures import NoPicture
 from rllib_biac.experiments.clock import clock
 
 
@@ -142,7 +143,7 @@ class Read:
 def played(monkeypatch):
     frames = [np.full((40, 60, 3), shade, np.uint8) for shade in (0, 100, 200)]
     calls, starts_seen = Calls(), []
-    calls.starts = starts_seen
+    calls.starts, calls.film_fault = starts_seen, ""
 
     def play(trained, *, episodes, seed, render, on_observations, best_response, starts, progress):
         calls.append((trained.path, episodes, seed, render, best_response))
@@ -158,6 +159,7 @@ def played(monkeypatch):
             episode_of_frame=[0, 0, 1] if render else [],
             outcomes=Counter(merged=1, crashed=1),
             frames=frames if render else [],
+            film_fault=calls.film_fault,
             frames_per_second=10.0,
             regret=SimpleNamespace(worst_response_regret=0.25, worst_leader_regret=1.5),
             regrets=(0.25, 1.5),
@@ -237,9 +239,28 @@ def test_evaluate_from_fixed_starts(rllib, tmp_path, played):
 def test_a_game_that_draws_nothing(rllib, tmp_path, played, monkeypatch):
     (checkpoint := tmp_path / "checkpoint_000000").mkdir()
     (checkpoint / "rllib_checkpoint.json").write_text("{}")
-    monkeypatch.setattr("rllib_biac.rllib.reading.read_trained", lambda path: Read(str(path), None, "escape_v0"))
+
+    def play(*_, **__):
+        raise NoPicture("game: render() returned text; let it return an array")
+
+    monkeypatch.setattr("rllib_biac.evaluation.play", play)
     result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif")
-    assert result.exit_code == 2 and "escape_v0 draws nothing" in result.output and not played
+    assert result.exit_code == 2
+    assert "--render-to: game: render() returned text; let it return an array, or leave --render-to" in result.output
+
+
+@pytest.mark.parametrize("fault", ["game: render() raised it", "a disk that is full"])
+def test_a_film_that_fails_costs_no_results(rllib, tmp_path, played, monkeypatch, fault):
+    (checkpoint := tmp_path / "checkpoint_000000").mkdir()
+    (checkpoint / "rllib_checkpoint.json").write_text("{}")
+    if fault.startswith("game"):
+        played.film_fault = fault
+    else:
+        monkeypatch.setattr("rllib_biac.report.films.write_gif", lambda *_: (_ for _ in ()).throw(OSError(fault)))
+    result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif", "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["episodes"] == 2
+    assert "the results are whole, the film is not: " in result.stderr and fault in result.stderr
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("text", ['[{"seed": -1}]', '[{"seed": true}]', '[{"seed": 4294967296}]', "[" * 100_000])
@@ -263,7 +284,7 @@ def test_a_film_is_an_mp4_too_where_ffmpeg_is(rllib, tmp_path, played, monkeypat
     (checkpoint / "rllib_checkpoint.json").write_text("{}")
     monkeypatch.setenv("PATH", str(tmp_path))
     result = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.mp4")
-    assert result.exit_code == 2 and "an .mp4 needs ffmpeg" in result.output
+    assert result.exit_code == 2 and "an .mp4 needs ffmpeg" in result.output and not played
     assert rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.gif").exit_code == 0
     assert not (tmp_path / "x.mp4").exists()
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -277,7 +298,7 @@ def test_a_film_is_an_mp4_too_where_ffmpeg_is(rllib, tmp_path, played, monkeypat
     assert width % 2 == height % 2 == 0
     (tmp_path / "ffmpeg").write_text("#!/bin/sh\necho 'no such codec' >&2; exit 1")
     failed = rllib("evaluate", checkpoint, "--render-to", tmp_path / "x.mp4")
-    assert failed.exit_code == 2 and "no such codec" in failed.output
+    assert failed.exit_code == 1 and "no such codec" in failed.output and "mean length" in failed.output
 
 
 def test_the_choices_among_several_trials_repeat_the_command(rllib, tmp_path):
