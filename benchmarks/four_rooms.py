@@ -148,7 +148,7 @@ def known(moves: np.ndarray, errs: float, beta: float) -> KnownGame:
     """Returns the game as the leader knows it: its payoffs, and moves (2, cells, 4, cells)."""
     paid = payoffs(beta).reshape(2, 2 * len(CELLS), -1, 1).repeat(4, 3)
     tables = (torch.from_numpy(table) for table in (paid, joined(moves)[:, None], starts()))
-    return KnownGame(*tables, gamma=GAMMA, hears=False, temperature=errs, spread=BUDGET)
+    return KnownGame(*tables, gamma=GAMMA, hears=False, temperature=errs, spread=1.0)  # as the goal pays
 
 
 def commitment(game: KnownGame, seed: int, drawn: int) -> np.ndarray:
