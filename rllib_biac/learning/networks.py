@@ -42,10 +42,11 @@ class MLP(nn.Module):
         self.nonlinearity = ACTIVATIONS[activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (batch, sizes[0]) -> (batch, sizes[-1])
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers  # a slice would be a new module each time
+        for layer in hidden:
             x = layer(x)
             x = self.nonlinearity(F.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON) if self.rms_norm else x)
-        return self.layers[-1](x)
+        return last(x)
 
 
 class CNN(nn.Module):
