@@ -272,7 +272,10 @@ class StackelbergPolicy:
                     action = own.taken.back(action)
                 except (TypeError, ValueError, OverflowError) as error:
                     raise ValueError(f"the announced action of {agent}, {given}, is none of the game's.") from error
-            if own.discrete and (action.dtype.kind not in "biuf" or not np.isin(action, np.arange(own.size)).all()):
+            if own.discrete and not (
+                action.dtype.kind in "biuf"
+                and ((action >= 0) & (action < own.size) & (np.floor(action) == action)).all()
+            ):
                 raise ValueError(f"the announced action of {agent}, {given}, is none of 0, ..., {own.size - 1}.")
             heard[agent] = action.astype(np.int64 if own.discrete else np.float64)
         return heard
@@ -300,7 +303,7 @@ def _mask(agent: str, given: Any) -> np.ndarray:
         ValueError: if it is none, such as one to be added to logits.
     """
     mask = np.asarray(given)
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+    if mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():
         raise ValueError(
             f"the mask of {agent}, {given}, is none: write 1 or True for each action that is allowed, 0 or False for "
             "each that is not."

@@ -54,6 +54,7 @@ def test_who_hears_of_actions_is_told_them():
         ({"one": 2}, "none of 0, ..., 1"),
         ({"one": 0.9}, "none of 0, ..., 1"),
         ({"one": float("nan")}, "none of 0, ..., 1"),
+        ({"one": float("inf")}, "none of 0, ..., 1"),
         ({"one": "0"}, "none of 0, ..., 1"),
         ({"one": [0]}, r"has shape \(1,\): \(\) is expected"),
     ):
