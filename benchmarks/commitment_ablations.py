@@ -148,7 +148,7 @@ def train_fresh(name: str, seed: int) -> dict[str, Any]:
     """Searches over z with a fresh follower each, in as many env steps as the others take, and returns the row.
 
     A follower tries answers at random, counts what comes of them, and best-responds to these counts in one episode,
-    whose return the leader goes by. No learner makes more of so few steps.
+    whose return the leader goes by.
     """
     game, horizon, begin = three_state(2.0), HORIZONS["three_state"], time.process_time()
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
@@ -206,7 +206,7 @@ def main() -> None:
     """Runs what is missing, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=[*CHANGES, *FRESH], metavar="FORM")
+    parser.add_argument("--only", nargs="+", default=[*CHANGES, *FRESH], choices=[*CHANGES, *FRESH])
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in RAW.read_text(encoding="utf-8").splitlines()] if RAW.exists() else []

@@ -59,7 +59,8 @@ NOTHING = len(CELLS)  # the leader's last action
 MEANT, OTHER = 1.0 - 4 * 0.33 / 3, 4 * 0.33 / 9
 GAMMA, BUDGET, HORIZON = 0.99, 0.2, 200
 STEPS, GAMES = 200_000, 500  # env steps that are counted, and of how many games at once
-DRAWN, MORE = 0, 4  # commitments to climb from, beside none and an even one; and where the optimum is looked for
+# Drawn commitments to climb from, beside one of next to no penalties and an even one: in runs, and with a known maze.
+DRAWN, MORE = 0, 4
 # (lambda, beta) -> means of a hypergradient (HPGD), adaptive model design (AMD) and zero-order search.
 PUBLISHED = {
     (0.001, 1): (0.91, 0.58, 0.59),
@@ -223,7 +224,8 @@ def main() -> None:
             if made or time.monotonic() - begin > 60 * args.minutes:
                 continue
             rows.append(best_found(errs, beta) if seed is None else learn(errs, beta, seed))
-            RAW.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            with RAW.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
     found = []
     for (errs, beta), others in PUBLISHED.items():
         own = [row for row in rows if (row["lambda"], row["beta"]) == (errs, beta)]

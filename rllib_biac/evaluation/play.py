@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -115,7 +117,7 @@ def play(
         played.commitment, played.regrets = exact.commitment(), exact.regrets()
     drawn = None if seed is None else torch.Generator().manual_seed(seed)
     per_second = (getattr(game, "metadata", None) or {}).get("render_fps")
-    if isinstance(per_second, int | float) and per_second > 0:
+    if isinstance(per_second, Real) and 0 < float(per_second) < math.inf:
         played.frames_per_second = float(per_second)
     try:
         for episode in range(episodes):

@@ -277,6 +277,8 @@ class StackelbergPolicy:
                 and ((action >= 0) & (action < own.size) & (np.floor(action) == action)).all()
             ):
                 raise ValueError(f"the announced action of {agent}, {given}, is none of 0, ..., {own.size - 1}.")
+            if not own.discrete and not (action.dtype.kind in "iuf" and np.isfinite(action).all()):
+                raise ValueError(f"the announced action of {agent}, {given}, is not of finite numbers.")
             heard[agent] = action.astype(np.int64 if own.discrete else np.float64)
         return heard
 

@@ -221,8 +221,10 @@ def check(folder: Path, *, hashes: bool = True) -> dict[str, Any]:
 
 def _is_of_now(folder: Path) -> bool:
     """Tells whether this format's library made a checkpoint, by what a part of it names; metadata may be exchanged."""
-    part = folder / _PART / MADE_BY
-    return part.is_file() and any(module.startswith(_NOW) for module, _ in inert.names(part))
+    try:
+        return any(module.startswith(_NOW) for module, _ in inert.names(folder / _PART / MADE_BY))
+    except OSError:  # not there, or not to be read
+        return False
 
 
 def _check_files(folder: Path, files: Mapping[str, Any], *, hashes: bool = True) -> None:

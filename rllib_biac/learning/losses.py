@@ -281,7 +281,7 @@ class Attainable:
         if self._num_learners > 1:
             distributed.all_reduce(found, distributed.ReduceOp.MAX)
         found = found.to("cpu", torch.float32)
-        if (found > self._largest).any():
+        if not (found <= self._largest).all():
             self.restore(torch.maximum(self._largest, found).numpy())
 
     def state(self) -> np.ndarray:

@@ -103,8 +103,7 @@ class _StackedMLPs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, how: tuple[str, bool], h: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        # Kept as it is, without packing and unpacking: no argument's values change before the backward pass, and nobody
-        # differentiates twice.
+        # Kept as it is, without packing and unpacking: no argument's values change before the one backward pass.
         ctx.how = how
         output, ctx.kept = _forward(how, h, parameters)
         return output
@@ -113,7 +112,8 @@ class _StackedMLPs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         _, of_input, *wanted = ctx.needs_input_grad
-        of_h, found = _backward(ctx.how, grad, ctx.kept, of_input, any(wanted))
+        kept, ctx.kept = ctx.kept, None  # what it holds is freed here, though losses live on
+        of_h, found = _backward(ctx.how, grad, kept, of_input, any(wanted))
         return None, of_h, *(found if any(wanted) else [None] * len(wanted))
 
 

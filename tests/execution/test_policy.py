@@ -181,6 +181,19 @@ def test_announced_actions_are_those_of_the_games_own_space(space):
             two.act(observation=rows["two"][0], announced={"one": np.full(announced[0].shape, entry)})
 
 
+@pytest.mark.parametrize("entry", [np.nan, np.inf, None, "0.5"])
+def test_announced_continuous_actions_are_finite_numbers(entry):
+    class Own(Probe):
+        def action_space(self, agent):
+            return Box(-1, 1, (1,)) if agent == "one" else Discrete(2)
+
+    team = Run(BiAC, Own, [["one"], ["two"]], information="own").team
+    two, seen = StackelbergPolicy.from_module(team).agent("two"), inputs_of(team, 1)[1]["two"][0]
+    two.act(observation=seen, announced={"one": [0.5]})
+    with pytest.raises(ValueError, match=r"the announced action of one.* is"):
+        two.act(observation=seen, announced={"one": [entry]})
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"counts": [2]}, {"start": []}, {"counts": None}, {"shape": [2]}, {"dtype": "U1"}, {"more": 1}, {"dtype": "x"}],

@@ -1,4 +1,4 @@
-"""The search for commitments by gradients, through what the follower answers in the counted game.
+"""The search for commitments by gradients, through what the follower answers in a game whose tables are known.
 
 A best response jumps, and has no gradient; the answers of a follower that errs have one. So it errs much at first, and
 less and less: what is climbed comes to be what a best response leaves, from the side where the follower still prefers
@@ -46,7 +46,7 @@ def climbed(game: KnownGame, first: torch.Tensor, alike: torch.Tensor) -> torch.
 def _climbed(
     game: KnownGame, first: torch.Tensor, alike: torch.Tensor, begin: float, end: float, cooled: int, rate: float
 ) -> torch.Tensor:
-    """Does so for one temperature to begin at, which the follower leaves for another one within `cooled` steps."""
+    """Climbs once, while the follower's temperature falls from `begin` to `end` in `cooled` steps."""
     met, count = game.num_states, first.shape[2]
     logits = ((1.0 - count * _LEAST) * first[:, :met].double() + _LEAST).log().requires_grad_()
     adam = torch.optim.Adam([logits], lr=rate, betas=(0.9, 0.99))

@@ -17,7 +17,7 @@ _AT_ONCE = 2**24  # numbers in the largest array
 class Answered:
     """What n commitments are worth if the follower knows it, ties going to its first action.
 
-    K is |A_1| if the follower sees the leader's action, else 1. |S| are the states that were met. All are float64.
+    K is |A_1| if the follower sees the leader's action, else 1. |S| are the game's states. All are float64.
 
     Attributes:
         values: (n, |S|), the leader's.
@@ -80,7 +80,7 @@ class KnownGame:
 
         Args:
             z: (n, |S|, |A_1|).
-            errs: the follower's temperature, if it is more than that of the settings.
+            errs: the follower's temperature, if it is more than that of the game.
             answer: where to begin, (n, |S|, K, |A_2|).
         """
         z, temperature = self._chances(z), max(self.temperature, errs)
